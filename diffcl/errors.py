@@ -1,0 +1,50 @@
+"""Errors meant for people: one line that says what is wrong, where, and what to do next.
+
+A fault of the program itself stays a `ValueError` or whatever Python raises. The command line turns
+`UsageError` into exit code 2 and every other `DiffclError` into exit code 1; the server turns them into
+a 4xx answer with the same sentence.
+"""
+
+from __future__ import annotations
+
+
+class DiffclError(Exception):
+    """Base of every error that a person can act on. `str(error)` is one line.
+
+    >>> str(ScanError("a.nii.gz", "not an image", "Give a NIfTI, NRRD or MetaImage file"))
+    'a.nii.gz: not an image. Give a NIfTI, NRRD or MetaImage file'
+    """
+
+    def __init__(self, where: object, what: str, next_step: str = "") -> None:
+        self.where = str(where)
+        self.what = what
+        self.next_step = next_step
+        sentence = f"{self.where}: {what}" + (f". {next_step}" if next_step else "")
+        super().__init__(" ".join(sentence.split()))
+
+    def __reduce__(self) -> tuple[type[DiffclError], tuple[str, str, str]]:
+        return type(self), (self.where, self.what, self.next_step)
+
+
+class ScanError(DiffclError):
+    """A scan, label or DICOM series that cannot be used."""
+
+
+class ModelError(DiffclError):
+    """A model folder that is missing, damaged or does not fit its recipe."""
+
+
+class RecipeError(DiffclError):
+    """A recipe with an unknown, missing or impossible setting."""
+
+
+class DataError(DiffclError):
+    """A data folder or datalist that does not hold what training or evaluation needs."""
+
+
+class UsageError(DiffclError):
+    """A request that contradicts itself or names something that does not exist."""
+
+
+class OutputError(DiffclError):
+    """A result that could not be written; nothing of it stays behind."""

@@ -1,0 +1,33 @@
+"""A scan as the rest of the library sees it: a 3D image with its geometry, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import SimpleITK as sitk
+
+if TYPE_CHECKING:
+    from diffcl.io.dicom import DicomSeries
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One readable, finite, three-dimensional scan.
+
+    Attributes:
+        image: Scalar float32 image in millimetres, LPS directions as in ITK and DICOM.
+        name: Name of the case, without folder and extension; never a patient's name.
+        path: The file or the DICOM folder.
+        modality: DICOM modality when the source states one, else None.
+        series: The DICOM series it came from, else None.
+        remarks: What the reader repaired or found odd, one sentence each.
+    """
+
+    image: sitk.Image
+    name: str
+    path: Path
+    modality: str | None = None
+    series: DicomSeries | None = None
+    remarks: tuple[str, ...] = ()

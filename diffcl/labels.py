@@ -1,0 +1,52 @@
+"""The classes of a task: value, name, colour and DICOM code of every structure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class Code(BaseModel):
+    """A coded concept as DICOM writes it, for example SNOMED CT 82471001 "Left atrium".
+
+    Source: DICOM PS3.3 section 8.8, Code Sequence Macro.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: str = Field(min_length=1, max_length=16)
+    scheme: str = Field(default="SCT", min_length=1, max_length=16)
+    meaning: str = Field(min_length=1, max_length=64)
+
+
+ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
+
+
+class LabelClass(BaseModel):
+    """One structure: its voxel value in a label map and what the value means.
+
+    Attributes:
+        value: Voxel value, 1..255; 0 is always background and never listed.
+        name: Short lower-case name, shown in viewers.
+        color: Recommended display colour, red, green, blue, 0..255.
+        category: Coded property category (DICOM CID 7150).
+        type: Coded property type; without it a DICOM segment cannot be written.
+        sources: Values in annotated label files that mean this class; by default just `value`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: int = Field(ge=1, le=255)
+    name: str = Field(min_length=1, max_length=64)
+    color: tuple[Byte, Byte, Byte] = (230, 120, 80)
+    category: Code = ANATOMICAL_STRUCTURE
+    type: Code | None = None
+    sources: tuple[int, ...] = ()
+
+    @property
+    def source_values(self) -> tuple[int, ...]:
+        """The values in annotated files that mean this class."""
+        return self.sources or (self.value,)

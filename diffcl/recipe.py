@@ -1,0 +1,394 @@
+"""The recipe of one task: everything that decides what is trained and how, and nothing else.
+
+A recipe is a TOML file; every field has a default but the name and the labels. It is checked when it is
+read, printed with a run, and stored beside the weights, so a model can always say how it was made.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from diffcl.errors import RecipeError
+from diffcl.labels import LabelClass
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Steps = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grid(Section):
+    """The grid on which the networks work.
+
+    Attributes:
+        spacing: Voxel size in mm along right-left, posterior-anterior and inferior-superior.
+        window: Voxels of one network input; the scan is read in such windows, overlapping where it is larger.
+    """
+
+    spacing: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    window: tuple[Count, Count, Count] = (64, 64, 64)
+
+
+class Intensity(Section):
+    """How voxel values are made comparable between scans.
+
+    Attributes:
+        method: `percentile` scales the two percentiles of the scan's non-zero voxels to -1..1, `window` scales
+            the range low..high (Hounsfield units for CT) to -1..1, `zscore` gives zero mean and unit variance
+            over the non-zero voxels. All three clip what lies outside.
+        low: Lower percentile or lower end of the window.
+        high: Upper percentile or upper end of the window.
+    """
+
+    method: Literal["percentile", "window", "zscore"] = "percentile"
+    low: float = 0.5
+    high: float = 99.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Intensity:
+        if self.high <= self.low:
+            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
+        if self.method == "percentile" and not (0 <= self.low and self.high <= 100):
+            raise ValueError("percentiles lie between 0 and 100")
+        return self
+
+
+class VNetShape(Section):
+    """Shape of a V-Net.
+
+    Attributes:
+        filters: Channels of each level, finest first; each further level halves the grid.
+        blocks: Convolutions of each level of the encoder and the decoder.
+        projection: Channels of the projection head's voxel features.
+    """
+
+    filters: tuple[Count, ...] = (16, 32, 64, 128)
+    blocks: tuple[Count, ...] = (1, 2, 2, 2)
+    projection: Count = 16
+
+    @model_validator(mode="after")
+    def _one_entry_a_level(self) -> VNetShape:
+        if len(self.blocks) != len(self.filters) or len(self.filters) < 2:
+            raise ValueError("filters and blocks need one entry a level, at least two levels")
+        return self
+
+
+class CsShape(VNetShape):
+    """CS, the convolution segmentation network: a V-Net with HF-Mamba on some of its skip connections.
+
+    Attributes:
+        hf_mamba_levels: Skip levels with a module; 0 is the finest. Empty switches HF-Mamba off.
+        hf_mamba_width: Token width of the module.
+        hf_mamba_state: State size of its selective scan.
+    """
+
+    hf_mamba_levels: tuple[Steps, ...] = (0, 1)
+    hf_mamba_width: Count = 16
+    hf_mamba_state: Count = 16
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> CsShape:
+        for level in self.hf_mamba_levels:
+            if level > len(self.filters) - 2:
+                raise ValueError(f"hf_mamba_levels: level {level} has no skip connection")
+        return self
+
+
+class DsShape(VNetShape):
+    """DS, the diffusion segmentation network: a V-Net over (image, noisy label map), told the time.
+
+    Attributes:
+        time_features: Width of the embedding of the diffusion step.
+    """
+
+    time_features: Count = 64
+
+
+class Diffusion(Section):
+    """The diffusion over label maps and its sampling.
+
+    Attributes:
+        steps: T, the number of diffusion steps.
+        beta_start: First beta of the linear schedule.
+        beta_end: Last beta of the linear schedule.
+        sampling_steps: DDIM steps of a prediction, at most `steps`.
+    """
+
+    steps: Annotated[int, Field(ge=2)] = 1000
+    beta_start: Positive = 1e-4
+    beta_end: Positive = 2e-2
+    sampling_steps: Count = 3
+
+    @model_validator(mode="after")
+    def _possible(self) -> Diffusion:
+        if self.sampling_steps > self.steps:
+            raise ValueError("sampling_steps cannot exceed steps")
+        return self
+
+
+class Losses(Section):
+    """Weights of the loss terms, with the paper's names.
+
+    `L_d = L_d_s + mu_1 L_d_p` trains DS, `L_c = L_c_s + mu_2 (L_c_p + eta L_cl)` trains CS; mu_1 and mu_2
+    ramp up with exp(-5 (1 - s)^2) after the supervised start.
+
+    Attributes:
+        mu_1: Final weight of DS's loss against the CS pseudo-label.
+        mu_2: Final weight of CS's unlabelled losses.
+        eta: Weight of the contrastive loss inside CS's unlabelled losses; 0 switches it off.
+        ramp: Share of the training after the supervised start over which mu_1 and mu_2 rise.
+        pseudo_label: Source of the DS pseudo-label: `denoise`, its one-step prediction from the noisy CS
+            pseudo-label, or `sample`, a DDIM chain from pure noise.
+        pseudo_label_steps: DDIM steps of `sample`.
+        confidence: Pseudo-label voxels below this probability carry no loss; 0 keeps all.
+        largest_component: Whether a pseudo-label keeps only the largest component of each class.
+    """
+
+    mu_1: Weight = 1.0
+    mu_2: Weight = 1.0
+    eta: Weight = 0.1
+    ramp: Share = 0.4
+    pseudo_label: Literal["denoise", "sample"] = "denoise"
+    pseudo_label_steps: Count = 2
+    confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    largest_component: bool = False
+
+
+class Contrastive(Section):
+    """Contrastive label propagation.
+
+    Attributes:
+        bank: Feature vectors a class that the memory bank keeps.
+        draws: Bank vectors of a class (`a`) drawn each step.
+        candidates: Unlabelled voxel features (`b`) drawn each step.
+        positives: How many of the candidates most similar to the class are its positives.
+        negatives: How many of the least similar are its negatives.
+        temperature: Divides the cosine similarities.
+        confidence: Probability from which DS's right voxels enter the bank.
+        per_step: Vectors of a class that enter the bank each step at most.
+    """
+
+    bank: Count = 512
+    draws: Count = 64
+    candidates: Count = 512
+    positives: Count = 32
+    negatives: Count = 128
+    temperature: Positive = 0.1
+    confidence: Share = 0.8
+    per_step: Count = 64
+
+    @model_validator(mode="after")
+    def _enough(self) -> Contrastive:
+        if self.draws > self.bank:
+            raise ValueError("draws cannot exceed bank")
+        if self.positives + self.negatives > self.candidates:
+            raise ValueError("positives + negatives cannot exceed candidates")
+        return self
+
+
+class Augmentation(Section):
+    """Random changes of a training crop; 0 switches each off.
+
+    Attributes:
+        flip: Probability of mirroring along each axis. Only for organs without a side.
+        rotate: Largest rotation about each axis, degrees.
+        scale: Largest relative change of size.
+        shift: Largest shift of the intensities, in units of the prepared scan (-1..1).
+        gamma: Largest change of the contrast exponent.
+        noise: Largest standard deviation of Gaussian noise.
+        blur: Largest sigma of Gaussian smoothing, voxels.
+    """
+
+    flip: Share = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    shift: Weight = 0.2
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    noise: Weight = 0.1
+    blur: Weight = 0.8
+
+
+class Training(Section):
+    """The schedule of a run.
+
+    Attributes:
+        method: `diff_cl` trains CS and DS with the unlabelled scans, `supervised` CS and DS without them.
+        seed: Decides every random number of the run.
+        steps: Optimiser steps in all.
+        supervised_start: The first steps, which use labelled crops only.
+        labelled_crops: Labelled crops a step.
+        unlabelled_crops: Unlabelled crops a step.
+        mix: Probability that a step pastes boxes of labelled and unlabelled crops into each other.
+        mixed_weight: Weight of pseudo-labelled voxels against labelled ones inside a mixed crop.
+        optimiser: Update rule of both networks.
+        learning_rate: At its peak; it warms up over 2 % of the steps and then falls as a cosine to 0.
+        weight_decay: Decoupled weight decay.
+        clip: Largest norm of a network's gradient.
+        average: Decay of the averaged weights, which give the pseudo-labels and are what is published.
+        validate_every: Steps between validations and checkpoints.
+        crop_on_object: Share of labelled crops centred on a labelled voxel.
+        precision: Number format of the networks' convolutions in training.
+    """
+
+    method: Literal["diff_cl", "supervised"] = "diff_cl"
+    seed: int = 0
+    steps: Count = 1500
+    supervised_start: Steps = 300
+    labelled_crops: Count = 2
+    unlabelled_crops: Count = 2
+    mix: Share = 0.0
+    mixed_weight: Share = 0.5
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: Weight = 1e-4
+    clip: Positive = 5.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    validate_every: Count = 250
+    crop_on_object: Share = 0.5
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+    @model_validator(mode="after")
+    def _start_fits(self) -> Training:
+        if self.supervised_start > self.steps:
+            raise ValueError("supervised_start cannot exceed steps")
+        return self
+
+
+class Inference(Section):
+    """How a prediction is made.
+
+    Attributes:
+        overlap: Share by which neighbouring windows overlap.
+        ds_weight: Weight of DS in the ensemble; CS has the rest.
+        largest_component: Whether each class keeps only its largest component.
+        seed: Decides the noise from which DS starts.
+    """
+
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    ds_weight: Share = 0.5
+    largest_component: bool = True
+    seed: int = 0
+
+
+class Recipe(Section):
+    """One task: what is segmented in which scans, by which networks, trained how.
+
+    Attributes:
+        name: Lower-case identifier, also of the published model.
+        title: What it segments, for people.
+        modality: DICOM modality of the scans.
+        labels: Classes with values 1..N without a gap; background is implied.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    title: str = ""
+    modality: Literal["MR", "CT"] = "MR"
+    labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
+    grid: Grid = Grid()
+    intensity: Intensity = Intensity()
+    cs: CsShape = CsShape()
+    ds: DsShape = DsShape()
+    diffusion: Diffusion = Diffusion()
+    losses: Losses = Losses()
+    contrastive: Contrastive = Contrastive()
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+    inference: Inference = Inference()
+
+    @field_validator("labels")
+    @classmethod
+    def _contiguous(cls, labels: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
+        if [label.value for label in labels] != list(range(1, len(labels) + 1)):
+            raise ValueError("label values must be 1, 2, ... in order, without a gap")
+        if len({label.name for label in labels}) != len(labels):
+            raise ValueError("label names must differ")
+        if any(label.name == "background" for label in labels):
+            raise ValueError("background is implied; leave it out")
+        return labels
+
+    @model_validator(mode="after")
+    def _window_fits_the_networks(self) -> Recipe:
+        for shape in (self.cs, self.ds):
+            step = 2 ** (len(shape.filters) - 1)
+            if any(size % step for size in self.grid.window):
+                raise ValueError(f"grid.window {self.grid.window} must be divisible by {step}")
+        if self.cs.projection != self.ds.projection:
+            raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K with background."""
+        return len(self.labels) + 1
+
+    def changed(self, **sections: dict[str, Any]) -> Recipe:
+        """A copy with some fields of some sections replaced, checked like a file.
+
+        >>> load_recipe("hippocampus").changed(training={"steps": 10, "supervised_start": 5}).training.steps
+        10
+
+        Raises:
+            RecipeError: If a field is unknown or a value impossible.
+        """
+        content = self.model_dump()
+        for section, fields in sections.items():
+            content[section] = {**content[section], **fields}
+        return parse_recipe(content, self.name)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("diffcl") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def parse_recipe(content: dict[str, Any], where: object) -> Recipe:
+    """Check the fields of a recipe.
+
+    Raises:
+        RecipeError: Naming `where`, the field and what is wrong with it.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RecipeError(where, f"{field}: {first['msg']}", "Correct the recipe") from error
+
+
+def load_recipe(name_or_file: str | Path) -> Recipe:
+    """Read a recipe that comes with the package, by its name, or a TOML file.
+
+    Raises:
+        RecipeError: If there is none of that name, or the file is not a valid recipe.
+    """
+    if str(name_or_file) in shipped_recipes():
+        text = (resources.files("diffcl") / "recipes" / f"{name_or_file}.toml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = Path(name_or_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            known = ", ".join(shipped_recipes())
+            raise RecipeError(name_or_file, "no such recipe", f"Give a TOML file or one of: {known}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(name_or_file, f"not valid TOML ({error})", "Correct the file") from error
+    return parse_recipe(content, name_or_file)
