@@ -39,11 +39,13 @@ class Grid(Section):
 
     Attributes:
         spacing: Voxel size in mm along right-left, posterior-anterior and inferior-superior.
-        window: Voxels of one network input; the scan is read in such windows, overlapping where it is larger.
+        window: Voxels that the networks see at once in a prediction; a larger scan is read in such windows.
+        crop: Voxels of a training crop.
     """
 
     spacing: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     window: tuple[Count, Count, Count] = (64, 64, 64)
+    crop: tuple[Count, Count, Count] = (64, 64, 64)
 
 
 class Intensity(Section):
@@ -207,7 +209,8 @@ class Augmentation(Section):
     """Random changes of a training crop; 0 switches each off.
 
     Attributes:
-        flip: Probability of mirroring along each axis. Only for organs without a side.
+        flip: Probability of mirroring along right-left, front-back and foot-head. Only where the mirrored
+            organ occurs as well.
         rotate: Largest rotation about each axis, degrees.
         scale: Largest relative change of size.
         shift: Largest shift of the intensities, in units of the prepared scan (-1..1).
@@ -216,7 +219,7 @@ class Augmentation(Section):
         blur: Largest sigma of Gaussian smoothing, voxels.
     """
 
-    flip: Share = 0.0
+    flip: tuple[Share, Share, Share] = (0.0, 0.0, 0.0)
     rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
     shift: Weight = 0.2
@@ -242,9 +245,11 @@ class Training(Section):
         weight_decay: Decoupled weight decay.
         clip: Largest norm of a network's gradient.
         average: Decay of the averaged weights, which give the pseudo-labels and are what is published.
-        validate_every: Steps between validations and checkpoints.
+        validate_every: Steps between validations.
+        checkpoint_every: Steps between checkpoints.
         crop_on_object: Share of labelled crops centred on a labelled voxel.
-        precision: Number format of the networks' convolutions in training.
+        precision: Number format of the networks in training. bfloat16 pays on processors that compute in it
+            and is slower than float32 on those that do not.
     """
 
     method: Literal["diff_cl", "supervised"] = "diff_cl"
@@ -261,13 +266,16 @@ class Training(Section):
     clip: Positive = 5.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.99
     validate_every: Count = 250
+    checkpoint_every: Count = 100
     crop_on_object: Share = 0.5
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _start_fits(self) -> Training:
         if self.supervised_start > self.steps:
             raise ValueError("supervised_start cannot exceed steps")
+        if self.mix > 0 and self.labelled_crops != self.unlabelled_crops:
+            raise ValueError("mix needs as many unlabelled_crops as labelled_crops")
         return self
 
 
@@ -285,6 +293,20 @@ class Inference(Section):
     ds_weight: Share = 0.5
     largest_component: bool = True
     seed: int = 0
+
+
+class Card(Section):
+    """What people must know of a task's model; printed in its card.
+
+    Attributes:
+        data: The scans it is meant to be trained on, and their origin.
+        terms: Terms of use of those scans, which hold for the weights as well.
+        use: What the model is for and what not.
+    """
+
+    data: str = ""
+    terms: str = ""
+    use: str = "Proposes outlines for research. Every outline must be checked by a person. Not a medical device."
 
 
 class Recipe(Section):
@@ -311,6 +333,7 @@ class Recipe(Section):
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
     inference: Inference = Inference()
+    card: Card = Card()
 
     @field_validator("labels")
     @classmethod
@@ -327,8 +350,8 @@ class Recipe(Section):
     def _window_fits_the_networks(self) -> Recipe:
         for shape in (self.cs, self.ds):
             step = 2 ** (len(shape.filters) - 1)
-            if any(size % step for size in self.grid.window):
-                raise ValueError(f"grid.window {self.grid.window} must be divisible by {step}")
+            if any(size % step for size in (*self.grid.window, *self.grid.crop)):
+                raise ValueError(f"grid.window and grid.crop must be divisible by {step}")
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
         return self
