@@ -1,0 +1,1 @@
+"""Cases and datalists, the working grid, augmentation and batches."""

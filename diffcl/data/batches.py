@@ -1,0 +1,155 @@
+"""Batches of labelled and unlabelled crops. A batch is a function of the seed and the step alone.
+
+So a resumed run sees what an uninterrupted one would have seen, and the next batch can be made beside the
+current step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcl.data.augment import MARGIN, intensity_augmentation, spatial_augmentation
+from diffcl.data.prepare import EDGE, TrainingScan
+from diffcl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step; B_l labelled and B_u unlabelled ones, B_u may be 0.
+
+    Attributes:
+        labelled: Intensities with all augmentation `(B_l, 1, X, Y, Z)`.
+        labels: Their class values `(B_l, X, Y, Z)`, int64.
+        unlabelled: Intensities with all augmentation, for the students `(B_u, 1, X, Y, Z)`.
+        unlabelled_plain: The same crops without changed intensities, for the teachers.
+        boxes: For each pair of crops that is mixed, where the first is pasted into the second
+            `(B, X, Y, Z)`, bool; None where this step does not mix.
+    """
+
+    labelled: Tensor
+    labels: Tensor
+    unlabelled: Tensor
+    unlabelled_plain: Tensor
+    boxes: Tensor | None
+
+
+class Batches:
+    """Draws the batches of a training.
+
+    Args:
+        labelled: Prepared labelled scans.
+        unlabelled: Prepared unlabelled scans; may be empty.
+        recipe: Crop, numbers of crops, augmentation, mixing and seed.
+    """
+
+    def __init__(
+        self, labelled: Sequence[TrainingScan], unlabelled: Sequence[TrainingScan], recipe: Recipe
+    ) -> None:
+        self._labelled = labelled
+        self._unlabelled = unlabelled
+        self._recipe = recipe
+        self._box = tuple(int(np.ceil(size * MARGIN)) for size in recipe.grid.crop)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step, 1 being the first. During the supervised start it has no unlabelled crops."""
+        training = self._recipe.training
+        random = np.random.default_rng([training.seed, step])
+        supervised = training.method == "supervised" or step <= training.supervised_start or not self._unlabelled
+        count = training.labelled_crops
+        crops = [self._draw(scan, random) for scan in self._choose(self._labelled, count, random)]
+        labelled = [self._intensities(image, random) for image, _ in crops]
+        plain = []
+        if not supervised:
+            chosen = self._choose(self._unlabelled, training.unlabelled_crops, random)
+            plain = [self._draw(scan, random)[0] for scan in chosen]
+        empty = torch.zeros(0, 1, *self._recipe.grid.crop)
+        mixes = random.random() < training.mix
+        return Batch(
+            torch.stack(labelled),
+            torch.stack([label for _, label in crops]),
+            torch.stack([self._intensities(image, random) for image in plain]) if plain else empty,
+            torch.stack(plain) if plain else empty,
+            self._boxes(count, random) if mixes else None,
+        )
+
+    def ahead(self, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+        """The steps `first..last` with their batches, each made in a thread while the one before is used."""
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            following = thread.submit(self, first)
+            for step in range(first, last + 1):
+                batch = following.result()
+                if step < last:
+                    following = thread.submit(self, step + 1)
+                yield step, batch
+
+    def _choose(
+        self, scans: Sequence[TrainingScan], count: int, random: np.random.Generator
+    ) -> list[TrainingScan]:
+        return [scans[index] for index in random.choice(len(scans), count, replace=len(scans) < count)]
+
+    def _draw(self, scan: TrainingScan, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A crop `(1, X, Y, Z)` and its label `(X, Y, Z)`, turned and scaled; the label is 0 where unknown."""
+        centre = self._centre(scan, random)
+        channels = {"image": _box(scan.image[0], centre, self._box, EDGE)[None]}
+        if scan.label is not None:
+            channels["label"] = _box(scan.label, centre, self._box, 0)[None].float()
+        transform = spatial_augmentation(self._recipe.augmentation, self._recipe.grid.crop)
+        transform.set_random_state(seed=int(random.integers(2**31)))
+        changed = transform(channels)
+        image = changed["image"].as_tensor()
+        label = changed["label"].as_tensor()[0].round().long() if "label" in changed else torch.zeros(0)
+        return image, label
+
+    def _centre(self, scan: TrainingScan, random: np.random.Generator) -> list[int]:
+        """A voxel about which to crop: on the object, or where the crop covers as much of the scan as it can."""
+        if scan.label is not None and random.random() < self._recipe.training.crop_on_object:
+            inside = torch.nonzero(scan.label)
+            if len(inside):
+                return [int(v) for v in inside[int(random.integers(len(inside)))]]
+        centre = []
+        for size, crop in zip(scan.image.shape[1:], self._recipe.grid.crop, strict=True):
+            slack = abs(size - crop)
+            start = int(random.integers(slack + 1)) - (slack if size < crop else 0)
+            centre.append(start + crop // 2)
+        return centre
+
+    def _intensities(self, image: Tensor, random: np.random.Generator) -> Tensor:
+        transform = intensity_augmentation(self._recipe.augmentation)
+        transform.set_random_state(seed=int(random.integers(2**31)))
+        changed = transform({"image": image.clone()})["image"]
+        return torch.as_tensor(changed).float()
+
+    def _boxes(self, count: int, random: np.random.Generator) -> Tensor:
+        """A box of two thirds of each side at a random place in each crop, as bidirectional copy-paste has it.
+
+        Source:
+            Bai et al., Bidirectional Copy-Paste, CVPR 2023, section 3.2.
+        """
+        crop = self._recipe.grid.crop
+        boxes = torch.zeros(count, *crop, dtype=torch.bool)
+        for box in boxes:
+            starts = [int(random.integers(size - size * 2 // 3 + 1)) for size in crop]
+            x, y, z = (
+                slice(start, start + size * 2 // 3) for start, size in zip(starts, crop, strict=True)
+            )
+            box[x, y, z] = True
+        return boxes
+
+
+def _box(volume: Tensor, centre: Sequence[int], size: Sequence[int], outside: float) -> Tensor:
+    """The box of a size about a voxel, filled with `outside` where the volume ends."""
+    result = torch.full(tuple(size), outside, dtype=volume.dtype)
+    source, target = [], []
+    for middle, length, limit in zip(centre, size, volume.shape, strict=True):
+        start = middle - length // 2
+        first, last = max(start, 0), min(start + length, limit)
+        source.append(slice(first, max(first, last)))
+        target.append(slice(first - start, max(first, last) - start))
+    result[target[0], target[1], target[2]] = volume[source[0], source[1], source[2]]
+    return result

@@ -1,0 +1,108 @@
+"""Cases of a training: labelled, unlabelled and validation scans.
+
+An unlabelled case is a type without a label, so that no code can open what it must not see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcl.errors import DataError, UsageError
+from diffcl.io import is_scan, scan_name
+
+
+@dataclass(frozen=True)
+class UnlabelledCase:
+    """A scan without an outline."""
+
+    name: str
+    image: Path
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """A scan and its outline, a label map on the scan's grid."""
+
+    name: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a training may use.
+
+    Attributes:
+        labelled: Scans with outlines to learn from.
+        unlabelled: Scans without outlines to learn from.
+        validation: Scans with outlines on which settings and checkpoints are chosen.
+    """
+
+    labelled: tuple[LabelledCase, ...]
+    unlabelled: tuple[UnlabelledCase, ...]
+    validation: tuple[LabelledCase, ...]
+
+    def __post_init__(self) -> None:
+        names = [case.name for case in (*self.labelled, *self.unlabelled, *self.validation)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(twice[0], "listed twice", "Name every case in one list only")
+        if not self.labelled:
+            raise DataError("cases", "no labelled scan", "Outline at least one scan")
+
+
+def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) -> Cases:
+    """Split a folder with `images/` and `labels/` into labelled, unlabelled and validation cases.
+
+    The order is that of `train.txt` where the folder has one, a name a line, else alphabetical. Labelled
+    are the first `labelled` names, validation the last `validation`; either may be a text file of names
+    instead. All other scans are unlabelled: whether `labels/` has a file for them is not even asked.
+
+    Raises:
+        DataError: If a folder, scan or label is missing; all that is missing is named at once.
+        UsageError: If there are fewer scans than asked for.
+    """
+    images = {scan_name(path): path for path in _files(data / "images")}
+    names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
+    first = _names(labelled) if isinstance(labelled, Path) else names[:labelled]
+    if isinstance(validation, Path):
+        last = _names(validation)
+    else:
+        last = names[len(names) - validation :]
+    if (isinstance(labelled, int) and not 0 < labelled <= len(names)) or set(first) & set(last):
+        raise UsageError(data, f"{len(names)} scans cannot give {len(first)} labelled and {len(last)} for "
+                               "validation", "Ask for fewer")  # fmt: skip
+    missing = [name for name in {*names, *first, *last} if name not in images]
+    if missing:
+        raise DataError(data / "images", f"no scan for {', '.join(sorted(missing))}", "Add or unlist them")
+    labels = _labels(data / "labels", [*first, *last])
+    known = {*first, *last}
+    return Cases(
+        tuple(LabelledCase(name, images[name], labels[name]) for name in first),
+        tuple(UnlabelledCase(name, images[name]) for name in names if name not in known),
+        tuple(LabelledCase(name, images[name], labels[name]) for name in last),
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(folder, "no such folder", "Put the scans into images/ and their outlines into labels/")
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
+
+
+def _labels(folder: Path, names: list[str]) -> dict[str, Path]:
+    """Labels of the named cases only; other files of the folder are not opened."""
+    found = {scan_name(path): path for path in _files(folder)}
+    missing = sorted(name for name in names if name not in found)
+    if missing:
+        raise DataError(folder, f"no label for {', '.join(missing)}", "Add the label or move the case")
+    return {name: found[name] for name in names}
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(file, "cannot be read", "Give a text file with one case name a line") from error
+    return [line.strip() for line in lines if line.strip()]
