@@ -1,0 +1,39 @@
+"""CS, the convolution segmentation network: a V-Net with HF-Mamba modules."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from diffcl.networks.hf_mamba import HFMamba
+from diffcl.networks.projection import ProjectionHead
+from diffcl.networks.vnet import VNet
+from diffcl.recipe import Recipe
+
+
+class ConvolutionSegmenter(nn.Module):
+    """CS of a recipe.
+
+    Attributes:
+        projection: The head that makes `f^` of voxel features.
+    """
+
+    def __init__(self, recipe: Recipe, in_channels: int = 1) -> None:
+        super().__init__()
+        shape = recipe.cs
+        modules: dict[int, nn.Module] = {
+            level: HFMamba(shape.filters[level], d_model=shape.hf_mamba_width, d_state=shape.hf_mamba_state)
+            for level in shape.hf_mamba_levels
+        }
+        self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=modules)
+        self.classifier = nn.Conv3d(shape.filters[0], recipe.classes, kernel_size=1)
+        self.projection = ProjectionHead(shape.filters[0], shape.projection)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image `(B, 1, X, Y, Z)` to class logits `(B, K, X, Y, Z)`."""
+        logits: Tensor = self.classifier(self.features(image))
+        return logits
+
+    def features(self, image: Tensor) -> Tensor:
+        """Voxel features `(B, C, X, Y, Z)`, before the classifier."""
+        features: Tensor = self.vnet(image)
+        return features

@@ -1,0 +1,108 @@
+"""A V-Net: residual stages of convolutions on ever coarser grids, and back, with skip connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Convolutions(nn.Module):
+    """A residual stage: 3x3x3 convolutions with instance normalisation; the input is added before the end.
+
+    Args:
+        channels: In and out.
+        count: Convolutions.
+        time_features: Width of a time embedding that scales and shifts the normalised features; 0 for none.
+    """
+
+    def __init__(self, channels: int, count: int, time_features: int = 0) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False) for _ in range(count)
+        )
+        self.norms = nn.ModuleList(nn.InstanceNorm3d(channels, affine=True) for _ in range(count))
+        self.time = nn.Linear(time_features, 2 * channels) if time_features else None
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """`(B, C, X, Y, Z)` to the same shape; `time` is `(B, time_features)`."""
+        inner = x
+        last = len(self.convolutions) - 1
+        for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            inner = norm(convolution(inner))
+            if index == 0 and self.time is not None and time is not None:
+                scale, shift = self.time(time)[:, :, None, None, None].chunk(2, dim=1)
+                inner = torch.addcmul(shift, inner, 1 + scale)
+            if index == last:
+                inner = inner + x
+            inner = functional.leaky_relu(inner, 0.01, inplace=True)
+        return inner
+
+
+class Resize(nn.Sequential):
+    """A strided or transposed 2x2x2 convolution with normalisation: half or double the grid."""
+
+    def __init__(self, convolution: nn.Module, channels: int) -> None:
+        super().__init__(convolution, nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01, inplace=True))
+
+
+class VNet(nn.Module):
+    """Encoder and decoder of a V-Net.
+
+    Args:
+        in_channels: Channels of the input.
+        filters: Channels of each level, finest first.
+        blocks: Convolutions of each level.
+        time_features: Width of a time embedding, 0 for none.
+        skips: Modules put on skip connections, by level.
+
+    Source:
+        Milletari et al. 2016, with instance normalisation in place of batch normalisation and skip
+        connections that add, as the semi-supervised literature trains it on the left atrium.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        filters: Sequence[int],
+        blocks: Sequence[int],
+        *,
+        time_features: int = 0,
+        skips: dict[int, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(in_channels, filters[0], kernel_size=3, padding=1)
+        self.encoder = nn.ModuleList(
+            Convolutions(width, count, time_features) for width, count in zip(filters, blocks, strict=True)
+        )
+        self.down = nn.ModuleList(
+            Resize(nn.Conv3d(wide, deep, kernel_size=2, stride=2, bias=False), deep)
+            for wide, deep in zip(filters, filters[1:], strict=False)
+        )
+        self.up = nn.ModuleList(
+            Resize(nn.ConvTranspose3d(deep, wide, kernel_size=2, stride=2, bias=False), wide)
+            for wide, deep in zip(filters, filters[1:], strict=False)
+        )
+        self.decoder = nn.ModuleList(
+            Convolutions(width, count, time_features)
+            for width, count in zip(filters[:-1], blocks[:-1], strict=True)
+        )
+        self.skips = nn.ModuleDict({str(level): module for level, module in (skips or {}).items()})
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """`(B, in_channels, X, Y, Z)` to voxel features `(B, filters[0], X, Y, Z)`."""
+        x = self.stem(x)
+        passed = []
+        for level, down in enumerate(self.down):
+            x = self.encoder[level](x, time)
+            passed.append(x)
+            x = down(x)
+        x = self.encoder[len(self.down)](x, time)
+        for level in reversed(range(len(self.up))):
+            skip = passed[level]
+            if str(level) in self.skips:
+                skip = self.skips[str(level)](skip)
+            x = self.decoder[level](self.up[level](x) + skip, time)
+        return x
