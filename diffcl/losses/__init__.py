@@ -1,0 +1,1 @@
+"""Loss terms of Diff-CL, with the paper's names."""
