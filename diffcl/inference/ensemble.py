@@ -1,0 +1,105 @@
+"""Class probabilities of CS, DS and their weighted mean, over a whole prepared scan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffcl.data.prepare import EDGE
+from diffcl.diffusion import LabelDiffusion
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.recipe import Recipe
+
+Networks = Literal["ensemble", "cs", "ds"]
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What the networks say of a scan; None for one that was not asked.
+
+    Attributes:
+        cs: Probabilities of CS `(K, X, Y, Z)`.
+        ds: Probabilities of DS, the mean over its DDIM steps.
+        mean: The weighted mean of both, or the only one.
+    """
+
+    cs: Tensor | None
+    ds: Tensor | None
+    mean: Tensor
+
+    @property
+    def disagreement(self) -> float | None:
+        """1 - Dice between the outlines of CS and DS over all classes; 1 where neither found anything.
+
+        None where only one was asked.
+        """
+        if self.cs is None or self.ds is None:
+            return None
+        one, other = self.cs.argmax(dim=0), self.ds.argmax(dim=0)
+        total = int((one > 0).sum() + (other > 0).sum())
+        return 1.0 - 2 * int(((one == other) & (one > 0)).sum()) / total if total else 1.0
+
+
+@torch.inference_mode()
+def ask(
+    image: Tensor,
+    recipe: Recipe,
+    cs: nn.Module,
+    ds: nn.Module | None,
+    *,
+    networks: Networks = "ensemble",
+    seed: int | None = None,
+) -> Opinions:
+    """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
+
+    The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it
+    and the same scan, seed and settings give the same answer.
+
+    Args:
+        image: `(1, X, Y, Z)`.
+        recipe: Window, overlap, DDIM steps and ensemble weight.
+        cs: CS, in evaluation mode.
+        ds: DS; not needed when only CS is asked.
+        networks: Who is asked.
+        seed: Of the noise; the recipe's by default.
+    """
+    if networks != "cs" and ds is None:
+        raise ValueError("DS is asked but not given")
+    size = image.shape[1:]
+    grain = 2 ** (max(len(recipe.cs.filters), len(recipe.ds.filters)) - 1)
+    window = [min(w, math.ceil(s / grain) * grain) for w, s in zip(recipe.grid.window, size, strict=True)]
+    before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
+    after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
+    padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]
+    padded = functional.pad(image[None].float(), padding, value=EDGE)
+    generator = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
+    noise = torch.randn(1, recipe.classes, *padded.shape[2:], generator=generator).to(padded)
+    diffusion = LabelDiffusion(recipe.diffusion)
+
+    def opinions(crops: Tensor) -> Tensor:
+        crop, start = crops[:, :1], crops[:, 1:]
+        found = []
+        if networks != "ds":
+            found.append(cs(crop).float().softmax(dim=1))
+        if networks != "cs" and ds is not None:
+            steps = recipe.diffusion.sampling_steps
+            found.append(diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start, steps))
+        return torch.cat(found, dim=1)
+
+    answer = sliding_window_inference(
+        torch.cat([padded, noise], dim=1), window, 1, opinions, overlap=recipe.inference.overlap, mode="gaussian"
+    )
+    assert isinstance(answer, Tensor)
+    inside = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
+    parts = answer[0][(slice(None), *inside)].split(recipe.classes)
+    if networks == "ensemble":
+        weight = recipe.inference.ds_weight
+        return Opinions(parts[0], parts[1], (1 - weight) * parts[0] + weight * parts[1])
+    return Opinions(parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0])

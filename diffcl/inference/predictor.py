@@ -1,0 +1,169 @@
+"""The Predictor: a scan goes in, a label on the scan's own grid comes out, with its uncertainty and a report.
+
+The server, the command line and the validation all use this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from monai.transforms import KeepLargestConnectedComponent
+from pydantic import BaseModel, ConfigDict
+
+from diffcl.data.grid import Geometry
+from diffcl.data.prepare import prepare
+from diffcl.inference.ensemble import Networks, ask
+from diffcl.inference.model import Model
+from diffcl.io.scan import Scan
+from diffcl.recipe import Recipe
+
+
+class Report(BaseModel):
+    """What is worth knowing about one prediction.
+
+    Attributes:
+        case: Name of the scan.
+        model: Name of the model.
+        version: Its version.
+        networks: Who was asked: ensemble, cs or ds.
+        volumes_ml: Millilitres of each class.
+        disagreement: 1 - Dice between the outlines of CS and DS, 0..1; larger is more doubtful. None when
+            only one network was asked.
+        seconds: Time of each stage.
+        warnings: One sentence each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case: str
+    model: str
+    version: int
+    networks: str
+    volumes_ml: dict[str, float]
+    disagreement: float | None
+    seconds: dict[str, float]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and what is known about it. All images lie exactly on the scan's grid.
+
+    Attributes:
+        label: Class values, uint8.
+        uncertainty: Predictive entropy of the probabilities, 0 (sure) .. 1 (all classes alike), float32.
+        probabilities: Of each class without background, float32; empty unless asked for.
+        report: Volumes, doubt, time and warnings.
+    """
+
+    label: sitk.Image
+    uncertainty: sitk.Image
+    probabilities: tuple[sitk.Image, ...]
+    report: Report
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.seconds[name] = round(perf_counter() - start, 4)
+
+
+class Predictor:
+    """Predicts with one model. Safe to call from several threads.
+
+    Args:
+        model: The loaded ensemble.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __call__(
+        self,
+        scan: Scan,
+        *,
+        networks: Networks = "ensemble",
+        seed: int | None = None,
+        keep_probabilities: bool = False,
+    ) -> Prediction:
+        """Segment a scan.
+
+        Args:
+            scan: The scan, of any orientation and spacing.
+            networks: The ensemble, or one network alone.
+            seed: Of the noise from which DS starts; the recipe's by default.
+            keep_probabilities: Whether the class probabilities are wanted as images.
+        """
+        model, recipe, clock = self.model, self.model.info.recipe, _Clock()
+        with clock.stage("prepare"):
+            prepared = prepare(scan, recipe)
+        with clock.stage("networks"):
+            image = prepared.image.to(model.device)
+            opinions = ask(image, recipe, model.cs, model.ds, networks=networks, seed=seed)
+        with clock.stage("restore"):
+            probabilities = prepared.restore(opinions.mean)
+        with clock.stage("postprocess"):
+            label = decide(probabilities, recipe)
+            uncertainty = entropy(probabilities)
+        original = prepared.original
+        warnings = [*scan.remarks, *model.info.profile.warnings(scan, prepared)]
+        if not label.any():
+            warnings.append("Nothing was found.")
+        report = Report(
+            case=scan.name,
+            model=model.info.name,
+            version=model.info.version,
+            networks=networks,
+            volumes_ml=volumes_ml(label, original, recipe),
+            disagreement=opinions.disagreement,
+            seconds=clock.seconds,
+            warnings=warnings,
+        )
+        maps = tuple(original.place(channel) for channel in probabilities[1:]) if keep_probabilities else ()
+        return Prediction(original.place(label), original.place(uncertainty), maps, report)
+
+
+def decide(probabilities: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The most probable class of each voxel, of each class only the largest piece where the recipe says so.
+
+    Args:
+        probabilities: `(K, X, Y, Z)`.
+        recipe: Says whether only the largest component is kept.
+
+    Returns:
+        `(X, Y, Z)`, uint8.
+    """
+    label = probabilities.argmax(axis=0).astype(np.uint8)
+    if recipe.inference.largest_component and label.any():
+        keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
+        label = np.asarray(keep(torch.from_numpy(label)[None])[0], dtype=np.uint8)
+    return label
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1.
+
+    >>> entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1)).item()
+    1.0
+    """
+    safe = np.clip(probabilities, 1e-7, 1)
+    total = -(safe * np.log(safe)).sum(axis=0) / math.log(len(probabilities))
+    return np.clip(total, 0, 1).astype(np.float32)
+
+
+def volumes_ml(label: np.ndarray, geometry: Geometry, recipe: Recipe) -> dict[str, float]:
+    """Millilitres of each class by name."""
+    voxel = math.prod(geometry.spacing) / 1000
+    return {entry.name: round(int((label == entry.value).sum()) * voxel, 4) for entry in recipe.labels}
