@@ -1,0 +1,76 @@
+"""The card of a published model: what people must know before they use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffcl.inference.model import ModelInfo
+
+_ROWS = {
+    "ensemble": "CS/DS ensemble (what users get)",
+    "cs": "CS alone",
+    "ds": "DS alone",
+    "supervised": "CS trained on the labelled scans only, same CS steps",
+}
+
+
+def write_card(info: ModelInfo) -> str:
+    """The card as Markdown."""
+    recipe, origin = info.recipe, info.provenance
+    training = recipe.training
+    labels = ", ".join(f"{entry.value} = {entry.name}" for entry in recipe.labels)
+    return "\n".join(
+        [
+            f"# {info.name}, version {info.version}",
+            "",
+            f"{recipe.title or recipe.name} ({recipe.modality}). Labels: {labels}.",
+            "",
+            f"**Use.** {recipe.card.use}",
+            "",
+            f"**Data.** {recipe.card.data or 'The scans named in model.json.'}",
+            "",
+            f"**Terms.** {recipe.card.terms or 'Those of the scans it learned from.'}",
+            "",
+            f"**Training.** {len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
+            f"{training.steps} steps of {training.labelled_crops} labelled and {training.unlabelled_crops} unlabelled "
+            f"crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels at "
+            f"{'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
+            f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
+            f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans.",
+            "",
+            *_table(info.scores),
+            "",
+            "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
+            "",
+            "```sh",
+            f"diffcl train --recipe {recipe.name} --data DIR --labelled {len(origin['labelled'])} "
+            f"--validation {len(origin['validation'])} --out RUN",
+            f"diffcl publish RUN --name {info.name}",
+            "```",
+            "",
+            f"Made {info.created} by diffcl {origin['diffcl']} with torch {origin['torch']}. "
+            "All settings and the names of all scans are in model.json.",
+            "",
+        ]
+    )
+
+
+def _table(scores: dict[str, Any]) -> list[str]:
+    if not scores:
+        return ["**Scores.** None: there were no validation scans."]
+    count = scores["ensemble"]["scans"]
+    lines = [
+        f"**Scores** on {count} validation scans, on their own grids. Settings and weights were chosen on these "
+        "scans, so expect a little less on others.",
+        "",
+        "| | Dice, mean | sd | worst scan | HD95, mm |",
+        "|---|---|---|---|---|",
+    ]
+    for key, title in _ROWS.items():
+        if key in scores:
+            row = scores[key]
+            lines.append(
+                f"| {title} | {row['dice']:.4f} | {row['dice_sd']:.4f} | {row['dice_worst']:.4f} "
+                f"| {row['hd95_mm']:.2f} |"
+            )
+    return lines

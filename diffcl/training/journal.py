@@ -1,0 +1,52 @@
+"""The journal of a run: every loss term of every step and every validation, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from diffcl.io.atomic import replace_file
+
+
+class Journal:
+    """Appends lines to a file; a resumed run drops what was written after its checkpoint.
+
+    Args:
+        path: The file, made when missing.
+        last_step: Lines of later steps are dropped.
+    """
+
+    def __init__(self, path: Path, last_step: int = 0) -> None:
+        kept = [entry for entry in read_journal(path) if entry["step"] <= last_step]
+        with replace_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, entry: dict[str, Any]) -> None:
+        """Add a line. A number that is not finite is written as null."""
+        line = {key: _finite(value) for key, value in {"step": step, **entry}.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

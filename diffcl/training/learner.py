@@ -1,0 +1,116 @@
+"""What a training changes: both networks, their averages, the memory bank and the optimisers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.optimizers import WarmupCosineSchedule
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from diffcl.diffusion import LabelDiffusion
+from diffcl.losses.contrastive import MemoryBank
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.recipe import Recipe, Training
+
+WARM_UP = 0.02
+"""Share of the steps over which the learning rate rises."""
+
+
+class Student:
+    """A network with its optimiser and its slow average, the teacher.
+
+    Attributes:
+        network: Learns.
+        teacher: Average of its weights over the last steps; gives pseudo-labels and is what is published.
+    """
+
+    def __init__(self, network: nn.Module, settings: Training) -> None:
+        self.network = network
+        average = get_ema_multi_avg_fn(settings.average)
+        self.average: AveragedModel = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self._clip = settings.clip
+        if settings.optimiser == "adamw":
+            self._optimiser: torch.optim.Optimizer = torch.optim.AdamW(
+                network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            )
+        else:
+            self._optimiser = torch.optim.SGD(
+                network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True,
+                weight_decay=settings.weight_decay,
+            )  # fmt: skip
+        warm_up = max(1, round(settings.steps * WARM_UP))
+        self._schedule = WarmupCosineSchedule(self._optimiser, warm_up, settings.steps, end_lr=0.0)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The averaged network."""
+        return self.average.module
+
+    def learn(self, loss: Tensor) -> None:
+        """One step of the optimiser, and of the average."""
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+        self._optimiser.step()
+        self._schedule.step()
+        self.average.update_parameters(self.network)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+class Learner:
+    """CS and DS of a run.
+
+    Args:
+        recipe: Shapes, schedule and seed.
+        device: Where the networks live.
+
+    Attributes:
+        cs: The convolution segmentation network.
+        ds: The diffusion segmentation network; None where the recipe trains CS alone.
+        bank: Memory bank of the contrastive loss.
+        diffusion: The schedule of the label diffusion.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe = recipe
+        self.device = device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.training.seed)
+            cs = ConvolutionSegmenter(recipe).to(device)
+            ds = DiffusionSegmenter(recipe).to(device)
+        self.cs = Student(cs, recipe.training)
+        self.ds = None if recipe.training.method == "supervised" else Student(ds, recipe.training)
+        self.bank = MemoryBank(recipe.classes, recipe.cs.projection, recipe.contrastive).to(device)
+        self.diffusion = LabelDiffusion(recipe.diffusion)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to continue to the same result."""
+        state = {"cs": self.cs.state(), "bank": self.bank.state_dict()}
+        if self.ds is not None:
+            state["ds"] = self.ds.state()
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.cs.restore(state["cs"])
+        self.bank.load_state_dict(state["bank"])
+        if self.ds is not None:
+            self.ds.restore(state["ds"])

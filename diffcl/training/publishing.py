@@ -1,0 +1,120 @@
+"""From a run to a published model: weights, ensemble weight, scores and card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffcl.data.cases import LabelledCase
+from diffcl.data.grid import Geometry, voxels
+from diffcl.data.prepare import prepare, to_classes
+from diffcl.errors import UsageError
+from diffcl.evaluation.metrics import dice
+from diffcl.inference.ensemble import ask
+from diffcl.inference.model import Model, ModelInfo, save_model
+from diffcl.inference.predictor import decide
+from diffcl.inference.profile import Profile
+from diffcl.inference.store import ModelStore
+from diffcl.io import read_label, read_scan
+from diffcl.io.atomic import replace_file
+from diffcl.training.card import write_card
+from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.learner import Learner
+from diffcl.training.loop import read_run
+from diffcl.training.validation import Scores, unpublished, validate
+from diffcl.version import version
+
+WEIGHTS_TRIED = tuple(round(step / 10, 1) for step in range(11))
+
+
+def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = None) -> Path:
+    """Publish the best networks of a run as a new version of a model.
+
+    The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
+    stays the recipe's.
+
+    Args:
+        run: Folder of a run of `train`.
+        name: Name of the model.
+        store: Where it goes.
+        baseline: A supervised run on the same cases, whose score stands beside the model's in the card.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        UsageError: If the folder holds no run, or one that trained CS alone.
+        DataError: If the run has no weights yet.
+    """
+    recipe, cases = read_run(run)
+    best = load_checkpoint(run / "best.pt")
+    if "ds" not in best:
+        raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
+    model = _networks(run)
+    weight = best_weight(model, cases.validation) if cases.validation else recipe.inference.ds_weight
+    recipe = recipe.changed(inference={"ds_weight": weight})
+    model = Model(model.info.model_copy(update={"recipe": recipe}), model.cs, model.ds, model.device)
+    scores: dict[str, Any] = {}
+    if cases.validation:
+        scores = {
+            "ensemble": validate(cases.validation, model).numbers(),
+            "cs": validate(cases.validation, model, networks="cs").numbers(),
+            "ds": validate(cases.validation, model, networks="ds").numbers(),
+        }
+        if baseline is not None:
+            supervised = validate(cases.validation, _networks(baseline), networks="cs")
+            scores["supervised"] = supervised.numbers()
+    seen = (*cases.labelled, *cases.unlabelled)
+    profile = Profile.of((prepare(read_scan(case.image), recipe) for case in seen), recipe.modality)
+    provenance = {
+        "labelled": [case.name for case in cases.labelled],
+        "unlabelled": [case.name for case in cases.unlabelled],
+        "validation": [case.name for case in cases.validation],
+        "best_step": best["step"],
+        "diffcl": version(),
+        "torch": torch.__version__,
+    }
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+    def fill(folder: Path, number: int) -> None:
+        info = ModelInfo(name=name, version=number, created=created, recipe=recipe, scores=scores,
+                         provenance=provenance, profile=profile)  # fmt: skip
+        save_model(folder, info, model.cs, model.ds)
+        with replace_file(folder / "card.md") as temporary:
+            temporary.write_text(write_card(info), encoding="utf-8")
+
+    return store.add(name, fill)
+
+
+def _networks(run: Path) -> Model:
+    """The best networks of a run; DS is untrained where the run trained CS alone."""
+    recipe, _ = read_run(run)
+    best = load_checkpoint(run / "best.pt")
+    learner = Learner(recipe, torch.device("cpu"))
+    learner.cs.teacher.load_state_dict(best["cs"])
+    if learner.ds is not None:
+        learner.ds.teacher.load_state_dict(best["ds"])
+    ds = None if learner.ds is None else learner.ds.teacher
+    return unpublished(recipe, learner.cs.teacher.eval(), ds and ds.eval(), learner.device)
+
+
+def best_weight(model: Model, cases: Sequence[LabelledCase]) -> float:
+    """The weight of DS in the ensemble with the best mean Dice; the one nearest to a half wins a tie."""
+    recipe = model.info.recipe
+    totals = dict.fromkeys(WEIGHTS_TRIED, 0.0)
+    for case in cases:
+        scan = read_scan(case.image)
+        prepared = prepare(scan, recipe)
+        opinions = ask(prepared.image, recipe, model.cs, model.ds)
+        assert opinions.cs is not None and opinions.ds is not None
+        cs, ds = prepared.restore(opinions.cs), prepared.restore(opinions.ds)
+        truth = voxels(to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label))
+        for weight in WEIGHTS_TRIED:
+            label = decide((1 - weight) * cs + weight * ds, recipe)
+            totals[weight] += float(np.mean([dice(label == e.value, truth == e.value) for e in recipe.labels]))
+    return max(totals, key=lambda weight: (round(totals[weight] / len(cases), 4), -abs(weight - 0.5)))

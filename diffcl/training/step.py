@@ -1,0 +1,226 @@
+"""One step of Diff-CL: the loss terms of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffcl.data.batches import Batch
+from diffcl.losses.contrastive import contrastive_loss, draw_voxels, voxel_vectors
+from diffcl.losses.pseudo_label import PseudoLabel, pseudo_label
+from diffcl.losses.ramp import ramp
+from diffcl.losses.segmentation import segmentation_loss
+from diffcl.recipe import Recipe
+from diffcl.training.learner import Learner
+
+
+@dataclass(frozen=True)
+class StepWeights:
+    """Weights of the unlabelled terms at a step."""
+
+    mu_1: float
+    mu_2: float
+    eta: float
+
+
+def weights_at(step: int, recipe: Recipe) -> StepWeights:
+    """The weights of a step: 0 during the supervised start, then rising."""
+    start = recipe.training.supervised_start
+    length = round(recipe.losses.ramp * (recipe.training.steps - start))
+    risen = ramp(step, start, length)
+    return StepWeights(recipe.losses.mu_1 * risen, recipe.losses.mu_2 * risen, recipe.losses.eta)
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The loss terms of a step.
+
+    Attributes:
+        ds_supervised: `L_d_s`.
+        ds_pseudo: `L_d_p`.
+        cs_supervised: `L_c_s`.
+        cs_pseudo: `L_c_p`.
+        contrastive: `L_cl`.
+        weights: mu_1, mu_2 and eta.
+    """
+
+    cs_supervised: Tensor
+    cs_pseudo: Tensor
+    contrastive: Tensor
+    ds_supervised: Tensor
+    ds_pseudo: Tensor
+    weights: StepWeights
+
+    @property
+    def cs(self) -> Tensor:
+        """`L_c = L_c_s + mu_2 (L_c_p + eta L_cl)`."""
+        weights = self.weights
+        return self.cs_supervised + weights.mu_2 * (self.cs_pseudo + weights.eta * self.contrastive)
+
+    @property
+    def ds(self) -> Tensor:
+        """`L_d = L_d_s + mu_1 L_d_p`."""
+        return self.ds_supervised + self.weights.mu_1 * self.ds_pseudo
+
+    def numbers(self) -> dict[str, float]:
+        """Every term as a number, for the journal."""
+        return {
+            "L_c": float(self.cs.detach()),
+            "L_c_s": float(self.cs_supervised.detach()),
+            "L_c_p": float(self.cs_pseudo.detach()),
+            "L_cl": float(self.contrastive.detach()),
+            "L_d": float(self.ds.detach()),
+            "L_d_s": float(self.ds_supervised.detach()),
+            "L_d_p": float(self.ds_pseudo.detach()),
+            "mu_1": self.weights.mu_1,
+            "mu_2": self.weights.mu_2,
+        }
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Labelled and unlabelled crops as the students see them, mixed or not.
+
+    Attributes:
+        images: `(B, 1, X, Y, Z)`.
+        cs_target: What CS shall say: labels, and the DS pseudo-label elsewhere `(B, X, Y, Z)`.
+        ds_target: What DS shall say, and its Y_0: labels, and the CS pseudo-label elsewhere.
+        labelled: 1 on labelled voxels, else 0 `(B, X, Y, Z)`.
+        cs_weight: Weight of the DS pseudo-label `(B, X, Y, Z)`, 0 on labelled voxels.
+        ds_weight: Weight of the CS pseudo-label, likewise.
+    """
+
+    images: Tensor
+    cs_target: Tensor
+    ds_target: Tensor
+    labelled: Tensor
+    cs_weight: Tensor
+    ds_weight: Tensor
+
+
+def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
+    """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone."""
+    recipe = learner.recipe
+    random = torch.Generator().manual_seed(recipe.training.seed * 1_000_003 + step)
+    half = recipe.training.precision == "bfloat16"
+    with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
+        cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
+        crops = arrange(batch, cs_opinion, ds_opinion, recipe.training.mixed_weight)
+        features = learner.cs.network.features(crops.images)
+        logits = learner.cs.network.classifier(features)
+    cs_supervised = segmentation_loss(logits, crops.cs_target, crops.labelled)
+    cs_pseudo = segmentation_loss(logits, crops.cs_target, crops.cs_weight)
+    zero = cs_supervised.new_zeros(())
+    if learner.ds is None:
+        return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights_at(step, recipe))
+    clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
+    time, noisy = _noised(learner, clean, random)
+    with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
+        ds_features = learner.ds.network.features(crops.images, noisy, time)
+        ds_logits = learner.ds.network.classifier(ds_features)
+    contrastive = zero
+    if recipe.losses.eta > 0:
+        _fill_bank(learner, crops, ds_features, ds_logits, random)
+        if crops.cs_weight.any():
+            contrastive = _contrastive(learner, crops, features, random)
+    return StepLosses(
+        cs_supervised,
+        cs_pseudo,
+        contrastive,
+        segmentation_loss(ds_logits, crops.ds_target, crops.labelled),
+        segmentation_loss(ds_logits, crops.ds_target, crops.ds_weight),
+        weights_at(step, recipe),
+    )
+
+
+@torch.no_grad()
+def _pseudo_labels(
+    learner: Learner, batch: Batch, random: torch.Generator
+) -> tuple[PseudoLabel | None, PseudoLabel | None]:
+    """What the averaged CS and DS say about the unlabelled crops, seen without changed intensities."""
+    if len(batch.unlabelled) == 0 or learner.ds is None:
+        return None, None
+    losses, diffusion, classes = learner.recipe.losses, learner.diffusion, learner.recipe.classes
+    images = batch.unlabelled_plain
+    ds = learner.ds.teacher
+    of_cs = pseudo_label(learner.cs.teacher(images).float().softmax(dim=1), losses)
+    if losses.pseudo_label == "sample":
+        noise = torch.randn(len(images), classes, *images.shape[2:], generator=random).to(images.device)
+        steps = losses.pseudo_label_steps
+        probabilities = diffusion.sample(lambda noisy, time: ds(images, noisy, time), noise, steps)
+    else:
+        time, noisy = _noised(learner, diffusion.encode(of_cs.classes, classes), random)
+        probabilities = ds(images, noisy, time).float().softmax(dim=1)
+    return of_cs, pseudo_label(probabilities, losses)
+
+
+def _noised(learner: Learner, clean: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random diffusion steps `(B,)` and Y_t of each crop."""
+    time = torch.randint(learner.diffusion.steps, (len(clean),), generator=random).to(clean.device)
+    noise = torch.randn(clean.shape, generator=random).to(clean.device)
+    return time, learner.diffusion.noise(clean, time, noise)
+
+
+def arrange(
+    batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None, mixed_weight: float
+) -> Crops:
+    """The crops of a step with their targets, pasted into each other where the batch has boxes.
+
+    Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
+    unlabelled crops each labelled crop takes the box of its neighbour. A pseudo-label then counts
+    `mixed_weight` of a label; unmixed it counts fully.
+    """
+    images, labels = batch.labelled, batch.labels
+    ones, zeros = torch.ones(labels.shape, device=labels.device), torch.zeros(labels.shape, device=labels.device)
+    if of_cs is None or of_ds is None:
+        fields = [images, labels, labels, ones, zeros, zeros]
+        if batch.boxes is not None:
+            fields = [_paste(field.roll(1, dims=0), field, batch.boxes) for field in fields]
+        return Crops(*fields)
+    weight = 1.0 if batch.boxes is None else mixed_weight
+    first = [images, labels, labels, ones, zeros, zeros]
+    second = [
+        batch.unlabelled, of_ds.classes, of_cs.classes, torch.zeros_like(of_ds.weight),
+        of_ds.weight * weight, of_cs.weight * weight,
+    ]  # fmt: skip
+    if batch.boxes is not None:
+        first, second = (
+            [_paste(b, a, batch.boxes) for a, b in zip(first, second, strict=True)],
+            [_paste(a, b, batch.boxes) for a, b in zip(first, second, strict=True)],
+        )
+    return Crops(*(torch.cat([a, b]) for a, b in zip(first, second, strict=True)))
+
+
+def _paste(source: Tensor, target: Tensor, boxes: Tensor) -> Tensor:
+    return torch.where(boxes if target.ndim == boxes.ndim else boxes[:, None], source, target)
+
+
+@torch.no_grad()
+def _fill_bank(
+    learner: Learner, crops: Crops, features: Tensor, logits: Tensor, random: torch.Generator
+) -> None:
+    """Put features of labelled voxels that DS classifies rightly and confidently into the bank."""
+    assert learner.ds is not None
+    settings = learner.recipe.contrastive
+    certainty, classes = logits.float().softmax(dim=1).max(dim=1)
+    good = (crops.labelled > 0) & (classes == crops.ds_target) & (certainty >= settings.confidence)
+    groups = torch.where(good, crops.ds_target, -1)
+    count = learner.recipe.classes
+    where = draw_voxels(groups, settings.per_step * count, count, random)
+    vectors = learner.ds.network.projection(voxel_vectors(features, where))
+    learner.bank.add(vectors, groups.flatten()[where])
+
+
+def _contrastive(learner: Learner, crops: Crops, features: Tensor, random: torch.Generator) -> Tensor:
+    """`L_cl` of CS features of unlabelled voxels, drawn evenly over the classes of their pseudo-label."""
+    settings, count = learner.recipe.contrastive, learner.recipe.classes
+    groups = torch.where(crops.cs_weight > 0, crops.cs_target, -1)
+    where = draw_voxels(groups, settings.candidates, count, random)
+    if len(where) < settings.positives + settings.negatives:
+        return features.new_zeros((), dtype=torch.float32)
+    drawn = groups.flatten()[where]
+    present = torch.stack([(drawn == value).any() for value in range(count)])
+    candidates = learner.cs.network.projection(voxel_vectors(features, where))
+    return contrastive_loss(candidates, present, learner.bank, random)

@@ -1,0 +1,117 @@
+"""Validation by the Predictor that users get, on the scans' own grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from diffcl.data.cases import LabelledCase
+from diffcl.data.grid import Geometry
+from diffcl.data.prepare import to_classes
+from diffcl.evaluation.metrics import evaluate_case
+from diffcl.inference.ensemble import Networks
+from diffcl.inference.model import Model, ModelInfo
+from diffcl.inference.predictor import Predictor
+from diffcl.inference.profile import Profile
+from diffcl.io import read_label, read_scan
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """How good one prediction is; means over the foreground classes.
+
+    Attributes:
+        case: Name of the scan.
+        dice: 0..1.
+        hd95: Millimetres; infinite where only one of label and prediction is empty.
+        disagreement: The report's, None where one network was asked.
+    """
+
+    case: str
+    dice: float
+    hd95: float
+    disagreement: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of all validation scans."""
+
+    cases: tuple[CaseScore, ...]
+
+    @property
+    def dice(self) -> float:
+        """Mean Dice over the scans."""
+        return float(np.mean([case.dice for case in self.cases]))
+
+    @property
+    def hd95(self) -> float:
+        """Mean HD95 over the scans, mm."""
+        return float(np.mean([case.hd95 for case in self.cases]))
+
+    @property
+    def worst(self) -> CaseScore:
+        """The scan with the lowest Dice."""
+        return min(self.cases, key=lambda case: case.dice)
+
+    def numbers(self) -> dict[str, float]:
+        """The summary, for a journal or card."""
+        return {
+            "dice": round(self.dice, 4),
+            "dice_sd": round(float(np.std([case.dice for case in self.cases])), 4),
+            "dice_worst": round(self.worst.dice, 4),
+            "hd95_mm": round(self.hd95, 3),
+            "scans": len(self.cases),
+        }
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values for `from_json`."""
+        return [asdict(case) for case in self.cases]
+
+    @classmethod
+    def from_json(cls, content: list[dict[str, Any]] | None) -> Scores | None:
+        """What `to_json` gave; None stays None."""
+        return None if content is None else cls(tuple(CaseScore(**case) for case in content))
+
+
+def unpublished(recipe: Recipe, cs: nn.Module, ds: nn.Module | None, device: torch.device) -> Model:
+    """Networks in training as a model that the Predictor takes."""
+    assert isinstance(cs, ConvolutionSegmenter)
+    other = ds if isinstance(ds, DiffusionSegmenter) else DiffusionSegmenter(recipe).to(device)
+    info = ModelInfo(name=recipe.name, version=0, created="", recipe=recipe,
+                     profile=Profile(modality=recipe.modality))  # fmt: skip
+    return Model(info, cs, other, device)
+
+
+def validate(
+    cases: Sequence[LabelledCase], model: Model, *, networks: Networks = "ensemble"
+) -> Scores:
+    """Predict every case and compare with its label, both on the scan's own grid.
+
+    The networks are put into evaluation mode and back.
+    """
+    training = model.cs.training
+    model.cs.eval()
+    model.ds.eval()
+    recipe = model.info.recipe
+    predictor = Predictor(model)
+    scores = []
+    for case in cases:
+        scan = read_scan(case.image)
+        prediction = predictor(scan, networks=networks)
+        truth = to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label)
+        metrics = evaluate_case(prediction.label, truth, recipe.labels)
+        dice = float(np.mean([metric.dice for metric in metrics]))
+        hd95 = float(np.mean([metric.hd95 for metric in metrics]))
+        scores.append(CaseScore(case.name, dice, hd95, prediction.report.disagreement))
+    model.cs.train(training)
+    model.ds.train(training)
+    return Scores(tuple(scores))
