@@ -131,12 +131,16 @@ class Diffusion(Section):
         beta_start: First beta of the linear schedule.
         beta_end: Last beta of the linear schedule.
         sampling_steps: DDIM steps of a prediction, at most `steps`.
+        late: Training draws step t with a density proportional to t^late. Noise that is independent from voxel
+            to voxel hides a smooth label map only at late steps; drawn evenly (0), DS would rarely have to
+            look at the image.
     """
 
     steps: Annotated[int, Field(ge=2)] = 1000
     beta_start: Positive = 1e-4
     beta_end: Positive = 2e-2
     sampling_steps: Count = 3
+    late: Weight = 2.0
 
     @model_validator(mode="after")
     def _possible(self) -> Diffusion:

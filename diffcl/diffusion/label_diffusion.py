@@ -39,6 +39,11 @@ class LabelDiffusion:
         onehot = functional.one_hot(classes, count).movedim(-1, 1).float()
         return onehot * 2 - 1
 
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random diffusion steps `(count,)`, 0..T-1, of density proportional to t^late."""
+        even = torch.rand(count, generator=generator, dtype=torch.float64)
+        return (self.steps * even ** (1 / (1 + self._settings.late))).long()
+
     def noise(self, clean: Tensor, time: Tensor, noise: Tensor) -> Tensor:
         """Y_t of Y_0: `sqrt(abar_t) Y_0 + sqrt(1 - abar_t) noise`.
 

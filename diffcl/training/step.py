@@ -158,7 +158,7 @@ def _pseudo_labels(
 
 def _noised(learner: Learner, clean: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Random diffusion steps `(B,)` and Y_t of each crop."""
-    time = torch.randint(learner.diffusion.steps, (len(clean),), generator=random).to(clean.device)
+    time = learner.diffusion.draw_time(len(clean), random).to(clean.device)
     noise = torch.randn(clean.shape, generator=random).to(clean.device)
     return time, learner.diffusion.noise(clean, time, noise)
 
