@@ -1,0 +1,58 @@
+"""Cross-entropy plus soft Dice, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from diffcl.losses.segmentation import segmentation_loss
+
+
+def logits_of(*foreground: float) -> torch.Tensor:
+    """Logits `(1, 2, 1, 1, N)` whose softmax gives class 1 the probabilities."""
+    p = torch.tensor(foreground).view(1, 1, 1, 1, -1)
+    return torch.cat([(1 - p).log(), p.log()], dim=1)
+
+
+def test_value_by_hand() -> None:
+    classes = torch.tensor([1, 0]).view(1, 1, 1, 2)
+    loss = segmentation_loss(logits_of(0.8, 0.4), classes, torch.ones(1, 1, 1, 2), eps=0.0)
+    entropy = -(math.log(0.8) + math.log(0.6)) / 2
+    dice = 2 * 0.8 / (0.8**2 + 0.4**2 + 1)
+    assert float(loss) == pytest.approx((entropy + 1 - dice) / 2, rel=1e-6)
+
+
+def test_a_voxel_without_weight_changes_nothing() -> None:
+    weight = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
+    classes = torch.tensor([1, 0, 1]).view(1, 1, 1, 3)
+    losses = [segmentation_loss(logits_of(0.8, 0.4, last), classes, weight) for last in (0.1, 0.9)]
+    assert float(losses[0]) == pytest.approx(float(losses[1]))
+    assert float(losses[0]) != pytest.approx(float(segmentation_loss(logits_of(0.8, 0.5, 0.1), classes, weight)))
+
+
+def test_no_weight_at_all_is_exactly_nothing() -> None:
+    loss = segmentation_loss(logits_of(0.8, 0.4), torch.ones(1, 1, 1, 2, dtype=torch.long), torch.zeros(1, 1, 1, 2))
+    assert float(loss) == 0.0
+
+
+def test_a_right_and_sure_answer_costs_nothing() -> None:
+    classes = torch.randint(0, 3, (2, 4, 4, 4), generator=torch.Generator().manual_seed(0))
+    logits = torch.nn.functional.one_hot(classes, 3).movedim(-1, 1).float() * 40
+    assert float(segmentation_loss(logits, classes, torch.ones(2, 4, 4, 4))) == pytest.approx(0, abs=1e-5)
+
+
+def test_gradient_is_that_of_the_definition() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 3, 2, 2, 2, generator=generator, requires_grad=True)
+    classes = torch.randint(0, 3, (1, 2, 2, 2), generator=generator)
+    weight = torch.rand(1, 2, 2, 2, generator=generator)
+    segmentation_loss(logits, classes, weight).backward()
+    assert logits.grad is not None
+    step = torch.zeros_like(logits)
+    step[0, 1, 0, 1, 0] = 1e-2
+    with torch.no_grad():
+        after = segmentation_loss(logits + step, classes, weight)
+        before = segmentation_loss(logits - step, classes, weight)
+    assert float(logits.grad[0, 1, 0, 1, 0]) == pytest.approx(float(after - before) / 2e-2, rel=1e-2)
