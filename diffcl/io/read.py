@@ -1,0 +1,76 @@
+"""The two ways in: a scan, and a label map of a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from diffcl.errors import ScanError, UsageError
+from diffcl.io.formats import scan_name
+from diffcl.io.scan import Scan
+from diffcl.io.volume import read_volume, remarks_of
+
+
+def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
+    """Read a NIfTI, NRRD or MetaImage file.
+
+    Args:
+        path: The file.
+        series_uid: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
+
+    Raises:
+        ScanError: If there is no scan, or one that cannot be used: damaged, not 3D, thinner than two
+            voxels, without contrast, or with voxels that are not numbers.
+        UsageError: If `series_uid` is given for a file that is not DICOM.
+    """
+    _check_present(path)
+    if series_uid is not None:
+        raise UsageError(path, "not DICOM, so it has no series to choose", "Leave the series out")
+    image = read_volume(path)
+    remarks = remarks_of(image)
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    check_voxels(path, image)
+    return Scan(image=image, name=scan_name(path), path=path, remarks=remarks)
+
+
+def read_label(path: Path) -> sitk.Image:
+    """Read a label map as uint8; a label map without a structure is a valid one.
+
+    Raises:
+        ScanError: If it cannot be read, is not 3D, or has values that are not whole numbers of 0..255.
+    """
+    _check_present(path)
+    image = read_volume(path)
+    if image.GetPixelID() == sitk.sitkUInt8:
+        return image
+    voxels = sitk.GetArrayViewFromImage(image)
+    wrong = voxels[~((voxels >= 0) & (voxels <= 255) & (np.floor(voxels) == voxels))]
+    if wrong.size:
+        raise ScanError(path, f"value {wrong[0]:g} is not a label (0-255)", "Give a label map, not a scan")
+    return sitk.Cast(image, sitk.sitkUInt8)
+
+
+def check_voxels(path: Path, image: sitk.Image) -> None:
+    """Refuse a float32 scan that is too thin, has voxels that are not finite, or shows nothing.
+
+    Raises:
+        ScanError: Naming the axis, the count or the only value.
+    """
+    size = image.GetSize()
+    if min(size) < 2:
+        shape = " x ".join(str(length) for length in size)
+        raise ScanError(path, f"only one voxel thin ({shape})", "Give a scan of at least two slices")
+    voxels = sitk.GetArrayViewFromImage(image)
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(voxels.size - np.isfinite(voxels).sum())
+        raise ScanError(path, f"{bad} of {voxels.size} voxels are NaN or infinite", "Repair or export the scan again")
+    if low == high:
+        raise ScanError(path, f"every voxel is {low:g}", "Give a scan that shows something")
+
+
+def _check_present(path: Path) -> None:
+    if not path.exists():
+        raise ScanError(path, "no such file or folder", "Correct the name")
