@@ -1,0 +1,1 @@
+"""Evaluation: how well predictions agree with outlines, in numbers and in pictures."""
