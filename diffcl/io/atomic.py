@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from diffcl.errors import OutputError
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path`, with the same suffixes in lower case, that becomes `path` on success.
+    """Give a temporary sibling of `path`, with its suffixes in lower case, that becomes `path` on success.
 
     A failure of any kind leaves `path` as it was and removes the temporary file.
 
@@ -24,11 +23,12 @@ def replace_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was moved, or never there
+            temporary.unlink()
 
 
 @contextmanager
@@ -46,11 +46,11 @@ def replace_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         if path.exists():
-            os.replace(path, former)
-        os.replace(temporary, path)
+            path.replace(former)
+        temporary.replace(path)
     except OSError as error:
         if former.exists():
-            os.replace(former, path)
+            former.replace(path)
         raise not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

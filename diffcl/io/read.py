@@ -8,16 +8,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import ScanError, UsageError
-from diffcl.io.formats import scan_name
+from diffcl.io.dicom import read_series
+from diffcl.io.formats import DICOM_SUFFIX, is_dicom, scan_name
 from diffcl.io.scan import Scan
 from diffcl.io.volume import read_volume, remarks_of
+from diffcl.io.wholeness import check_finite
 
 
 def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
-    """Read a NIfTI, NRRD or MetaImage file.
+    """Read a NIfTI, NRRD or MetaImage file, or a DICOM series.
 
     Args:
-        path: The file.
+        path: The file, or the folder of the series.
         series_uid: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
 
     Raises:
@@ -26,13 +28,16 @@ def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
         UsageError: If `series_uid` is given for a file that is not DICOM.
     """
     _check_present(path)
+    if path.is_dir() or is_dicom(path) or path.suffix.lower() == DICOM_SUFFIX:
+        image, series, remarks = read_series(path, series_uid)
+        check_voxels(path, image)
+        return Scan(image, scan_name(path), path, series.modality or None, series, remarks)
     if series_uid is not None:
         raise UsageError(path, "not DICOM, so it has no series to choose", "Leave the series out")
-    image = read_volume(path)
-    remarks = remarks_of(image)
-    image = sitk.Cast(image, sitk.sitkFloat32)
+    volume = read_volume(path)
+    image = sitk.Cast(volume, sitk.sitkFloat32)
     check_voxels(path, image)
-    return Scan(image=image, name=scan_name(path), path=path, remarks=remarks)
+    return Scan(image, scan_name(path), path, remarks=remarks_of(volume))
 
 
 def read_label(path: Path) -> sitk.Image:
@@ -49,7 +54,8 @@ def read_label(path: Path) -> sitk.Image:
     wrong = voxels[~((voxels >= 0) & (voxels <= 255) & (np.floor(voxels) == voxels))]
     if wrong.size:
         raise ScanError(path, f"value {wrong[0]:g} is not a label (0-255)", "Give a label map, not a scan")
-    return sitk.Cast(image, sitk.sitkUInt8)
+    label: sitk.Image = sitk.Cast(image, sitk.sitkUInt8)
+    return label
 
 
 def check_voxels(path: Path, image: sitk.Image) -> None:
@@ -63,10 +69,8 @@ def check_voxels(path: Path, image: sitk.Image) -> None:
         shape = " x ".join(str(length) for length in size)
         raise ScanError(path, f"only one voxel thin ({shape})", "Give a scan of at least two slices")
     voxels = sitk.GetArrayViewFromImage(image)
+    check_finite(path, voxels)
     low, high = float(voxels.min()), float(voxels.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int(voxels.size - np.isfinite(voxels).sum())
-        raise ScanError(path, f"{bad} of {voxels.size} voxels are NaN or infinite", "Repair or export the scan again")
     if low == high:
         raise ScanError(path, f"every voxel is {low:g}", "Give a scan that shows something")
 

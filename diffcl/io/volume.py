@@ -43,7 +43,7 @@ def read_volume(path: Path) -> sitk.Image:
         CHECKS[IMAGE_FORMATS[suffix]](path)
         reader.ReadImageInformation()
         _check_kind(path, reader)
-        image = reader.Execute()
+        image: sitk.Image = reader.Execute()
     except OSError as error:
         raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
     except RuntimeError as error:
@@ -69,7 +69,10 @@ def check_geometry(path: Path, image: sitk.Image) -> None:
         ScanError: Naming what is wrong.
     """
     axes = np.reshape(image.GetDirection(), (3, 3))
-    if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *axes.flat]).all() or min(image.GetSpacing()) <= 0:
+    if (
+        not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *axes.flat]).all()
+        or min(image.GetSpacing()) <= 0
+    ):
         raise ScanError(path, "its voxel size, position or orientation is not a number", "Export it again")
     if np.abs(axes.T @ axes - np.eye(3)).max() > PERPENDICULAR:
         raise sheared(path)
@@ -112,4 +115,6 @@ def _check_kind(path: Path, reader: sitk.ImageFileReader) -> None:
         raise ScanError(path, f"a {len(size)}D image ({shape})", "Give one 3D volume of it")
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     if reader.GetNumberOfComponents() != 1 or "complex" in kind:
-        raise ScanError(path, f"holds several values a voxel ({kind})", "Give a scan with one grey value a voxel")
+        raise ScanError(
+            path, f"holds several values a voxel ({kind})", "Give a scan with one grey value a voxel"
+        )

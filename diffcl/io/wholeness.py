@@ -1,7 +1,7 @@
 """Refuses image files that end early, lean on files elsewhere or are not what their suffix says.
 
-ITK fills the missing end of a truncated NIfTI file with zeros without a word, and its readers of NIfTI and
-MetaImage print to the standard error. What they would stumble over is found here first.
+ITK puts zeros in place of the missing end of a NIfTI file, and of NaN in it, without a word, and its readers
+of NIfTI and MetaImage print to the standard error. What they would stumble over is found here first.
 """
 
 from __future__ import annotations
@@ -11,23 +11,33 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import nibabel as nib
+import numpy as np
+import numpy.typing as npt
 from nibabel.spatialimages import HeaderDataError
 
 from diffcl.errors import ScanError
 
 CHUNK: Final = 1 << 20
 LONGEST_HEADER: Final = 1 << 16
-BYTES_OF_ELEMENT: Final = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+BYTES_OF_ELEMENT: Final = {
+    "CHAR": 1,
+    "SHORT": 2,
+    "INT": 4,
+    "LONG": 4,
+    "LONG_LONG": 8,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
 """Bytes of a MetaImage element type, without `MET_` and `U`."""
 
 EXPORT_AGAIN: Final = "Export or copy the file again"
 
 
 def check_nifti(path: Path) -> None:
-    """Refuse a file that is not single-file NIfTI-1 or NIfTI-2, or holds less than its header promises.
+    """Refuse a file that is not single-file NIfTI-1 or NIfTI-2, ends early, or has voxels that are no numbers.
 
     Raises:
         ScanError: Naming the file and what is wrong.
@@ -36,15 +46,27 @@ def check_nifti(path: Path) -> None:
     compressed = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path) if compressed else path.open("rb") as stream:
-            start = stream.read(540)
-            promised = _nifti_bytes(path, start)
-            present = len(start) + _rest(stream)
+            content = stream.read()
     except (EOFError, zlib.error) as error:
         raise ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN) from error
     except gzip.BadGzipFile as error:
         raise ScanError(path, "not a gzip file, or a damaged one", EXPORT_AGAIN) from error
-    if present < promised:
-        raise _ends_early(path, present, promised)
+    count, dtype, offset = _nifti_layout(path, content)
+    if len(content) < offset + count * dtype.itemsize:
+        raise _ends_early(path, len(content), offset + count * dtype.itemsize)
+    if dtype.kind == "f":
+        check_finite(path, np.frombuffer(content, dtype, count, offset))
+
+
+def check_finite(path: Path, voxels: npt.NDArray[Any]) -> None:
+    """Refuse voxels that are not numbers.
+
+    Raises:
+        ScanError: With their count.
+    """
+    bad = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    if bad:
+        raise ScanError(path, f"{bad} of {voxels.size} voxels are NaN or infinite", "Repair the scan")
 
 
 def check_metaimage(path: Path) -> None:
@@ -57,13 +79,17 @@ def check_metaimage(path: Path) -> None:
     with path.open("rb") as stream:
         start = stream.read(LONGEST_HEADER)
     header = re.match(rb"(?s)(.*?^ElementDataFile[ \t]*=[^\n]*)\n?", start, re.MULTILINE)
-    fields = dict(re.findall(r"(?m)^(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", header[1].decode("latin-1"))) if header else {}
+    fields = (
+        dict(re.findall(r"(?m)^(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", header[1].decode("latin-1")))
+        if header
+        else {}
+    )
     if header is None or not {"NDims", "DimSize", "ElementType"} <= fields.keys():
         raise ScanError(path, "not a MetaImage file", "Give a NIfTI, NRRD or MetaImage file")
     data = fields["ElementDataFile"]
     if data == "LOCAL":
         _check_element_data(path, path, header.end(), fields)
-    elif Path(data).name != data or "%" in data or data.startswith("LIST"):
+    elif not _is_beside(data):
         raise _scattered(path)
     else:
         _check_element_data(path, path.with_name(data), 0, fields)
@@ -80,28 +106,35 @@ def check_nrrd(path: Path) -> None:
         start = stream.read(LONGEST_HEADER)
     if not start.startswith(b"NRRD000"):
         raise ScanError(path, "not an NRRD file", "Give a NIfTI, NRRD or MetaImage file")
-    header = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0].decode("latin-1")
-    elsewhere = re.search(r"(?mi)^data ?file:[ \t]*(.*?)[ \t\r]*$", header)
-    if elsewhere and (Path(elsewhere[1]).name != elsewhere[1] or "%" in elsewhere[1] or elsewhere[1] == "LIST"):
+    end = re.search(rb"\r?\n\r?\n", start)
+    header = start[: end.start() if end else None].decode("latin-1")
+    file = re.search(r"(?mi)^data ?file:[ \t]*(.*?)[ \t\r]*$", header)
+    if file and not _is_beside(file[1]):
         raise _scattered(path)
+    if re.search(r"(?mi)^encoding:[ \t]*gz", header):
+        with (path.with_name(file[1]) if file else path).open("rb") as stream:
+            stream.seek(0 if file or end is None else end.end())
+            _inflated(path, stream)
 
 
-def _nifti_bytes(path: Path, start: bytes) -> int:
-    """Bytes that a NIfTI file of this header has at least."""
-    magic = {b"n+1\0": (nib.Nifti1Header, 348), b"n+2\0": (nib.Nifti2Header, 540)}
-    kind = magic.get(start[344:348]) or magic.get(start[4:8])
-    if kind is None or len(start) < kind[1]:
+def _nifti_layout(path: Path, content: bytes) -> tuple[int, np.dtype[Any], int]:
+    """Number and type of the voxels that a NIfTI file of this header has, and where the first one stands."""
+    kinds: dict[bytes, tuple[Any, int]] = {
+        b"n+1\0": (nib.Nifti1Header, 348),
+        b"n+2\0": (nib.Nifti2Header, 540),
+    }
+    kind = kinds.get(content[344:348]) or kinds.get(content[4:8])
+    if kind is None or len(content) < kind[1]:
         raise ScanError(path, "not a NIfTI file", "Give a NIfTI, NRRD or MetaImage file")
     try:
-        header = kind[0](start[: kind[1]], check=False)
-        shape, width = header.get_data_shape(), header.get_data_dtype().itemsize
+        header = kind[0](content[: kind[1]], check=False)
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
     except (HeaderDataError, ValueError) as error:
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
     offset = float(header["vox_offset"])
-    dims = int(header["dim"][0])
-    if not (1 <= dims <= 7 and all(size > 0 for size in shape) and 0 <= offset < 2**40):
+    if not (1 <= header["dim"][0] <= 7 and all(size > 0 for size in shape) and kind[1] <= offset < 2**40):
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN)
-    return int(offset) + math.prod(int(size) for size in shape) * width
+    return math.prod(int(size) for size in shape), dtype, int(offset)
 
 
 def _check_element_data(path: Path, data: Path, offset: int, fields: dict[str, str]) -> None:
@@ -119,23 +152,26 @@ def _check_element_data(path: Path, data: Path, offset: int, fields: dict[str, s
         if fields.get("CompressedData", "False").lower() in {"true", "1"}:
             present = _inflated(path, stream)
         else:
-            present = _rest(stream)
+            present = len(stream.read())
     if present < promised:
         raise _ends_early(path, present, promised)
 
 
-def _rest(stream: IO[bytes] | gzip.GzipFile) -> int:
-    """Bytes from here to the end."""
-    return sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
-
-
 def _inflated(path: Path, stream: IO[bytes]) -> int:
-    """Bytes that the zlib data from here on give."""
+    """Bytes that the compressed data from here on give."""
     inflate = zlib.decompressobj(wbits=47)  # 47: zlib or gzip, whichever it is
     try:
-        return sum(len(inflate.decompress(chunk)) for chunk in iter(lambda: stream.read(CHUNK), b""))
+        count = sum(len(inflate.decompress(chunk)) for chunk in iter(lambda: stream.read(CHUNK), b""))
     except zlib.error as error:
-        raise ScanError(path, "the compressed voxels are damaged", EXPORT_AGAIN) from error
+        raise ScanError(path, "its compressed voxels are damaged", EXPORT_AGAIN) from error
+    if not inflate.eof:
+        raise ScanError(path, "its compressed voxels end early", EXPORT_AGAIN)
+    return count
+
+
+def _is_beside(name: str) -> bool:
+    """Whether a data file named in a header is one file in the header's own folder."""
+    return Path(name).name == name and "%" not in name and not name.startswith("LIST")
 
 
 def _scattered(path: Path) -> ScanError:

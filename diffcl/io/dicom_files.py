@@ -1,0 +1,141 @@
+"""DICOM files of a folder: found, grouped into series, one series chosen."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    EncapsulatedPDFStorage,
+    MediaStorageDirectoryStorage,
+    RTDoseStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
+
+from diffcl.errors import ScanError
+from diffcl.io.formats import DICOM_SUFFIX, is_dicom
+
+DAMAGED: Final = (
+    InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
+    NotImplementedError, RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What pydicom raises over damaged bytes, now here, now there."""
+
+NOT_SCANS: Final = {
+    SegmentationStorage: "a segmentation (SEG)",
+    RTStructureSetStorage: "radiotherapy contours (RTSTRUCT)",
+    RTDoseStorage: "a radiotherapy dose (RTDOSE)",
+    EncapsulatedPDFStorage: "a PDF document",
+}
+REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
+PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
+MOST_LISTED: Final = 8
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """A DICOM file and its header, which ends before the pixels.
+
+    The header holds the patient's name; it is kept out of `repr` and so out of logs.
+    """
+
+    path: Path
+    header: Dataset = field(repr=False)
+
+
+def find_dicom(folder: Path) -> list[DicomFile]:
+    """The headers of all DICOM files in a folder and below it, by file name; other files are ignored.
+
+    Raises:
+        ScanError: If there is none, or one that is called `.dcm` is no DICOM file or is damaged.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    found = [read_header(file) for file in files if is_dicom(file) or file.suffix.lower() == DICOM_SUFFIX]
+    found = [file for file in found if file.header.get("SOPClassUID") != MediaStorageDirectoryStorage
+             and "DirectoryRecordSequence" not in file.header]  # fmt: skip
+    if not found:
+        holds = f"{len(files)} files, none of them DICOM" if files else "an empty folder"
+        raise ScanError(folder, holds, "Give a folder with the images of a DICOM series")
+    return found
+
+
+def read_header(file: Path) -> DicomFile:
+    """Read a DICOM file up to its pixels.
+
+    Raises:
+        ScanError: If it is no DICOM file, is damaged or cannot be read.
+    """
+    try:
+        return DicomFile(file, pydicom.dcmread(file, stop_before_pixels=True))
+    except OSError as error:
+        raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
+    except DAMAGED as error:
+        raise ScanError(file, "damaged, or not a DICOM file", "Export it again") from error
+
+
+def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) -> list[DicomFile]:
+    """The images of one series: the named one, or the only one that is a scan.
+
+    Raises:
+        ScanError: If there is no scan, or several and none is named; those there are, are listed by UID.
+    """
+    series: dict[str, list[DicomFile]] = {}
+    for file in files:
+        series.setdefault(str(file.header.get("SeriesInstanceUID", "")), []).append(file)
+    if series_uid is not None:
+        if series_uid not in series:
+            raise ScanError(
+                path, f"no series {series_uid}; there is {_listed(series)}", "Choose one of these"
+            )
+        series = {series_uid: series[series_uid]}
+    scans = {uid: members for uid, members in series.items() if not_a_scan(members[0].header) is None}
+    if not scans:
+        kinds = sorted({not_a_scan(members[0].header) or "" for members in series.values()})
+        raise ScanError(
+            path, f"holds {' and '.join(kinds)}, not a scan", "Give a folder with CT or MR images"
+        )
+    if len(scans) > 1:
+        raise ScanError(
+            path, f"holds {len(scans)} series: {_listed(scans)}", "Choose one by its SeriesInstanceUID"
+        )
+    return next(iter(scans.values()))
+
+
+def not_a_scan(header: Dataset) -> str | None:
+    """What a DICOM object is that is no image of a scan, for people; None for an image."""
+    sop_class = UID(str(header.get("SOPClassUID", "")))
+    if sop_class in NOT_SCANS:
+        return NOT_SCANS[sop_class]
+    if sop_class.startswith(REPORTS):
+        return "a structured report (SR)"
+    if sop_class.startswith(PRESENTATION_STATES):
+        return "a presentation state"
+    if "Rows" not in header or "Columns" not in header:
+        return f"an object without an image ({sop_class.name or 'of no stated kind'})"
+    return None
+
+
+def without_copies(files: list[DicomFile]) -> tuple[list[DicomFile], tuple[str, ...]]:
+    """Leave out files that are copies of another, with the same SOPInstanceUID, and say so."""
+    kept = {file.header.get("SOPInstanceUID", file.path): file for file in reversed(files)}
+    copies = len(files) - len(kept)
+    remarks = (f"{copies} of {len(files)} files are copies of others and were left out",) if copies else ()
+    return [file for file in files if any(file is one for one in kept.values())], remarks
+
+
+def _listed(series: dict[str, list[DicomFile]]) -> str:
+    """One entry a series, without a word that could name the patient."""
+    entries = []
+    for uid, members in list(series.items())[:MOST_LISTED]:
+        modality = Counter(str(file.header.get("Modality", "?")) for file in members).most_common(1)[0][0]
+        entries.append(f"{uid} ({modality}, {len(members)} images)")
+    more = len(series) - len(entries)
+    return "; ".join(entries) + (f"; and {more} more" if more else "")

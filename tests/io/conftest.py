@@ -1,0 +1,103 @@
+"""Images and DICOM series for the tests of reading and writing; oblique and anisotropic by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedMRImageStorage
+
+from diffcl.io.dicom_write import write_series
+
+SIZE = (9, 11, 7)
+SPACING = (0.7, 0.9, 2.5)
+ORIGIN = (-31.5, 12.25, 101.125)
+
+
+def turned(a: float, b: float, c: float) -> tuple[float, ...]:
+    """A direction matrix after rotations by three angles, radians."""
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(a, b, c)
+    return tuple(transform.GetMatrix())
+
+
+@pytest.fixture
+def image() -> sitk.Image:
+    """An image of whole numbers -500..499 on an oblique, anisotropic grid."""
+    values = np.random.default_rng(5).integers(-500, 500, SIZE[::-1])
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    image.SetSpacing(SPACING)
+    image.SetOrigin(ORIGIN)
+    image.SetDirection(turned(0.3, -0.2, 0.5))
+    return image
+
+
+@pytest.fixture
+def label(image: sitk.Image) -> sitk.Image:
+    """Two small structures on the grid of `image`."""
+    values = np.zeros(SIZE[::-1], np.uint8)
+    values[1:4, 2:6, 3:7] = 1
+    values[3:6, 5:9, 1:4] = 2
+    label = sitk.GetImageFromArray(values)
+    label.CopyInformation(image)
+    return label
+
+
+@pytest.fixture
+def series(image: sitk.Image, tmp_path: Path) -> Path:
+    """The folder of `image` as an MR series of seven slices."""
+    write_series(image, tmp_path / "series")
+    return tmp_path / "series"
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, Callable[[Dataset, int], None]], None]:
+    """Changes every file of a folder: `change` gets the dataset and its number from 0."""
+
+    def edit_folder(folder: Path, change: Callable[[Dataset, int], None]) -> None:
+        for index, file in enumerate(sorted(folder.glob("*.dcm"))):
+            dataset = pydicom.dcmread(file)
+            change(dataset, index)
+            dataset.save_as(file)
+
+    return edit_folder
+
+
+@pytest.fixture
+def enhanced(series: Path, tmp_path: Path) -> Path:
+    """`image` as an enhanced MR file, its frames out of order, each with its own slope and intercept."""
+    slices = [pydicom.dcmread(file) for file in sorted(series.glob("*.dcm"))]
+    slices = [slices[index] for index in (3, 0, 6, 1, 5, 2, 4)]
+    whole = pydicom.dcmread(series / "0001.dcm")
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        del whole[keyword]
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    whole.NumberOfFrames = len(slices)
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    whole.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames, pixels = [], []
+    for index, one in enumerate(slices):
+        frame, position, transformation = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = one.ImagePositionPatient
+        transformation.RescaleSlope, transformation.RescaleIntercept = "0.5", str(10 * index)
+        transformation.RescaleType = "US"
+        frame.PlanePositionSequence = Sequence([position])
+        frame.PixelValueTransformationSequence = Sequence([transformation])
+        frames.append(frame)
+        pixels.append((2 * (one.pixel_array.astype(np.int16) - 10 * index)).astype("<i2").tobytes())
+    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.PixelData = b"".join(pixels)
+    if len(whole.PixelData) % 2:
+        whole.PixelData += b"\0"
+    whole.save_as(tmp_path / "enhanced.dcm")
+    return tmp_path / "enhanced.dcm"

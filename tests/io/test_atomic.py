@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from diffcl.errors import OutputError
+from diffcl.io.atomic import replace_file, replace_folder, write_bytes, write_text
+
+
+def test_a_file_appears_with_its_whole_content(tmp_path: Path) -> None:
+    path = tmp_path / "case.nii.gz"
+    with replace_file(path) as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        assert temporary.parent == tmp_path
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_failure_keeps_the_former_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_text(path, "former")
+
+    def fail() -> None:
+        with replace_file(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text(encoding="utf-8") == "former"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.nii"
+
+    def fill() -> None:
+        with replace_file(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError) as caught:
+        fill()
+    assert str(caught.value) == (
+        f"{path}: cannot be written (No space left on device). "
+        "Choose a folder that exists, is writable and has space left"
+    )
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("folder", ["missing/out", "file/out"], ids=["no such folder", "a file as folder"])
+def test_a_folder_that_cannot_hold_the_file_is_named(tmp_path: Path, folder: str) -> None:
+    write_bytes(tmp_path / "file", b"")
+    with pytest.raises(OutputError, match=r"out\.nii: cannot be written \((No such file|Not a directory)"):
+        write_bytes(tmp_path / folder / "out.nii", b"content")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_replaces_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for content in ("first", "second"):
+        with replace_folder(path) as temporary:
+            write_text(temporary / content, content)
+    assert [entry.name for entry in path.iterdir()] == ["second"]
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_failure_keeps_the_former_folder(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with replace_folder(path) as temporary:
+        write_text(temporary / "card.md", "former")
+
+    def fail() -> None:
+        with replace_folder(path) as temporary:
+            write_text(temporary / "card.md", "half")
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OutputError, match="Input/output error"):
+        fail()
+    assert (path / "card.md").read_text(encoding="utf-8") == "former"
+    assert [*tmp_path.iterdir()] == [path]
