@@ -1,0 +1,1 @@
+"""The parts of the MONAI Label app: translation between its requests and the diffcl library."""

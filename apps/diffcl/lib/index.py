@@ -1,0 +1,87 @@
+"""The index of a studies folder, MONAI Label's `datastore_v2.json`: read, merged and written whole.
+
+The server and its children change it at the same time. Every change reads the file under its lock, changes
+that, and replaces it, so nobody writes over what another wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from filelock import FileLock
+from monailabel.datastore.local import LocalDatastoreModel
+from pydantic import ValidationError
+
+from diffcl.io.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+
+class Index:
+    """The index file of a studies folder.
+
+    Args:
+        folder: The studies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "datastore_v2.json"
+        self.lock_path = folder / ".lock"
+        self._folder = folder
+        self._threads = RLock()
+        self._processes = FileLock(self.lock_path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else, in this or another process, changes the index meanwhile."""
+        with self._threads, self._processes:
+            yield
+
+    def read(self) -> LocalDatastoreModel:
+        """The index as it is on disk; an empty one where there is none.
+
+        A file that cannot be understood, cut off by a full disk for example, is set aside for people to look
+        at, and an empty index takes its place.
+        """
+        try:
+            model = LocalDatastoreModel.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            model = LocalDatastoreModel(name="studies", description="Scans and their labels", images_dir=".")
+        except ValidationError:
+            damaged = self.path.with_suffix(".damaged")
+            logger.error(
+                f"{self.path}: is damaged; kept as {damaged.name} and rebuilt from the files there are"
+            )
+            self.path.replace(damaged)
+            return self.read()
+        model.base_path = str(self._folder)
+        return model
+
+    def write(self, model: LocalDatastoreModel) -> None:
+        """Replace the index; only while it is locked.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        content = finite(model.model_dump(exclude={"base_path"}))
+        write_text(self.path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every number that is not finite: JSON has none, and viewers could not connect.
+
+    >>> finite({"score": float("nan"), "list": [1, float("inf")]})
+    {'score': None, 'list': [1, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,165 @@
+"""MONAI Label's inference tasks over the Predictor: a label, or a map of its uncertainty, of one scan."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from diffcl.errors import DiffclError
+from diffcl.inference import ModelInfo, Prediction
+from diffcl.io import read_scan
+from lib.models import ServedModels
+from lib.options import NETWORKS, InferOptions, read_options
+from lib.refusals import named, refusals
+
+logger = logging.getLogger(__name__)
+
+UNCERTAINTY = "_uncertainty"
+"""Ending of the name of a model's second task."""
+
+_PIXELS = {
+    "uint8": sitk.sitkUInt8,
+    "int16": sitk.sitkInt16,
+    "uint16": sitk.sitkUInt16,
+    "int32": sitk.sitkInt32,
+    "uint32": sitk.sitkUInt32,
+    "float32": sitk.sitkFloat32,
+    "float64": sitk.sitkFloat64,
+}
+
+
+class PredictionTask(InferTask):
+    """What both tasks of a model share: read the scan, predict, write the answer.
+
+    Args:
+        info: The current version of the model.
+        models: Where predictions come from.
+    """
+
+    kind = InferType.OTHERS
+    saves_labels = False
+    """Whether its results may be kept as labels of a scan."""
+
+    def __init__(self, info: ModelInfo, models: ServedModels) -> None:
+        super().__init__(
+            type=self.kind,
+            labels=self._labels(info),
+            dimension=3,
+            description=self._description(info),
+            config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed},
+        )
+        self._name = info.name
+        self._models = models
+
+    def is_valid(self) -> bool:
+        """Whether the task is offered: always, a damaged model has none."""
+        return True
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Answer a request whose `image` is the path of a scan.
+
+        Args:
+            request: `image`, perhaps `case`, its name for people, and the options.
+
+        Returns:
+            A temporary file, and the params: names and values of the labels, model and version, report.
+
+        Raises:
+            HTTPException: 4xx with a sentence, if an option, the scan or the model cannot be used.
+        """
+        with refusals():
+            options = read_options(request)
+            path = Path(request["image"])
+            with named(str(request.get("case") or path.name)):
+                scan = read_scan(path)
+            prediction = self._models.predict(self._name, scan, networks=options.networks, seed=options.seed)
+            file = _write(self._image(prediction), options)
+        report = prediction.report
+        return str(file), {
+            "label_names": self.labels,
+            "model": report.model,
+            "version": report.version,
+            "report": report.model_dump(mode="json"),
+            "latencies": {**report.seconds, "total": round(sum(report.seconds.values()), 4)},
+        }
+
+    def _labels(self, info: ModelInfo) -> dict[str, int]:  # noqa: ARG002
+        return {}
+
+    def _description(self, info: ModelInfo) -> str:
+        raise NotImplementedError
+
+    def _image(self, prediction: Prediction) -> sitk.Image:
+        raise NotImplementedError
+
+
+class SegmentationTask(PredictionTask):
+    """The label of a scan: values 1..N in the order of the labels, as Slicer and OHIF expect them."""
+
+    kind = InferType.SEGMENTATION
+    saves_labels = True
+
+    def _labels(self, info: ModelInfo) -> dict[str, int]:
+        return {label.name: label.value for label in info.recipe.labels}
+
+    def _description(self, info: ModelInfo) -> str:
+        return f"{info.recipe.title or info.name}, version {info.version}"
+
+    def _image(self, prediction: Prediction) -> sitk.Image:
+        return prediction.label
+
+
+class UncertaintyTask(PredictionTask):
+    """Where the networks doubt: 0 is sure, 255 means that all classes are equally likely."""
+
+    def _description(self, info: ModelInfo) -> str:
+        return f"Uncertainty of {info.name}, version {info.version}: 0 sure, 255 all classes equally likely"
+
+    def _image(self, prediction: Prediction) -> sitk.Image:
+        scaled: sitk.Image = sitk.Cast(sitk.Round(prediction.uncertainty * 255), sitk.sitkUInt8)
+        return scaled
+
+
+class InferTasks(Mapping[str, InferTask]):
+    """Two tasks for every served model: NAME and NAME_uncertainty, of the version that is current now.
+
+    A damaged model has no task; the log says why.
+    """
+
+    def __init__(self, models: ServedModels) -> None:
+        self._models = models
+
+    def __getitem__(self, name: str) -> InferTask:
+        served = self._models.names()
+        model = name if name in served else name.removesuffix(UNCERTAINTY)
+        if model not in served:
+            raise KeyError(name)
+        try:
+            info = self._models.info(model)
+        except DiffclError as error:
+            logger.error(str(error))
+            raise KeyError(name) from error
+        return (SegmentationTask if name == model else UncertaintyTask)(info, self._models)
+
+    def __iter__(self) -> Iterator[str]:
+        names = (task for name in self._models.names() for task in (name, name + UNCERTAINTY))
+        return (name for name in names if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _write(image: sitk.Image, options: InferOptions) -> Path:
+    """Write an answer into a temporary file, which MONAI Label removes once it is sent."""
+    with tempfile.NamedTemporaryFile(suffix=options.result_extension, delete=False) as file:
+        path = Path(file.name)
+    sitk.WriteImage(
+        sitk.Cast(image, _PIXELS[options.result_dtype]), path, useCompression=options.result_compress
+    )
+    return path

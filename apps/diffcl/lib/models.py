@@ -1,0 +1,103 @@
+"""The models that the server answers with: found in the store, loaded once a version."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import SimpleITK as sitk
+
+from diffcl.errors import DiffclError, UsageError
+from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_model
+from diffcl.inference.ensemble import Networks
+from diffcl.inference.model import read_info
+from diffcl.io.scan import Scan
+
+logger = logging.getLogger(__name__)
+
+
+class ServedModels:
+    """The models of a store, or some of them.
+
+    The current version is looked up at every call, so a newly published one answers the next request; a
+    request holds the version that it began with.
+
+    Args:
+        store: Where the models are.
+        only: Names to serve; all by default.
+        device: Where they compute.
+
+    Raises:
+        UsageError: If a name is not in the store.
+    """
+
+    def __init__(self, store: ModelStore, only: Collection[str] = (), device: str = "cpu") -> None:
+        self.store = store
+        self._only = set(only)
+        self._device = device
+        self._infos: dict[Path, ModelInfo] = {}
+        self._loaded: dict[str, tuple[Path, Predictor]] = {}
+        self._loading = Lock()
+        self._computing = Lock()
+        missing = sorted(self._only - set(store.names()))
+        if missing:
+            known = ", ".join(store.names()) or "none yet"
+            raise UsageError(f"model {missing[0]}", "there is none of that name", f"Known models: {known}")
+
+    def names(self) -> list[str]:
+        """Names of the served models, in alphabetical order."""
+        return [name for name in self.store.names() if not self._only or name in self._only]
+
+    def info(self, name: str) -> ModelInfo:
+        """Description of the current version of a model.
+
+        Raises:
+            UsageError: If there is no model of that name.
+            ModelError: If it is damaged.
+        """
+        folder = self.store.folder(name)
+        if folder not in self._infos:
+            self._infos[folder] = read_info(folder)
+        return self._infos[folder]
+
+    def predictor(self, name: str) -> Predictor:
+        """The Predictor of the current version of a model.
+
+        Raises:
+            UsageError: If there is no model of that name.
+            ModelError: If it is damaged.
+        """
+        with self._loading:
+            folder = self.store.folder(name)
+            known = self._loaded.get(name)
+            if known is None or known[0] != folder:
+                known = folder, Predictor(load_model(folder, self._device))
+                self._loaded[name] = known
+            return known[1]
+
+    def predict(
+        self, name: str, scan: Scan, *, networks: Networks = "ensemble", seed: int | None = None
+    ) -> Prediction:
+        """Segment a scan with the current version of a model; one scan at a time uses all cores."""
+        predictor = self.predictor(name)
+        with self._computing:
+            return predictor(scan, networks=networks, seed=seed)
+
+    def warm_up(self) -> None:
+        """Let the first model segment noise of the size of its window, so that no request waits for loading.
+
+        What takes long the first time, libraries and compiled code, is the same for all models.
+        """
+        for name in self.names():
+            try:
+                grid = self.info(name).recipe.grid
+                noise = np.random.default_rng(0).normal(100, 20, grid.window[::-1]).astype(np.float32)
+                image = sitk.GetImageFromArray(noise)
+                image.SetSpacing(grid.spacing)
+                self.predict(name, Scan(image, "warm-up", Path("warm-up")))
+                return
+            except DiffclError as error:
+                logger.error(f"Not warmed up: {error}")

@@ -1,0 +1,181 @@
+"""The ASGI application that `diffcl serve` starts: MONAI Label's own API on a server that stays awake.
+
+MONAI Label's handlers compute inside the event loop, so one inference keeps everybody waiting. Here the same
+handlers run in threads: inferences one after the other, with a bounded queue, everything else at once.
+Started by MONAI Label as `--uvicorn_app lib.server:app`, with the app's folder as the working directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from monailabel.config import settings
+from monailabel.endpoints import (
+    activelearning,
+    batch_infer,
+    datastore,
+    infer,
+    info,
+    login,
+    logs,
+    model,
+    ohif,
+    proxy,
+    scoring,
+    session,
+    train,
+)
+from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
+from starlette.concurrency import run_in_threadpool
+
+from diffcl.version import version
+
+Handler = Callable[..., Awaitable[Any]]
+
+QUEUE = 8
+"""Inferences that may wait or run, where the setting `queue` says nothing else."""
+
+RETRY_SECONDS = 5
+"""After how long a client that was sent away should come again."""
+
+
+class OneAtATime:
+    """Runs handlers one after the other, each in a thread; sends clients away when too many wait."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Semaphore(1)
+        self._inside = 0
+
+    async def __call__(self, handler: Handler, **arguments: Any) -> Any:
+        """Run a handler when its turn has come.
+
+        Raises:
+            HTTPException: 503 with Retry-After, if the queue is full.
+        """
+        limit = int(app_instance().conf.get("queue", QUEUE))
+        if self._inside >= limit:
+            raise HTTPException(
+                503,
+                f"inference: {self._inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        self._inside += 1
+        try:
+            async with self._turn:
+                return await at_once(handler, **arguments)
+        finally:
+            self._inside -= 1
+
+
+async def at_once(handler: Handler, **arguments: Any) -> Any:
+    """Run one of MONAI Label's handlers, which block although they are declared async, in a thread."""
+    for value in arguments.values():
+        if isinstance(value, Request):
+            await value.body()  # only this event loop can receive it; the handler finds it kept
+    return await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments)))
+
+
+async def _call(handler: Handler, arguments: dict[str, Any]) -> Any:
+    return await handler(**arguments)
+
+
+def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -> Handler:
+    """`runner(handler, ...)` as a handler that FastAPI gives the same arguments.
+
+    Without `functools.wraps`, whose mark FastAPI would follow back to the handler.
+    """
+
+    async def run(**arguments: Any) -> Any:
+        return await runner(handler, **arguments)
+
+    run.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+    run.__name__, run.__doc__ = handler.__name__, handler.__doc__
+    return run
+
+
+def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Awaitable[Any]]) -> None:
+    """Add the routes of one of MONAI Label's routers, their handlers run by `runner`."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            application.add_api_route(
+                route.path,
+                with_signature_of(route.endpoint, runner),
+                methods=sorted(route.methods or ()),
+                tags=route.tags,
+                summary=route.summary,
+                deprecated=route.deprecated,
+                include_in_schema=route.include_in_schema,
+            )
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Build the app and warm it up before the first request is answered."""
+    instance = app_instance()
+    instance.server_mode(True)
+    await run_in_threadpool(instance.on_init_complete)
+    yield
+
+
+async def not_json(_: Request, error: Exception) -> JSONResponse:
+    """Params that cannot be parsed are the client's mistake."""
+    return JSONResponse({"detail": f"params: not JSON ({error})"}, 400)
+
+
+async def refused(_: Request, error: Exception) -> JSONResponse:
+    """What MONAI Label itself refuses."""
+    return JSONResponse({"detail": getattr(error, "msg", "refused")}, 400)
+
+
+async def to_docs() -> RedirectResponse:
+    """The description of the API, for people who open the server's address in a browser."""
+    return RedirectResponse("/docs")
+
+
+def build() -> FastAPI:
+    """MONAI Label's API without `/reload`, which would lose the app, and without wildcard CORS."""
+    application = FastAPI(title="diffcl", version=version(), lifespan=lifespan)
+    origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
+    if origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    application.add_exception_handler(json.JSONDecodeError, not_json)
+    application.add_exception_handler(MONAILabelException, refused)
+    modules = [
+        info,
+        activelearning,
+        datastore,
+        train,
+        session,
+        logs,
+        model,
+        ohif,
+        proxy,
+        batch_infer,
+        scoring,
+    ]
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        modules.append(login)
+    add_routes(application, infer.router, OneAtATime())
+    for module in modules:
+        add_routes(application, module.router, at_once)
+    application.add_api_route("/", to_docs, include_in_schema=False)
+    return application
+
+
+app = build()

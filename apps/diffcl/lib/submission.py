@@ -1,0 +1,184 @@
+"""The check of a submitted label: readable, on its scan's grid, values that mean classes of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from diffcl.data.grid import Geometry, resample, voxels
+from diffcl.data.prepare import same_grid
+from diffcl.errors import DataError
+from diffcl.io import read_label
+from diffcl.recipe import Recipe
+
+Names = Mapping[int, str]
+"""Voxel value to the name of what it marks."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An accepted label.
+
+    Attributes:
+        label: uint8, exactly on the scan's grid, with the values of the task's classes.
+        task: Name of the recipe whose classes it holds; None where several fit.
+        classes: Name and value of each class, `[{"name", "idx"}]` as Slicer writes it.
+        remark: What was changed to accept it; empty if nothing.
+    """
+
+    label: sitk.Image
+    task: str | None
+    classes: list[dict[str, Any]]
+    remark: str
+
+
+def check_label(
+    file: Path, scan: Geometry, tasks: Sequence[Recipe], info: Mapping[str, Any], where: str
+) -> Submission:
+    """Check a label file that a client sent for a scan.
+
+    Names decide what a value means: those inside a `.seg.nrrd` file, else those of `label_info`. Without
+    any, the values must be those of a task.
+
+    Args:
+        file: The received file.
+        scan: Grid of the scan.
+        tasks: Recipes whose classes are known.
+        info: The client's params; `label_info` names the segments, `model` the model that proposed them.
+        where: Named in errors.
+
+    Raises:
+        ScanError: If the file is not a 3D label map.
+        DataError: If it lies outside the scan, or a value or name is unknown.
+    """
+    label, remark = _on_grid(read_label(file), scan, where)
+    values = voxels(label)
+    present = [int(value) for value in np.unique(values) if value != 0]
+    preferred = str(info.get("model", ""))
+    tasks = sorted(tasks, key=lambda task: task.name != preferred)
+    names = _segment_names(file) or _listed_names(info.get("label_info"), present, where)
+    if not names:
+        task = _task_of_values(present, tasks, preferred, where)
+        return Submission(label, task.name if task else None, _classes(task), remark)
+    unnamed = [value for value in present if value not in names]
+    if unnamed:
+        raise DataError(where, f"value {unnamed[0]} has no name in label_info", "Name every segment")
+    task = _task_of_names(names, present, tasks, where)
+    meaning = {value: _values(task)[_plain(names[value])] for value in present}
+    if any(old != new for old, new in meaning.items()):
+        result = np.zeros_like(values)
+        for old, new in meaning.items():
+            result[values == old] = new
+        label = scan.place(result)
+        remark = " ".join((remark, "Values were renumbered by the names of the segments.")).strip()
+    return Submission(label, task.name, _classes(task), remark)
+
+
+def _task_of_values(
+    present: Sequence[int], tasks: Sequence[Recipe], preferred: str, where: str
+) -> Recipe | None:
+    """The task whose values they are; None where it could be one of several."""
+    fitting = [task for task in tasks if set(present) <= set(_values(task).values())]
+    if not fitting:
+        known = [f"{entry.value} {entry.name}" for task in tasks for entry in task.labels]
+        what = f"values {', '.join(map(str, present))} are not classes of a task"
+        raise DataError(where, what, f"Known are {', '.join(known) or 'none'}")
+    return fitting[0] if len(fitting) == 1 or fitting[0].name == preferred else None
+
+
+def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe], where: str) -> Recipe:
+    """The task that knows all names; an empty segment marks nothing, so its name need not be known."""
+    for wanted in (set(names), set(present)):
+        for task in tasks:
+            if all(_plain(names[value]) in _values(task) for value in wanted):
+                return task
+    known = {_plain(entry.name): entry.name for task in tasks for entry in task.labels}
+    strange = [names[value] for value in present if _plain(names[value]) not in known]
+    if strange:
+        what = f"segments {', '.join(repr(name[:40]) for name in strange)} are not known"
+    else:
+        what = f"segments {', '.join(names[value] for value in present)} belong to different tasks"
+    raise DataError(where, what, f"Known names: {', '.join(known.values()) or 'none'}")
+
+
+def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image, str]:
+    """The label exactly on the scan's grid, and a remark if it was resampled to get there.
+
+    Positions count as equal within `diffcl.data.prepare.GRID_TOLERANCE_MM`. A label on another grid is
+    resampled if that lies inside the scan; one that reaches more than a voxel of the scan beyond it lies in
+    another space, or was made for another scan.
+    """
+    grid = Geometry.of(label)
+    if same_grid(grid, scan):
+        return scan.place(voxels(label)), ""
+    axes = np.array(scan.direction).reshape(3, 3)
+    corners = np.array([_corner(grid, i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    positions = (corners - np.array(scan.origin)) @ axes / np.array(scan.spacing)  # in voxels of the scan
+    if (positions < -1.5).any() or (positions > np.array(scan.size) + 0.5).any():
+        sizes = ["x".join(map(str, size)) for size in (grid.size, scan.size)]
+        what = f"its grid of {sizes[0]} voxels reaches beyond that of its scan of {sizes[1]}"
+        raise DataError(where, what, "Save it on the scan's grid")
+    remark = "The label lay on another grid and was resampled to that of the scan."
+    return resample(label, scan, labels=True), remark
+
+
+def _corner(grid: Geometry, *far: int) -> NDArray[np.float64]:
+    """Outer corner of a grid's box, half a voxel beyond its first or last voxel centre along each axis."""
+    steps = np.array(far) * np.array(grid.size) - 0.5
+    corner: NDArray[np.float64] = np.array(grid.origin) + np.array(grid.direction).reshape(3, 3) @ (
+        steps * np.array(grid.spacing)
+    )
+    return corner
+
+
+def _segment_names(file: Path) -> Names:
+    """Values and names of the segments inside a `.seg.nrrd` file; empty for any other file."""
+    if not file.name.endswith(".seg.nrrd"):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    reader.ReadImageInformation()
+    fields = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    names = {
+        key[:-5]: name for key, name in fields.items() if key.startswith("Segment") and key.endswith("_Name")
+    }
+    return {int(fields.get(f"{key}_LabelValue", 0)): name for key, name in names.items()}
+
+
+def _listed_names(listed: Any, present: Sequence[int], where: str) -> Names:
+    """Values and names of `label_info`; empty where the client sent none.
+
+    Slicer writes the k-th segment as value k, and counts segments in `idx` that it does not send. So `idx` is
+    the value only where it is not ascending or the file has a value beyond the last segment.
+    """
+    if not listed:
+        return {}
+    try:
+        names = [str(entry["name"]) for entry in listed]
+        indices = [int(entry["idx"]) for entry in listed]
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            where, "label_info is not a list of a name and an idx", "Send it as Slicer does"
+        ) from error
+    ascending = indices == sorted(set(indices))
+    if ascending and all(value <= len(names) for value in present):
+        return dict(enumerate(names, start=1))
+    return dict(zip(indices, names, strict=True))
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _values(task: Recipe) -> dict[str, int]:
+    return {_plain(entry.name): entry.value for entry in task.labels}
+
+
+def _classes(task: Recipe | None) -> list[dict[str, Any]]:
+    return [{"name": entry.name, "idx": entry.value} for entry in task.labels] if task else []

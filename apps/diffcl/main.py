@@ -1,0 +1,196 @@
+"""The MONAI Label app of diffcl: proposals by trained CS/DS ensembles, and what annotators make of them.
+
+Settings, each as `--conf KEY VALUE`:
+
+    models    names to serve, with commas between them; all by default
+    store     folder of the models that users train; `models` inside the studies by default
+    device    where models compute: cpu (default) or cuda
+    queue     requests that may wait for an inference before others are sent away; 8 by default
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from diffcl.inference import ModelStore
+from diffcl.recipe import Recipe
+from diffcl.shipped import models_folder
+from diffcl.version import version
+from lib.batch import CpuBatchInfer
+from lib.datastore import StudyDatastore
+from lib.infer import InferTasks
+from lib.models import ServedModels
+from lib.refusals import unknown
+from lib.sessions import SafeSessions
+from lib.strategies import First, HandedOut, Random
+
+_UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
+"""Name of the temporary file into which MONAI Label writes an uploaded scan."""
+
+
+class DiffclApp(MONAILabelApp):
+    """Translates MONAI Label's requests into calls of the library.
+
+    Construction reads descriptions only and starts nothing: every child process of MONAI Label repeats it.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        beside = Path(app_dir if "://" in studies else studies)
+        store = ModelStore(Path(conf.get("store") or beside / "models"), models_folder())
+        names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
+        self._models = ServedModels(store, names, conf.get("device", "cpu"))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="diffcl",
+            description="Semi-supervised segmentation with Diff-CL: proposals with uncertainty",
+            version=version(),
+        )
+        self._auto_update_scoring = False  # otherwise every click on "next sample" starts a process
+
+    def tasks(self) -> list[Recipe]:
+        """The recipes whose classes a label may hold."""
+        return [self._models.info(name).recipe for name in self._models.names()]
+
+    def init_datastore(self) -> Datastore:
+        """The checked local datastore, or MONAI Label's own for a DICOMweb address."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return StudyDatastore(Path(self.studies), self.tasks)
+
+    def init_infers(self) -> Mapping[str, InferTask]:
+        """Two tasks a model; see `InferTasks`."""
+        return InferTasks(self._models)
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """OHIF asks for `random` and no other."""
+        handed_out = HandedOut()
+        return {"random": Random(handed_out), "first": First(handed_out)}
+
+    def init_batch_infer(self) -> CpuBatchInfer:
+        """Batch inference that works without a GPU."""
+        return CpuBatchInfer()
+
+    def on_init_complete(self) -> None:
+        """Called once by the server before it answers: the first request must not pay for loading."""
+        super().on_init_complete()
+        self._models.warm_up()
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Answer an inference request.
+
+        Args:
+            request: `model`, `image` (the id of a scan, or a file that came with the request or a session),
+                options, and perhaps `save_label` with a `label_tag`.
+            datastore: Where the scan is; the app's own by default.
+
+        Raises:
+            HTTPException: 404 for an unknown model or scan, other 4xx for what cannot be used.
+        """
+        store = datastore or self.datastore()
+        model = str(request.get("model", ""))
+        task = self._infers.get(model)
+        if task is None:
+            raise unknown("model", model, list(self._infers))
+        image_id, path = self._scan(request, store)
+        save = str(request.get("save_label", False)).lower() in ("true", "1")
+        if save and (image_id is None or not task.saves_labels):
+            what = "an uploaded scan" if image_id is None else model
+            raise HTTPException(422, f"save_label: the result of {what} cannot be kept as a label")
+        file, params = task({**request, "image": str(path), "case": image_id})
+        tag = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
+        if image_id is not None:
+            proposal = {"model": params["model"], "version": params["version"]}
+            store.update_image_info(image_id, {"proposal": proposal})
+            if save:
+                store.save_label(image_id, file, tag, {"model": params["model"], "params": params})
+        return {"label": image_id if save else file, "tag": tag, "file": file, "params": params}
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The next scan for an annotator.
+
+        Raises:
+            HTTPException: 404 for an unknown strategy.
+        """
+        strategy = request.get("strategy") or "random"
+        if strategy not in self._strategies:
+            raise unknown("strategy", strategy, self._strategies)
+        found: dict[str, Any] = super().next_sample(request)
+        return found
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:  # noqa: ARG002
+        """What the annotator is told after submitting."""
+        info = self.datastore().get_label_info(label_id, DefaultLabelTag.FINAL.value)
+        return {
+            key: info[key]
+            for key in ("version", "changed_voxels", "remark")
+            if info.get(key) not in (None, "")
+        }
+
+    def bundle_path(self, model: str | None) -> None:
+        """MONAI Label asks before it starts a task; the place to refuse a trainer that does not exist.
+
+        Raises:
+            HTTPException: 404 for an unknown model.
+        """
+        known = {*self._infers, *self._trainers}
+        if model and model not in known:
+            raise unknown("model", model, known)
+
+    def model_file(self, model: str, validate: bool = True) -> None:
+        """No model file is given out, replaced or deleted through the API.
+
+        Raises:
+            HTTPException: 405 for an upload.
+        """
+        if not validate:
+            raise HTTPException(
+                405, f"model {model[:80]}: models are not uploaded; use diffcl publish on the server"
+            )
+
+    def _load_sessions(self, load: bool = False) -> SafeSessions | None:
+        if not load:
+            return None
+        return SafeSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
+
+    def _scan(self, request: dict[str, Any], store: Datastore) -> tuple[str | None, Path]:
+        """Id and path of the scan that a request names; None for the id of one that was sent."""
+        image = request.get("image")
+        if not isinstance(image, str) or not image:
+            raise HTTPException(400, "image: none is named, or the session has ended. Name the id of a scan")
+        if image in store.list_images():
+            path = Path(store.get_image_uri(image))
+            if path.exists():
+                return image, path
+        elif self._was_sent(Path(image)):
+            return None, Path(image)
+        elif "/" in image or "\\" in image:
+            raise HTTPException(400, f"image {image[:80]}: is a path. Name the id of a scan")
+        raise unknown("image", image, store.list_images())
+
+    def _was_sent(self, path: Path) -> bool:
+        """Whether a path is that of a session's scan or of a file that was uploaded with the request.
+
+        A client may name any path as the image. Only those that MONAI Label made up itself, with names that
+        nobody can guess, are accepted.
+        """
+        sessions = self.sessions()
+        if sessions and path.resolve().is_relative_to(Path(sessions.store_path).resolve()):
+            return path.exists()
+        return (
+            path.parent == Path(tempfile.gettempdir())
+            and bool(_UPLOAD.fullmatch(path.name))
+            and path.is_file()
+        )
