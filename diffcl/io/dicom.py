@@ -64,7 +64,10 @@ def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, 
         warnings.simplefilter("ignore")  # pydicom's, about values that nobody asks for
         files = find_dicom(path) if path.is_dir() else [read_header(path)]
         files, remarks = without_copies(choose_series(path, files, series_uid))
-        images = [file for file in files if not_a_scan(file.header) is None and not is_localiser(file)]
+        for file in files:
+            if odd := not_a_scan(file.header):
+                raise ScanError(path, f"{file.path.name}: {odd} among the images", "Export the series again")
+        images = [file for file in files if not is_localiser(file)]
         if not images:
             raise ScanError(path, "holds a localiser only", "Give the series that was planned on it")
         if len(images) < len(files):

@@ -14,7 +14,6 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
-    MediaStorageDirectoryStorage,
     RTDoseStorage,
     RTStructureSetStorage,
     SegmentationStorage,
@@ -58,9 +57,9 @@ def find_dicom(folder: Path) -> list[DicomFile]:
         ScanError: If there is none, or one that is called `.dcm` is no DICOM file or is damaged.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    found = [read_header(file) for file in files if is_dicom(file) or file.suffix.lower() == DICOM_SUFFIX]
-    found = [file for file in found if file.header.get("SOPClassUID") != MediaStorageDirectoryStorage
-             and "DirectoryRecordSequence" not in file.header]  # fmt: skip
+    candidates = [file for file in files if is_dicom(file) or file.suffix.lower() == DICOM_SUFFIX]
+    found = [read_header(file) for file in candidates]
+    found = [file for file in found if "DirectoryRecordSequence" not in file.header]
     if not found:
         holds = f"{len(files)} files, none of them DICOM" if files else "an empty folder"
         raise ScanError(folder, holds, "Give a folder with the images of a DICOM series")
@@ -74,7 +73,11 @@ def read_header(file: Path) -> DicomFile:
         ScanError: If it is no DICOM file, is damaged or cannot be read.
     """
     try:
-        return DicomFile(file, pydicom.dcmread(file, stop_before_pixels=True))
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        whole = "SOPClassUID" in header and "SeriesInstanceUID" in header
+        if not whole and "DirectoryRecordSequence" not in header:
+            raise InvalidDicomError
+        return DicomFile(file, header)
     except OSError as error:
         raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
     except DAMAGED as error:

@@ -37,7 +37,7 @@ EXPORT_AGAIN: Final = "Export or copy the file again"
 
 
 def check_nifti(path: Path) -> None:
-    """Refuse a file that is not single-file NIfTI-1 or NIfTI-2, ends early, or has voxels that are no numbers.
+    """Refuse what is not single-file NIfTI-1 or -2, ends early, or has voxels that are NaN or infinite.
 
     Raises:
         ScanError: Naming the file and what is wrong.
