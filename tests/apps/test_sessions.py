@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from lib.sessions import SafeSessions
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> SafeSessions:
+    return SafeSessions(str(tmp_path / "sessions"), 3600)
+
+
+def scan(folder: Path) -> str:
+    file = folder / "scan.nii.gz"
+    file.write_bytes(b"a scan")
+    return str(file)
+
+
+def age(folder: Path) -> None:
+    old = time.time() - 7200
+    os.utime(folder, (old, old))
+
+
+def test_a_session_is_found_again_after_a_restart(sessions: SafeSessions, tmp_path: Path) -> None:
+    name, _ = sessions.add_session(scan(tmp_path))
+    again = SafeSessions(sessions.store_path, 3600).get_session(name)
+    assert again is not None
+    assert Path(again.image).read_bytes() == b"a scan"
+
+
+@pytest.mark.parametrize("record", [None, "", "{", "[]", "{}"])
+def test_a_folder_with_a_damaged_record_does_no_harm(sessions: SafeSessions, record: str | None) -> None:
+    folder = Path(sessions.store_path) / "stale"
+    folder.mkdir(parents=True)
+    if record is not None:
+        (folder / "meta.info").write_text(record)
+    assert sessions.get_session("stale") is None
+    assert sessions.remove_expired() == 0 or not folder.exists()
+
+
+def test_an_old_folder_without_a_record_is_removed(sessions: SafeSessions) -> None:
+    folder = Path(sessions.store_path) / "stale"
+    folder.mkdir(parents=True)
+    assert sessions.remove_expired() == 0
+    age(folder)
+    assert sessions.remove_expired() == 1
+    assert not folder.exists()
+
+
+def test_a_session_past_its_time_is_removed(sessions: SafeSessions, tmp_path: Path) -> None:
+    name, record = sessions.add_session(scan(tmp_path))
+    assert sessions.remove_expired() == 0
+    record.last_access_ts -= 7200
+    sessions._write_meta_info(name, record)  # noqa: SLF001
+    assert sessions.remove_expired() == 1
+    assert sessions.get_session(name) is None
+
+
+@pytest.mark.parametrize("name", ["..", "../sessions", "/etc", "", "a b"])
+def test_an_id_that_is_a_path_is_no_session(sessions: SafeSessions, name: str, tmp_path: Path) -> None:
+    sessions.add_session(scan(tmp_path))
+    (tmp_path / "meta.info").write_text('{"image": "/etc/passwd"}')
+    assert sessions.get_session(name) is None
+    sessions.remove_session(name)
+    assert Path(sessions.store_path).is_dir()

@@ -1,0 +1,65 @@
+"""CS and DS: shapes, what the recipe changes, and how time enters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.networks.projection import ProjectionHead
+from diffcl.recipe import Recipe, load_recipe
+
+SMALL = {"filters": [4, 8, 8], "blocks": [1, 1, 1], "projection": 4}
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("hippocampus").changed(cs={**SMALL, "hf_mamba_width": 4}, ds=SMALL)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (16, 8, 12)])
+def test_both_networks_give_logits_of_every_class_on_the_same_grid(
+    recipe: Recipe, size: tuple[int, int, int]
+) -> None:
+    image = torch.randn(2, 1, *size)
+    assert ConvolutionSegmenter(recipe)(image).shape == (2, 3, *size)
+    noisy = torch.randn(2, 3, *size)
+    assert DiffusionSegmenter(recipe)(image, noisy, torch.tensor([0, 999])).shape == (2, 3, *size)
+
+
+def test_ds_hears_the_time(recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    ds = DiffusionSegmenter(recipe).eval()
+    image, noisy = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
+    early, late = (ds(image, noisy, torch.tensor([time])) for time in (10, 900))
+    assert not torch.allclose(early, late)
+
+
+def test_modules_stand_on_the_levels_that_the_recipe_names(recipe: Recipe) -> None:
+    for levels in ((), (1,), (0, 1)):
+        cs = ConvolutionSegmenter(recipe.changed(cs={"hf_mamba_levels": levels}))
+        assert sorted(cs.vnet.skips) == [str(level) for level in levels]
+
+
+def test_new_hf_mamba_modules_change_nothing(recipe: Recipe) -> None:
+    with_modules = ConvolutionSegmenter(recipe).eval()
+    without = ConvolutionSegmenter(recipe.changed(cs={"hf_mamba_levels": ()})).eval()
+    shared = {k: v for k, v in with_modules.state_dict().items() if ".skips." not in k}
+    without.load_state_dict(shared)
+    image = torch.randn(1, 1, 16, 8, 8)
+    torch.testing.assert_close(with_modules(image), without(image), rtol=0, atol=0)
+
+
+def test_every_parameter_of_cs_learns_but_the_head(recipe: Recipe) -> None:
+    cs = ConvolutionSegmenter(recipe)
+    for module in cs.vnet.skips.values():
+        torch.nn.init.normal_(module.attention.weight)  # type: ignore[union-attr, arg-type]
+    cs(torch.randn(2, 1, 8, 8, 8)).square().sum().backward()
+    silent = [name for name, p in cs.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert all(name.startswith("projection.") for name in silent), silent
+
+
+def test_projected_vectors_have_length_one() -> None:
+    vectors = ProjectionHead(8, 4)(torch.randn(10, 8))
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(10))

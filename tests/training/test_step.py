@@ -1,0 +1,148 @@
+"""One step of Diff-CL: which network learns from what, and where no gradient may go."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffcl.data.batches import Batch
+from diffcl.losses.pseudo_label import PseudoLabel
+from diffcl.recipe import Recipe, load_recipe
+from diffcl.training.learner import Learner
+from diffcl.training.step import StepLosses, StepWeights, arrange, diffcl_step, weights_at
+
+SMALL = {"filters": [4, 8], "blocks": [1, 1], "projection": 4}
+CROP = (8, 8, 8)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("hippocampus").changed(
+        cs={**SMALL, "hf_mamba_levels": [0], "hf_mamba_width": 4},
+        ds=SMALL,
+        grid={"window": [8, 8, 8], "crop": CROP},
+        training={"steps": 20, "supervised_start": 4},
+        contrastive={"bank": 32, "draws": 4, "candidates": 60, "positives": 4, "negatives": 8, "confidence": 0.0},
+        losses={"largest_component": False},
+    )
+
+
+def batch(*, unlabelled: int = 2, boxes: bool = False) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    corner = torch.zeros(2, *CROP, dtype=torch.bool)
+    corner[:, :4, :4, :4] = True
+    return Batch(
+        torch.randn(2, 1, *CROP, generator=random),
+        torch.randint(0, 3, (2, *CROP), generator=random),
+        torch.randn(unlabelled, 1, *CROP, generator=random),
+        torch.randn(unlabelled, 1, *CROP, generator=random),
+        corner if boxes else None,
+    )
+
+
+def gradient(loss: torch.Tensor, learner: Learner) -> dict[str, float]:
+    """Sum of absolute gradients of each network, its teacher and the bank."""
+    assert learner.ds is not None
+    parts = {
+        "cs": learner.cs.network, "ds": learner.ds.network,
+        "cs teacher": learner.cs.teacher, "ds teacher": learner.ds.teacher, "bank": learner.bank,
+    }  # fmt: skip
+    for module in parts.values():
+        module.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {
+        name: sum(float(p.grad.abs().sum()) for p in module.parameters() if p.grad is not None)
+        for name, module in parts.items()
+    }
+
+
+def step(recipe: Recipe, **kwargs: object) -> tuple[Learner, StepLosses]:
+    learner = Learner(recipe, torch.device("cpu"))
+    diffcl_step(learner, batch(**kwargs), 10)  # type: ignore[arg-type] # fills the bank
+    return learner, diffcl_step(learner, batch(**kwargs), 11)  # type: ignore[arg-type]
+
+
+def test_losses_add_up_as_in_the_paper() -> None:
+    terms = [torch.tensor(value) for value in (1.0, 10.0, 100.0, 2.0, 20.0)]
+    losses = StepLosses(*terms, StepWeights(mu_1=0.5, mu_2=0.25, eta=0.1))
+    assert float(losses.cs) == pytest.approx(1 + 0.25 * (10 + 0.1 * 100))
+    assert float(losses.ds) == pytest.approx(2 + 0.5 * 20)
+
+
+@pytest.mark.parametrize("source", ["denoise", "sample"])
+def test_each_loss_reaches_its_network_only(recipe: Recipe, source: str) -> None:
+    recipe = recipe.changed(losses={"pseudo_label": source})
+    for term, learns in {"cs": "cs", "ds": "ds", "cs_pseudo": "cs", "ds_pseudo": "ds", "contrastive": "cs"}.items():
+        learner, losses = step(recipe)
+        reached = gradient(getattr(losses, term), learner)
+        assert {name for name, size in reached.items() if size > 0} == {learns}, term
+
+
+def test_the_supervised_start_has_no_unlabelled_terms(recipe: Recipe) -> None:
+    _, losses = step(recipe, unlabelled=0)
+    assert float(losses.cs_pseudo) == float(losses.ds_pseudo) == float(losses.contrastive) == 0
+
+
+def test_eta_zero_switches_the_contrastive_term_off(recipe: Recipe) -> None:
+    learner, losses = step(recipe.changed(losses={"eta": 0.0}))
+    assert float(losses.contrastive) == 0
+    assert learner.bank.filled.sum() == 0
+
+
+def test_a_supervised_recipe_trains_cs_alone(recipe: Recipe) -> None:
+    learner, losses = step(recipe.changed(training={"method": "supervised"}), unlabelled=0)
+    assert learner.ds is None
+    assert float(losses.ds) == 0
+    assert float(losses.cs) == float(losses.cs_supervised) > 0
+
+
+def test_the_same_step_has_the_same_losses(recipe: Recipe) -> None:
+    assert step(recipe)[1].numbers() == step(recipe)[1].numbers()
+
+
+def test_weights_follow_the_ramp(recipe: Recipe) -> None:
+    recipe = recipe.changed(losses={"mu_1": 2.0, "mu_2": 3.0, "ramp": 0.5})
+    assert weights_at(4, recipe) == StepWeights(0.0, 0.0, recipe.losses.eta)
+    assert weights_at(12, recipe) == StepWeights(2.0, 3.0, recipe.losses.eta)
+    assert 0 < weights_at(8, recipe).mu_1 < 2.0
+
+
+def opinions() -> tuple[PseudoLabel, PseudoLabel]:
+    shape = (2, *CROP)
+    weight = torch.ones(shape)
+    return PseudoLabel(torch.full(shape, 1), weight), PseudoLabel(torch.full(shape, 2), weight * 0.5)
+
+
+def test_unmixed_crops_keep_their_targets() -> None:
+    crops = arrange(batch(), *opinions(), mixed_weight=0.25)
+    assert crops.labelled[:2].eq(1).all()
+    assert crops.labelled[2:].eq(0).all()
+    assert crops.cs_target[2:].eq(2).all()
+    assert crops.ds_target[2:].eq(1).all()
+    assert crops.cs_weight[2:].eq(0.5).all()
+    assert crops.cs_weight[:2].eq(0).all()
+
+
+def test_mixed_crops_carry_each_voxel_with_its_own_target_and_weight() -> None:
+    made = batch(boxes=True)
+    crops = arrange(made, *opinions(), mixed_weight=0.25)
+    assert made.boxes is not None
+    inside = made.boxes[0]
+    torch.testing.assert_close(crops.images[0, 0][inside], made.unlabelled[0, 0][inside])
+    torch.testing.assert_close(crops.images[0, 0][~inside], made.labelled[0, 0][~inside])
+    torch.testing.assert_close(crops.images[2, 0][inside], made.labelled[0, 0][inside])
+    assert crops.cs_target[0][inside].eq(2).all()
+    assert crops.cs_target[0][~inside].equal(made.labels[0][~inside])
+    assert crops.labelled[0][inside].eq(0).all()
+    assert crops.labelled[2][inside].eq(1).all()
+    assert crops.cs_weight[0][inside].eq(0.125).all()
+    assert crops.ds_weight[0][inside].eq(0.25).all()
+    assert (crops.labelled.bool() ^ (crops.cs_weight > 0)).all()
+
+
+def test_without_unlabelled_crops_neighbours_are_mixed() -> None:
+    made = batch(unlabelled=0, boxes=True)
+    crops = arrange(made, None, None, mixed_weight=0.25)
+    assert made.boxes is not None
+    torch.testing.assert_close(crops.images[0, 0][made.boxes[0]], made.labelled[1, 0][made.boxes[0]])
+    assert crops.labelled.eq(1).all()
