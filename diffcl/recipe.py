@@ -67,7 +67,7 @@ class Intensity(Section):
     def _ordered(self) -> Intensity:
         if self.high <= self.low:
             raise ValueError(f"high ({self.high}) must be above low ({self.low})")
-        if self.method == "percentile" and not (0 <= self.low and self.high <= 100):
+        if self.method == "percentile" and not (self.low >= 0 and self.high <= 100):
             raise ValueError("percentiles lie between 0 and 100")
         return self
 
@@ -310,7 +310,9 @@ class Card(Section):
 
     data: str = ""
     terms: str = ""
-    use: str = "Proposes outlines for research. Every outline must be checked by a person. Not a medical device."
+    use: str = (
+        "Proposes outlines for research. Every outline must be checked by a person. Not a medical device."
+    )
 
 
 class Recipe(Section):
@@ -413,7 +415,9 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             text = Path(name_or_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             known = ", ".join(shipped_recipes())
-            raise RecipeError(name_or_file, "no such recipe", f"Give a TOML file or one of: {known}") from error
+            raise RecipeError(
+                name_or_file, "no such recipe", f"Give a TOML file or one of: {known}"
+            ) from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -38,6 +38,16 @@ class Batch:
     unlabelled_plain: Tensor
     boxes: Tensor | None
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            self.labelled.to(device),
+            self.labels.to(device),
+            self.unlabelled.to(device),
+            self.unlabelled_plain.to(device),
+            None if self.boxes is None else self.boxes.to(device),
+        )
+
 
 class Batches:
     """Draws the batches of a training.
@@ -60,7 +70,9 @@ class Batches:
         """The batch of a step, 1 being the first. During the supervised start it has no unlabelled crops."""
         training = self._recipe.training
         random = np.random.default_rng([training.seed, step])
-        supervised = training.method == "supervised" or step <= training.supervised_start or not self._unlabelled
+        supervised = (
+            training.method == "supervised" or step <= training.supervised_start or not self._unlabelled
+        )
         count = training.labelled_crops
         crops = [self._draw(scan, random) for scan in self._choose(self._labelled, count, random)]
         labelled = [self._intensities(image, random) for image, _ in crops]
@@ -135,9 +147,7 @@ class Batches:
         boxes = torch.zeros(count, *crop, dtype=torch.bool)
         for box in boxes:
             starts = [int(random.integers(size - size * 2 // 3 + 1)) for size in crop]
-            x, y, z = (
-                slice(start, start + size * 2 // 3) for start, size in zip(starts, crop, strict=True)
-            )
+            x, y, z = (slice(start, start + size * 2 // 3) for start, size in zip(starts, crop, strict=True))
             box[x, y, z] = True
         return boxes
 

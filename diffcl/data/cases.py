@@ -44,7 +44,9 @@ class Cases:
     validation: tuple[LabelledCase, ...]
 
     def __post_init__(self) -> None:
-        names = [case.name for case in (*self.labelled, *self.unlabelled, *self.validation)]
+        every: tuple[LabelledCase | UnlabelledCase, ...]
+        every = (*self.labelled, *self.unlabelled, *self.validation)
+        names = [case.name for case in every]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(twice[0], "listed twice", "Name every case in one list only")
@@ -66,10 +68,7 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
     images = {scan_name(path): path for path in _files(data / "images")}
     names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
     first = _names(labelled) if isinstance(labelled, Path) else names[:labelled]
-    if isinstance(validation, Path):
-        last = _names(validation)
-    else:
-        last = names[len(names) - validation :]
+    last = _names(validation) if isinstance(validation, Path) else names[len(names) - validation :]
     if (isinstance(labelled, int) and not 0 < labelled <= len(names)) or set(first) & set(last):
         raise UsageError(data, f"{len(names)} scans cannot give {len(first)} labelled and {len(last)} for "
                                "validation", "Ask for fewer")  # fmt: skip
@@ -87,7 +86,9 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(folder, "no such folder", "Put the scans into images/ and their outlines into labels/")
+        raise DataError(
+            folder, "no such folder", "Put the scans into images/ and their outlines into labels/"
+        )
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
 
 

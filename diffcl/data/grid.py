@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Geometry:
         """The geometry of a 3D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
-    def place(self, array: np.ndarray) -> sitk.Image:
+    def place(self, array: NDArray[Any]) -> sitk.Image:
         """An image of this geometry from an array `(X, Y, Z)`, or `(C, X, Y, Z)` as a vector image.
 
         Raises:
@@ -50,7 +52,7 @@ class Geometry:
         return image
 
 
-def voxels(image: sitk.Image) -> np.ndarray:
+def voxels(image: sitk.Image) -> NDArray[Any]:
     """The voxels of an image as an array `(X, Y, Z)`, or `(C, X, Y, Z)` of a vector image."""
     return sitk.GetArrayFromImage(image).T
 

@@ -9,10 +9,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
@@ -46,7 +48,7 @@ class PreparedScan:
     working: Geometry
     original: Geometry
 
-    def restore(self, probabilities: Tensor) -> np.ndarray:
+    def restore(self, probabilities: Tensor) -> NDArray[Any]:
         """Class probabilities of the working grid on the scan's own grid.
 
         Args:
@@ -129,13 +131,15 @@ def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids have the same voxels, up to what file formats round."""
     if one.size != other.size:
         return False
-    corners = [_corner(one, far) - _corner(other, far) for far in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    corners = [
+        _corner(one, far) - _corner(other, far) for far in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
     return bool(max(np.abs(corner).max() for corner in corners) < GRID_TOLERANCE_MM)
 
 
-def _corner(grid: Geometry, far: tuple[int, int, int]) -> np.ndarray:
+def _corner(grid: Geometry, far: tuple[int, int, int]) -> NDArray[Any]:
     steps = (np.array(grid.size) - 1) * np.array(far) * np.array(grid.spacing)
-    corner: np.ndarray = np.array(grid.origin) + np.array(grid.direction).reshape(3, 3) @ steps
+    corner: NDArray[Any] = np.array(grid.origin) + np.array(grid.direction).reshape(3, 3) @ steps
     return corner
 
 
@@ -158,7 +162,9 @@ class TrainingScan:
     label: Tensor | None
 
 
-def prepare_case(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None = None) -> TrainingScan:
+def prepare_case(
+    case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None = None
+) -> TrainingScan:
     """Prepare a case for training, from the cache where its content and recipe are unchanged.
 
     Args:

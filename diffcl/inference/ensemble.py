@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from diffcl.data.prepare import EDGE
 from diffcl.diffusion import LabelDiffusion
-from diffcl.networks.cs import ConvolutionSegmenter
-from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
@@ -94,11 +92,16 @@ def ask(
         return torch.cat(found, dim=1)
 
     answer = sliding_window_inference(
-        torch.cat([padded, noise], dim=1), window, 1, opinions, overlap=recipe.inference.overlap, mode="gaussian"
+        torch.cat([padded, noise], dim=1),
+        window,
+        1,
+        opinions,
+        overlap=recipe.inference.overlap,
+        mode="gaussian",
     )
     assert isinstance(answer, Tensor)
-    inside = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
-    parts = answer[0][(slice(None), *inside)].split(recipe.classes)
+    x, y, z = (slice(b, b + s) for b, s in zip(before, size, strict=True))
+    parts = answer[0, :, x, y, z].split(recipe.classes)
     if networks == "ensemble":
         weight = recipe.inference.ds_weight
         return Opinions(parts[0], parts[1], (1 - weight) * parts[0] + weight * parts[1])

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 from monai.transforms import KeepLargestConnectedComponent
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from diffcl.data.grid import Geometry
@@ -135,7 +137,7 @@ class Predictor:
         return Prediction(original.place(label), original.place(uncertainty), maps, report)
 
 
-def decide(probabilities: np.ndarray, recipe: Recipe) -> np.ndarray:
+def decide(probabilities: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     """The most probable class of each voxel, of each class only the largest piece where the recipe says so.
 
     Args:
@@ -145,14 +147,14 @@ def decide(probabilities: np.ndarray, recipe: Recipe) -> np.ndarray:
     Returns:
         `(X, Y, Z)`, uint8.
     """
-    label = probabilities.argmax(axis=0).astype(np.uint8)
+    label: NDArray[Any] = probabilities.argmax(axis=0).astype(np.uint8)
     if recipe.inference.largest_component and label.any():
         keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
         label = np.asarray(keep(torch.from_numpy(label)[None])[0], dtype=np.uint8)
     return label
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
+def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1.
 
     >>> entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1)).item()
@@ -160,10 +162,11 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
     """
     safe = np.clip(probabilities, 1e-7, 1)
     total = -(safe * np.log(safe)).sum(axis=0) / math.log(len(probabilities))
-    return np.clip(total, 0, 1).astype(np.float32)
+    clipped: NDArray[Any] = np.clip(total, 0, 1).astype(np.float32)
+    return clipped
 
 
-def volumes_ml(label: np.ndarray, geometry: Geometry, recipe: Recipe) -> dict[str, float]:
+def volumes_ml(label: NDArray[Any], geometry: Geometry, recipe: Recipe) -> dict[str, float]:
     """Millilitres of each class by name."""
     voxel = math.prod(geometry.spacing) / 1000
     return {entry.name: round(int((label == entry.value).sum()) * voxel, 4) for entry in recipe.labels}

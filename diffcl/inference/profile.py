@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from diffcl.data.grid import Geometry
@@ -37,7 +39,7 @@ def _along(prepared: PreparedScan) -> list[float]:
     return [prepared.original.spacing[int(row.argmax())] for row in axes]
 
 
-def _matrix(geometry: Geometry) -> np.ndarray:
+def _matrix(geometry: Geometry) -> NDArray[Any]:
     return np.array(geometry.direction).reshape(3, 3)
 
 

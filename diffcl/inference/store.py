@@ -1,8 +1,8 @@
 """Published models: every version in its folder, and one line that says which is current.
 
-    STORE/NAME/current            the number of the version in use, replaced by rename
-    STORE/NAME/1/                 weights.safetensors, model.json, card.md
-    STORE/NAME/2/
+STORE/NAME/current            the number of the version in use, replaced by rename
+STORE/NAME/1/                 weights.safetensors, model.json, card.md
+STORE/NAME/2/
 """
 
 from __future__ import annotations

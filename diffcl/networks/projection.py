@@ -6,11 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class ProjectionHead(nn.Sequential):
+class ProjectionHead(nn.Module):
     """Two layers that take feature vectors `(N, channels)` to unit vectors `(N, width)`."""
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(nn.Linear(channels, channels), nn.LeakyReLU(0.01), nn.Linear(channels, width))
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, channels), nn.LeakyReLU(0.01), nn.Linear(channels, width)
+        )
 
-    def forward(self, vectors: Tensor) -> Tensor:  # noqa: D102
-        return functional.normalize(super().forward(vectors), dim=1)
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Project and normalise."""
+        return functional.normalize(self.layers(vectors), dim=1)

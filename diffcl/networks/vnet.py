@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,9 @@ class Resize(nn.Sequential):
     """A strided or transposed 2x2x2 convolution with normalisation: half or double the grid."""
 
     def __init__(self, convolution: nn.Module, channels: int) -> None:
-        super().__init__(convolution, nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01, inplace=True))
+        super().__init__(
+            convolution, nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01, inplace=True)
+        )
 
 
 class VNet(nn.Module):
@@ -79,11 +82,11 @@ class VNet(nn.Module):
         )
         self.down = nn.ModuleList(
             Resize(nn.Conv3d(wide, deep, kernel_size=2, stride=2, bias=False), deep)
-            for wide, deep in zip(filters, filters[1:], strict=False)
+            for wide, deep in pairwise(filters)
         )
         self.up = nn.ModuleList(
             Resize(nn.ConvTranspose3d(deep, wide, kernel_size=2, stride=2, bias=False), wide)
-            for wide, deep in zip(filters, filters[1:], strict=False)
+            for wide, deep in pairwise(filters)
         )
         self.decoder = nn.ModuleList(
             Convolutions(width, count, time_features)

@@ -27,6 +27,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(path, "no such checkpoint", "Start the run without --resume") from error
-    except Exception as error:  # noqa: BLE001 - torch raises a dozen kinds for a damaged file
+    except Exception as error:
         raise DataError(path, "is damaged", "Delete it and start the run again") from error
     return state

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from diffcl.io.atomic import replace_file
 from diffcl.training.journal import read_journal
 
-_TERMS = {"L_c_s": "tab:blue", "L_c_p": "tab:cyan", "L_cl": "tab:green", "L_d_s": "tab:red", "L_d_p": "tab:orange"}
+_TERMS = {
+    "L_c_s": "tab:blue",
+    "L_c_p": "tab:cyan",
+    "L_cl": "tab:green",
+    "L_d_s": "tab:red",
+    "L_d_p": "tab:orange",
+}
 
 
 def draw_curves(journal: Path, picture: Path) -> None:
@@ -41,10 +49,10 @@ def draw_curves(journal: Path, picture: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def _smooth(values: NDArray[Any]) -> NDArray[Any]:
     """Running mean over a twentieth of the curve, shorter at both ends."""
     width = max(1, len(values) // 20)
     kernel = np.ones(width)
     weight = np.convolve(np.ones(len(values)), kernel, mode="same")
-    smoothed: np.ndarray = np.convolve(values, kernel, mode="same") / weight
+    smoothed: NDArray[Any] = np.convolve(values, kernel, mode="same") / weight
     return smoothed

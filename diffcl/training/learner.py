@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from monai.optimizers import WarmupCosineSchedule
@@ -19,7 +19,10 @@ WARM_UP = 0.02
 """Share of the steps over which the learning rate rises."""
 
 
-class Student:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Student(Generic[Network]):
     """A network with its optimiser and its slow average, the teacher.
 
     Attributes:
@@ -27,7 +30,7 @@ class Student:
         teacher: Average of its weights over the last steps; gives pseudo-labels and is what is published.
     """
 
-    def __init__(self, network: nn.Module, settings: Training) -> None:
+    def __init__(self, network: Network, settings: Training) -> None:
         self.network = network
         average = get_ema_multi_avg_fn(settings.average)
         self.average: AveragedModel = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
@@ -45,14 +48,14 @@ class Student:
         self._schedule = WarmupCosineSchedule(self._optimiser, warm_up, settings.steps, end_lr=0.0)
 
     @property
-    def teacher(self) -> nn.Module:
+    def teacher(self) -> Network:
         """The averaged network."""
-        return self.average.module
+        return cast(Network, self.average.module)
 
     def learn(self, loss: Tensor) -> None:
         """One step of the optimiser, and of the average."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._optimiser.step()
         self._schedule.step()

@@ -1,11 +1,11 @@
 """A run: prepare, train, validate, keep the best; every part of it in one folder.
 
-    RUN/recipe.json         all settings
-    RUN/cases.json          which scans were used for what
-    RUN/journal.jsonl       every loss term of every step, every validation
-    RUN/curves.png          the same as a picture
-    RUN/checkpoint.pt       where a killed run continues
-    RUN/best.pt             averaged weights with the best validation so far
+RUN/recipe.json         all settings
+RUN/cases.json          which scans were used for what
+RUN/journal.jsonl       every loss term of every step, every validation
+RUN/curves.png          the same as a picture
+RUN/checkpoint.pt       where a killed run continues
+RUN/best.pt             averaged weights with the best validation so far
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from diffcl.data.batches import Batch, Batches
+from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.data.prepare import TrainingScan, prepare_case
 from diffcl.errors import DataError, DiffclError, UsageError
@@ -94,7 +94,7 @@ def train(
     batches = Batches(labelled, unlabelled, recipe)
     last = recipe.training.steps
     for step, batch in batches.ahead(done + 1, last):
-        losses = diffcl_step(learner, _to(batch, learner.device), step)
+        losses = diffcl_step(learner, batch.to(learner.device), step)
         learn(learner, losses, step)
         numbers = losses.numbers()
         journal.write(step, numbers)
@@ -158,7 +158,9 @@ def read_run(run: Path) -> tuple[Recipe, Cases]:
         UsageError: If the folder holds no run.
     """
     try:
-        recipe = parse_recipe(json.loads((run / "recipe.json").read_text(encoding="utf-8")), run / "recipe.json")
+        recipe = parse_recipe(
+            json.loads((run / "recipe.json").read_text(encoding="utf-8")), run / "recipe.json"
+        )
         content = json.loads((run / "cases.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UsageError(run, "holds no run", "Give the folder that diffcl train wrote") from error
@@ -170,9 +172,7 @@ def read_run(run: Path) -> tuple[Recipe, Cases]:
     return recipe, Cases(labelled("labelled"), unlabelled, labelled("validation"))
 
 
-def prepare_all(
-    cases: Cases, recipe: Recipe, cache: Path
-) -> tuple[list[TrainingScan], list[TrainingScan]]:
+def prepare_all(cases: Cases, recipe: Recipe, cache: Path) -> tuple[list[TrainingScan], list[TrainingScan]]:
     """Prepare all labelled and unlabelled cases, before any training.
 
     Raises:
@@ -224,8 +224,3 @@ def keep_best(run: Path, learner: Learner, scores: Scores | None, step: int) -> 
     if learner.ds is not None:
         state["ds"] = learner.ds.teacher.state_dict()
     save_checkpoint(run / "best.pt", state)
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    return Batch(**{name: value if value is None else value.to(device) for name, value in values.items()})

@@ -26,7 +26,7 @@ from diffcl.training.card import write_card
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.learner import Learner
 from diffcl.training.loop import read_run
-from diffcl.training.validation import Scores, unpublished, validate
+from diffcl.training.validation import unpublished, validate
 from diffcl.version import version
 
 WEIGHTS_TRIED = tuple(round(step / 10, 1) for step in range(11))
@@ -69,8 +69,8 @@ def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = 
         if baseline is not None:
             supervised = validate(cases.validation, _networks(baseline), networks="cs")
             scores["supervised"] = supervised.numbers()
-    seen = (*cases.labelled, *cases.unlabelled)
-    profile = Profile.of((prepare(read_scan(case.image), recipe) for case in seen), recipe.modality)
+    seen = [case.image for case in cases.labelled] + [case.image for case in cases.unlabelled]
+    profile = Profile.of((prepare(read_scan(image), recipe) for image in seen), recipe.modality)
     provenance = {
         "labelled": [case.name for case in cases.labelled],
         "unlabelled": [case.name for case in cases.unlabelled],
@@ -111,10 +111,12 @@ def best_weight(model: Model, cases: Sequence[LabelledCase]) -> float:
         scan = read_scan(case.image)
         prepared = prepare(scan, recipe)
         opinions = ask(prepared.image, recipe, model.cs, model.ds)
-        assert opinions.cs is not None and opinions.ds is not None
+        assert opinions.cs is not None
+        assert opinions.ds is not None
         cs, ds = prepared.restore(opinions.cs), prepared.restore(opinions.ds)
         truth = voxels(to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label))
         for weight in WEIGHTS_TRIED:
             label = decide((1 - weight) * cs + weight * ds, recipe)
-            totals[weight] += float(np.mean([dice(label == e.value, truth == e.value) for e in recipe.labels]))
+            scores = [dice(label == entry.value, truth == entry.value) for entry in recipe.labels]
+            totals[weight] += float(np.mean(scores))
     return max(totals, key=lambda weight: (round(totals[weight] / len(cases), 4), -abs(weight - 0.5)))

@@ -163,9 +163,7 @@ def _noised(learner: Learner, clean: Tensor, random: torch.Generator) -> tuple[T
     return time, learner.diffusion.noise(clean, time, noise)
 
 
-def arrange(
-    batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None, mixed_weight: float
-) -> Crops:
+def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None, mixed_weight: float) -> Crops:
     """The crops of a step with their targets, pasted into each other where the batch has boxes.
 
     Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
@@ -173,7 +171,8 @@ def arrange(
     `mixed_weight` of a label; unmixed it counts fully.
     """
     images, labels = batch.labelled, batch.labels
-    ones, zeros = torch.ones(labels.shape, device=labels.device), torch.zeros(labels.shape, device=labels.device)
+    zeros = torch.zeros(labels.shape, device=labels.device)
+    ones = zeros + 1
     if of_cs is None or of_ds is None:
         fields = [images, labels, labels, ones, zeros, zeros]
         if batch.boxes is not None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from diffcl.data.cases import LabelledCase
 from diffcl.data.grid import Geometry
@@ -82,18 +81,17 @@ class Scores:
         return None if content is None else cls(tuple(CaseScore(**case) for case in content))
 
 
-def unpublished(recipe: Recipe, cs: nn.Module, ds: nn.Module | None, device: torch.device) -> Model:
-    """Networks in training as a model that the Predictor takes."""
-    assert isinstance(cs, ConvolutionSegmenter)
-    other = ds if isinstance(ds, DiffusionSegmenter) else DiffusionSegmenter(recipe).to(device)
+def unpublished(
+    recipe: Recipe, cs: ConvolutionSegmenter, ds: DiffusionSegmenter | None, device: torch.device
+) -> Model:
+    """Networks in training as a model that the Predictor takes. Without DS, it is a new one, not to be asked."""
+    other = DiffusionSegmenter(recipe).to(device) if ds is None else ds
     info = ModelInfo(name=recipe.name, version=0, created="", recipe=recipe,
                      profile=Profile(modality=recipe.modality))  # fmt: skip
     return Model(info, cs, other, device)
 
 
-def validate(
-    cases: Sequence[LabelledCase], model: Model, *, networks: Networks = "ensemble"
-) -> Scores:
+def validate(cases: Sequence[LabelledCase], model: Model, *, networks: Networks = "ensemble") -> Scores:
     """Predict every case and compare with its label, both on the scan's own grid.
 
     The networks are put into evaluation mode and back.

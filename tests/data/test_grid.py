@@ -1,4 +1,4 @@
-"""The working grid covers the scan, keeps its axes, and linear functions of space survive the way there and back."""
+"""The working grid covers the scan and keeps its axes; linear functions of space survive both ways."""
 
 from __future__ import annotations
 

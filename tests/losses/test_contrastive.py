@@ -70,7 +70,9 @@ def test_gradient_reaches_the_candidates_and_never_the_bank() -> None:
     assert bank.vectors.grad is None
 
 
-@pytest.mark.parametrize("present", [[False, False, False], [False, False, True]], ids=["absent", "empty bank"])
+@pytest.mark.parametrize(
+    "present", [[False, False, False], [False, False, True]], ids=["absent", "empty bank"]
+)
 def test_a_class_that_is_absent_or_unknown_adds_exactly_nothing(present: list[bool]) -> None:
     candidates = functional.normalize(torch.randn(6, 2, generator=generator()), dim=1)
     assert float(contrastive_loss(candidates, torch.tensor(present), full_bank(), generator())) == 0.0

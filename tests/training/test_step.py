@@ -22,7 +22,14 @@ def recipe() -> Recipe:
         ds=SMALL,
         grid={"window": [8, 8, 8], "crop": CROP},
         training={"steps": 20, "supervised_start": 4},
-        contrastive={"bank": 32, "draws": 4, "candidates": 60, "positives": 4, "negatives": 8, "confidence": 0.0},
+        contrastive={
+            "bank": 32,
+            "draws": 4,
+            "candidates": 60,
+            "positives": 4,
+            "negatives": 8,
+            "confidence": 0.0,
+        },
         losses={"largest_component": False},
     )
 
@@ -72,7 +79,8 @@ def test_losses_add_up_as_in_the_paper() -> None:
 @pytest.mark.parametrize("source", ["denoise", "sample"])
 def test_each_loss_reaches_its_network_only(recipe: Recipe, source: str) -> None:
     recipe = recipe.changed(losses={"pseudo_label": source})
-    for term, learns in {"cs": "cs", "ds": "ds", "cs_pseudo": "cs", "ds_pseudo": "ds", "contrastive": "cs"}.items():
+    learners = {"cs": "cs", "ds": "ds", "cs_pseudo": "cs", "ds_pseudo": "ds", "contrastive": "cs"}
+    for term, learns in learners.items():
         learner, losses = step(recipe)
         reached = gradient(getattr(losses, term), learner)
         assert {name for name, size in reached.items() if size > 0} == {learns}, term
