@@ -34,6 +34,9 @@ class LabelClass(BaseModel):
         color: Recommended display colour, red, green, blue, 0..255.
         category: Coded property category (DICOM CID 7150).
         type: Coded property type; without it a DICOM segment cannot be written.
+        modifier: Which part of it, where the type has no code of its own for that, for example SNOMED CT
+            255549009 "Anterior".
+        region: Coded anatomic region, for a type that is not one itself, for example a tumour.
         sources: Values in annotated label files that mean this class; by default just `value`.
     """
 
@@ -44,6 +47,8 @@ class LabelClass(BaseModel):
     color: tuple[Byte, Byte, Byte] = (230, 120, 80)
     category: Code = ANATOMICAL_STRUCTURE
     type: Code | None = None
+    modifier: Code | None = None
+    region: Code | None = None
     sources: tuple[int, ...] = ()
 
     @property

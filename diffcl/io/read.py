@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import SimpleITK as sitk
 
 from diffcl.errors import ScanError, UsageError
 from diffcl.io.dicom import read_series
+from diffcl.io.dicom_seg_read import read_seg
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom, scan_name
 from diffcl.io.scan import Scan
 from diffcl.io.volume import read_volume, remarks_of
 from diffcl.io.wholeness import check_finite
+from diffcl.labels import LabelClass
 
 
 def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
@@ -28,7 +31,7 @@ def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
         UsageError: If `series_uid` is given for a file that is not DICOM.
     """
     _check_present(path)
-    if path.is_dir() or is_dicom(path) or path.suffix.lower() == DICOM_SUFFIX:
+    if path.is_dir() or _holds_dicom(path):
         image, series, remarks = read_series(path, series_uid)
         check_voxels(path, image)
         return Scan(image, scan_name(path), path, series.modality or None, series, remarks)
@@ -40,13 +43,22 @@ def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
     return Scan(image, scan_name(path), path, remarks=remarks_of(volume))
 
 
-def read_label(path: Path) -> sitk.Image:
+def read_label(
+    path: Path, *, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
+) -> sitk.Image:
     """Read a label map as uint8; a label map without a structure is a valid one.
+
+    Args:
+        path: An image file, or a DICOM segmentation.
+        reference: The scan it belongs to. A DICOM segmentation is put on its grid: some leave out slices.
+        labels: Classes of the task, by which the segments of a DICOM segmentation get their values.
 
     Raises:
         ScanError: If it cannot be read, is not 3D, or has values that are not whole numbers of 0..255.
     """
     _check_present(path)
+    if _holds_dicom(path):
+        return read_seg(path, reference, labels)
     image = read_volume(path)
     if image.GetPixelID() == sitk.sitkUInt8:
         return image
@@ -78,3 +90,7 @@ def check_voxels(path: Path, image: sitk.Image) -> None:
 def _check_present(path: Path) -> None:
     if not path.exists():
         raise ScanError(path, "no such file or folder", "Correct the name")
+
+
+def _holds_dicom(path: Path) -> bool:
+    return path.suffix.lower() == DICOM_SUFFIX or is_dicom(path)
