@@ -110,7 +110,8 @@ class DiffclApp(MONAILabelApp):
             what = "an uploaded scan" if image_id is None else model
             raise HTTPException(422, f"save_label: the result of {what} cannot be kept as a label")
         file, params = task({**request, "image": str(path), "case": image_id})
-        tag = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
+        tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
+        tag = str(tag.value if isinstance(tag, DefaultLabelTag) else tag)
         if image_id is not None:
             proposal = {"model": params["model"], "version": params["version"]}
             store.update_image_info(image_id, {"proposal": proposal})

@@ -32,7 +32,13 @@ ORGAN = {
     "name": "organ",
     "labels": [{"value": 1, "name": "organ_head"}, {"value": 2, "name": "organ_tail"}],
     "grid": {"spacing": [1.5, 1.5, 1.5], "window": [16, 16, 16], "crop": [16, 16, 16]},
-    "cs": {"filters": [4, 8], "blocks": [1, 1], "hf_mamba_levels": [0], "hf_mamba_width": 4, "hf_mamba_state": 2},
+    "cs": {
+        "filters": [4, 8],
+        "blocks": [1, 1],
+        "hf_mamba_levels": [0],
+        "hf_mamba_width": 4,
+        "hf_mamba_state": 2,
+    },
     "ds": {"filters": [4, 8], "blocks": [1, 1], "time_features": 8},
     "diffusion": {"sampling_steps": 1},
 }
@@ -58,7 +64,11 @@ def publish(recipe: Recipe) -> Callable[[ModelStore], Path]:
     def add(store: ModelStore) -> Path:
         def fill(folder: Path, number: int) -> None:
             info = ModelInfo(
-                name="organ", version=number, created="2026-01-01", recipe=recipe, profile=Profile(modality="MR")
+                name="organ",
+                version=number,
+                created="2026-01-01",
+                recipe=recipe,
+                profile=Profile(modality="MR"),
             )
             save_model(folder, info, ConvolutionSegmenter(recipe), DiffusionSegmenter(recipe))
 
@@ -75,7 +85,19 @@ def store(tmp_path: Path, publish: Callable[[ModelStore], Path]) -> ModelStore:
     return store
 
 
-def scan_of(name: str) -> sitk.Image:
+@pytest.fixture(scope="session")
+def scan_of() -> Callable[[str], sitk.Image]:
+    """Makes the synthetic scan of a name; see `GEOMETRIES`."""
+    return make_scan
+
+
+@pytest.fixture(scope="session")
+def label_of() -> Callable[[str], sitk.Image]:
+    """Makes a label with both classes for the synthetic scan of a name."""
+    return lambda name: make_label(make_scan(name))
+
+
+def make_scan(name: str) -> sitk.Image:
     """The synthetic scan of that name: a bright box in noise."""
     size, spacing, origin, angles, flips = GEOMETRIES[name]
     values = np.random.default_rng(len(name)).normal(100, 10, size)
@@ -86,7 +108,7 @@ def scan_of(name: str) -> sitk.Image:
     return Geometry(size, spacing, origin, tuple(axes.ravel())).place(values.astype(np.float32))
 
 
-def label_of(scan: sitk.Image) -> sitk.Image:
+def make_label(scan: sitk.Image) -> sitk.Image:
     """A label with both classes on the grid of a scan."""
     grid = Geometry.of(scan)
     values = np.zeros(grid.size, np.uint8)
@@ -101,7 +123,7 @@ def studies(tmp_path: Path) -> Path:
     folder = tmp_path / "my studies"
     folder.mkdir()
     for name in GEOMETRIES:
-        sitk.WriteImage(scan_of(name), folder / f"{name}.nii.gz")
+        sitk.WriteImage(make_scan(name), folder / f"{name}.nii.gz")
     return folder
 
 
@@ -109,7 +131,7 @@ def studies(tmp_path: Path) -> Path:
 def label_file(tmp_path: Path) -> Path:
     """A label for the scan `oblique`."""
     path = tmp_path / "label.nii.gz"
-    sitk.WriteImage(label_of(scan_of("oblique")), path)
+    sitk.WriteImage(make_label(make_scan("oblique")), path)
     return path
 
 
@@ -120,4 +142,8 @@ def app(studies: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(settings, "MONAI_LABEL_SESSION_PATH", str(tmp_path / "sessions"))
     found = get_class_of_subclass_from_file("main", str(app_folder() / "main.py"), "MONAILabelApp")
-    return found(app_dir=str(app_folder()), studies=str(studies), conf={"store": str(store.folders[0]), "models": "organ"})
+    return found(
+        app_dir=str(app_folder()),
+        studies=str(studies),
+        conf={"store": str(store.folders[0]), "models": "organ"},
+    )

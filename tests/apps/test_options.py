@@ -3,21 +3,32 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lib.options import InferOptions, read_options
 
 from diffcl.errors import UsageError
+from lib.options import InferOptions, read_options
 
 
 def test_what_slicer_sends_is_understood() -> None:
     options = read_options(
-        {"networks": "cs", "seed": 0, "client_id": "user-1", "result_extension": ".nrrd", "result_dtype": "uint8"}
+        {
+            "networks": "cs",
+            "seed": 0,
+            "client_id": "user-1",
+            "result_extension": ".nrrd",
+            "result_dtype": "uint8",
+        }
     )
     assert options == InferOptions(networks="cs", seed=0, result_extension=".nrrd", result_dtype="uint8")
 
 
 def test_what_ohif_sends_is_understood() -> None:
     options = read_options(
-        {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False, "restore_label_idx": False}
+        {
+            "result_extension": ".nrrd",
+            "result_dtype": "uint8",
+            "result_compress": False,
+            "restore_label_idx": False,
+        }
     )
     assert options.result_extension == ".nrrd"
     assert not options.result_compress

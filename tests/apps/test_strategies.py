@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lib.strategies import First, HandedOut, Random, RankingStrategy
 
 
@@ -52,4 +53,8 @@ def test_first_stays_with_its_scan() -> None:
 
 def test_the_answer_says_why_and_how_many_remain() -> None:
     answer = First(HandedOut())({}, Waiting("a", "b"))
-    assert answer == {"id": "a", "reason": "First scan without a label, in alphabetical order", "remaining": 2}
+    assert answer == {
+        "id": "a",
+        "reason": "First scan without a label, in alphabetical order",
+        "remaining": 2,
+    }

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lib.submission import Submission, check_label
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import DataError, ScanError
 from diffcl.recipe import Recipe
+from lib.submission import Submission, check_label
 
-GRID = Geometry((12, 10, 8), (0.7, 0.9, 2.5), (-31.5, 12.25, 101.1), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+GRID = Geometry(
+    (12, 10, 8), (0.7, 0.9, 2.5), (-31.5, 12.25, 101.1), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,9 @@ def test_names_decide_when_segments_are_reordered(recipe: Recipe, tmp_path: Path
 
 
 def test_segments_that_slicer_leaves_out_do_not_move_the_values(recipe: Recipe, tmp_path: Path) -> None:
-    found = check(GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head", "organ_tail", first=2))
+    found = check(
+        GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head", "organ_tail", first=2)
+    )
     np.testing.assert_array_equal(voxels(found.label), array())
 
 
@@ -82,7 +86,7 @@ def test_capitals_and_spaces_do_not_make_another_name(recipe: Recipe, tmp_path: 
 
 
 def test_an_unknown_segment_is_refused_with_the_names_there_are(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'Segment_2' are not known. Known names: organ_head, organ_tail"):
+    with pytest.raises(DataError, match=r"'Segment_2' are not known\. Known names: organ_head, organ_tail"):
         check(GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head", "Segment_2"))
 
 
@@ -158,7 +162,9 @@ def test_a_label_with_turned_axes_lands_where_it_was(recipe: Recipe, tmp_path: P
     ],
     ids=["no geometry", "another place", "another size"],
 )
-def test_a_label_that_reaches_beyond_the_scan_is_refused(wrong: Geometry, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_label_that_reaches_beyond_the_scan_is_refused(
+    wrong: Geometry, recipe: Recipe, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="reaches beyond"):
         check(wrong.place(np.ones(wrong.size, np.uint8)), tmp_path, recipe)
 

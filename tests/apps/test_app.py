@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from fastapi import HTTPException
+
+from diffcl.inference import ModelStore, Predictor, load_model
+from diffcl.io import read_scan
+from diffcl.shipped import app_folder
+
+SCANS = ["anisotropic", "flipped", "oblique", "straight"]
+
+
+def refusal(app: Any, **request: Any) -> HTTPException:
+    """The refusal of an inference request; a 4xx with one line."""
+    with pytest.raises(HTTPException) as caught:
+        app.infer({"model": "organ", "image": "oblique", **request})
+    assert 400 <= caught.value.status_code < 500
+    assert "\n" not in caught.value.detail
+    return caught.value
+
+
+def infer(app: Any, **request: Any) -> tuple[sitk.Image, dict[str, Any]]:
+    """Image and params of an answer."""
+    result = app.infer({"model": "organ", "image": "oblique", **request})
+    image = sitk.ReadImage(result["file"])
+    Path(result["file"]).unlink()
+    return image, result["params"]
+
+
+def same_place(one: sitk.Image, other: sitk.Image) -> bool:
+    return one.GetSize() == other.GetSize() and all(
+        np.allclose(getattr(one, get)(), getattr(other, get)(), atol=1e-5)
+        for get in ("GetOrigin", "GetSpacing", "GetDirection")
+    )
+
+
+class TestInfo:
+    def test_every_model_has_a_label_and_an_uncertainty(self, app: Any) -> None:
+        models = app.info()["models"]
+        assert list(models) == ["organ", "organ_uncertainty"]
+        assert models["organ"]["type"] == "segmentation"
+        assert models["organ"]["labels"] == {"organ_head": 1, "organ_tail": 2}
+        assert models["organ_uncertainty"]["type"] == "others"
+
+    def test_what_the_viewers_read_is_plain_json(self, app: Any) -> None:
+        info = json.loads(json.dumps(app.info(), allow_nan=False))
+        assert info["labels"] == ["organ_head", "organ_tail"]
+        assert {"random", "first"} <= set(info["strategies"])
+        assert "config" not in info  # Slicer takes that for a server that is too old
+        assert all(isinstance(name, str) for name in info["models"]["organ"]["config"]["networks"])
+
+    def test_a_new_version_is_described_at_once(
+        self, app: Any, store: ModelStore, publish: Callable[[ModelStore], Path]
+    ) -> None:
+        publish(store)
+        assert app.info()["models"]["organ"]["description"].endswith("version 2")
+
+    def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelStore) -> None:
+        (store.folder("organ") / "model.json").write_text("{")
+        assert app.info()["models"] == {}
+        assert refusal(app).status_code == 404
+
+    def test_an_unknown_model_stops_the_start(self, app: Any, studies: Path) -> None:
+        with pytest.raises(Exception, match="model heart: there is none of that name"):
+            type(app)(str(app_folder()), str(studies), {"models": "organ, heart"})
+
+
+class TestInference:
+    @pytest.mark.parametrize("name", SCANS)
+    @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+    def test_an_answer_lies_exactly_on_its_scan(
+        self, name: str, suffix: str, app: Any, studies: Path
+    ) -> None:
+        scan = sitk.ReadImage(studies / f"{name}.nii.gz")
+        for model in ("organ", "organ_uncertainty"):
+            image, _ = infer(app, model=model, image=name, result_extension=suffix)
+            assert same_place(image, scan)
+            assert image.GetPixelID() == sitk.sitkUInt8
+
+    def test_the_label_is_that_of_the_library(self, app: Any, store: ModelStore, studies: Path) -> None:
+        image, params = infer(app)
+        expected = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
+        np.testing.assert_array_equal(
+            sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(expected.label)
+        )
+        assert params["report"]["volumes_ml"] == expected.report.volumes_ml
+
+    def test_the_params_carry_the_report_and_the_version(self, app: Any) -> None:
+        _, params = infer(app, networks=["ensemble", "cs", "ds"])
+        assert params["label_names"] == {"organ_head": 1, "organ_tail": 2}
+        assert (params["model"], params["version"]) == ("organ", 1)
+        assert params["report"]["networks"] == "ensemble"
+        assert params["latencies"]["total"] > 0
+        json.dumps(params, allow_nan=False)
+
+    def test_uncertainty_fills_the_bytes(self, app: Any, store: ModelStore, studies: Path) -> None:
+        image, params = infer(app, model="organ_uncertainty")
+        expected = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
+        wanted = np.round(sitk.GetArrayFromImage(expected.uncertainty) * 255)
+        np.testing.assert_allclose(sitk.GetArrayFromImage(image), wanted, atol=1)
+        assert params["label_names"] == {}
+
+    def test_the_networks_asked_are_the_ones_that_answer(self, app: Any) -> None:
+        answers = {
+            networks: infer(app, networks=networks)[1]["report"] for networks in ("ensemble", "cs", "ds")
+        }
+        assert [answers[networks]["networks"] for networks in answers] == list(answers)
+        assert answers["cs"]["disagreement"] is None
+
+    def test_ohif_gets_raw_bytes(self, app: Any, studies: Path) -> None:
+        request = {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False}
+        file = Path(app.infer({"model": "organ", "image": "oblique", **request})["file"])
+        content = file.read_bytes()
+        file.unlink()
+        assert b"encoding: raw" in content
+        size = np.prod(sitk.ReadImage(studies / "oblique.nii.gz").GetSize())
+        assert len(content) - content.index(b"\n\n") - 2 == size
+
+    def test_another_voxel_type_holds_the_same_values(self, app: Any) -> None:
+        plain, _ = infer(app)
+        wide, _ = infer(app, result_dtype="int16")
+        assert wide.GetPixelID() == sitk.sitkInt16
+        np.testing.assert_array_equal(sitk.GetArrayViewFromImage(wide), sitk.GetArrayViewFromImage(plain))
+
+    def test_a_new_version_answers_the_next_request(
+        self, app: Any, store: ModelStore, publish: Callable[[ModelStore], Path]
+    ) -> None:
+        assert infer(app)[1]["version"] == 1
+        publish(store)
+        assert infer(app)[1]["version"] == 2
+        store.switch("organ", 1)
+        assert infer(app)[1]["version"] == 1
+
+    def test_the_answer_may_be_kept_as_a_proposal(self, app: Any) -> None:
+        result = app.infer(
+            {"model": "organ", "image": "oblique", "save_label": True, "label_tag": "original"}
+        )
+        assert result["label"] == "oblique"
+        Path(result["file"]).unlink()
+        info = app.datastore().get_label_info("oblique", "original")
+        assert info["params"]["label_names"] == {"organ_head": 1, "organ_tail": 2}
+        assert app.datastore().get_labeled_images() == []
+
+    def test_uncertainty_is_not_kept_as_a_label(self, app: Any) -> None:
+        assert refusal(app, model="organ_uncertainty", save_label=True).status_code == 422
+
+    def test_a_scan_sent_with_the_request_is_answered(self, app: Any, studies: Path) -> None:
+        with tempfile.NamedTemporaryFile(suffix=".nii.gz") as file:
+            Path(file.name).write_bytes((studies / "oblique.nii.gz").read_bytes())
+            image, _ = infer(app, image=file.name)
+            assert same_place(image, sitk.ReadImage(studies / "oblique.nii.gz"))
+            assert refusal(app, image=file.name, save_label="true").status_code == 422
+
+    def test_the_scan_of_a_session_is_answered(self, app: Any, studies: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine.nii.gz").write_bytes((studies / "oblique.nii.gz").read_bytes())
+        _, session = app.sessions().add_session(str(tmp_path / "mine.nii.gz"))
+        image, params = infer(app, image=session.image, session=session.to_json())
+        assert same_place(image, sitk.ReadImage(studies / "oblique.nii.gz"))
+        assert params["report"]["case"] == "mine"
+
+    def test_all_scans_can_be_answered_in_one_go(self, app: Any) -> None:
+        app.batch_infer({"model": "organ", "images": "all"})
+        assert app.datastore().status()["label_tags"] == {"original": 4}
+
+
+class TestRefusals:
+    def test_an_unknown_model_is_a_404_that_lists_the_known(self, app: Any) -> None:
+        caught = refusal(app, model="heart")
+        assert caught.status_code == 404
+        assert caught.detail == "model heart: there is none of that name. Known: organ, organ_uncertainty"
+
+    def test_an_unknown_scan_is_a_404_that_lists_the_known(self, app: Any) -> None:
+        caught = refusal(app, image="nobody")
+        assert caught.status_code == 404
+        assert caught.detail.endswith("Known: anisotropic, flipped, oblique, straight")
+
+    @pytest.mark.parametrize("image", ["", None, 7, ["oblique"]])
+    def test_a_request_without_a_scan_says_what_to_do(self, image: Any, app: Any) -> None:
+        assert "Name the id of a scan" in refusal(app, image=image).detail
+
+    @pytest.mark.parametrize(
+        "image", ["/etc/passwd", "../my studies/oblique.nii.gz", "a\\b", "file:///etc/passwd"]
+    )
+    def test_a_path_is_not_a_scan(self, image: str, app: Any) -> None:
+        assert "is a path" in refusal(app, image=image).detail
+
+    def test_even_an_existing_file_is_not_a_scan(self, app: Any, studies: Path, label_file: Path) -> None:
+        for path in (studies / "oblique.nii.gz", label_file):
+            assert "is a path" in refusal(app, image=str(path)).detail
+
+    def test_a_file_among_other_temporary_files_is_not_a_scan(self, app: Any, studies: Path) -> None:
+        with tempfile.NamedTemporaryFile(prefix="secret", suffix=".nii.gz") as file:
+            Path(file.name).write_bytes((studies / "oblique.nii.gz").read_bytes())
+            assert "is a path" in refusal(app, image=file.name).detail
+
+    def test_a_scan_that_vanished_is_a_404(self, app: Any, studies: Path) -> None:
+        (studies / "oblique.nii.gz").unlink()
+        assert refusal(app).status_code == 404
+
+    @pytest.mark.parametrize("content", [b"", b"no scan" * 99], ids=["empty", "no scan"])
+    def test_an_unreadable_scan_is_named(self, content: bytes, app: Any, studies: Path) -> None:
+        (studies / "oblique.nii.gz").write_bytes(content)
+        caught = refusal(app)
+        assert caught.status_code == 422
+        assert caught.detail.startswith("oblique: ")
+        assert str(studies) not in caught.detail
+
+    def test_an_impossible_option_is_named(self, app: Any) -> None:
+        assert refusal(app, networks="both").detail.startswith("option networks: 'both'")
+
+    def test_damaged_weights_are_named(self, app: Any, store: ModelStore) -> None:
+        weights = store.folder("organ") / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        assert "weights.safetensors: is damaged" in refusal(app).detail
+
+    def test_nothing_is_left_in_the_temporary_folder(
+        self, app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "temporary"
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        refusal(app, result_extension=".exe")
+        refusal(app, image="nobody")
+        assert list(folder.iterdir()) == []
+
+
+class TestOtherRequests:
+    def test_the_next_scan_has_no_label_yet(self, app: Any, label_file: Path) -> None:
+        app.datastore().save_label("oblique", str(label_file), "final", {})
+        answers = {app.next_sample({"strategy": "random"})["id"] for _ in range(3)}
+        assert answers == {"anisotropic", "flipped", "straight"}
+
+    def test_an_unknown_strategy_is_a_404_that_lists_the_known(self, app: Any) -> None:
+        with pytest.raises(HTTPException, match="strategy magic: there is none of that name") as caught:
+            app.next_sample({"strategy": "magic"})
+        assert caught.value.status_code == 404
+
+    def test_after_submitting_the_annotator_is_told_what_changed(self, app: Any, label_file: Path) -> None:
+        store = app.datastore()
+        store.save_label("oblique", str(label_file), "final", {})
+        store.save_label("oblique", str(label_file), "final", {})
+        assert app.on_save_label("oblique", "oblique") == {"version": 2, "changed_voxels": 0}
+
+    def test_models_are_neither_uploaded_nor_given_out(self, app: Any) -> None:
+        assert app.model_file("organ") is None
+        with pytest.raises(HTTPException, match="diffcl publish"):
+            app.model_file("organ", validate=False)
+
+    def test_a_trainer_that_does_not_exist_is_refused_before_a_process_starts(self, app: Any) -> None:
+        with pytest.raises(HTTPException, match="model heart: there is none"):
+            app.bundle_path("heart")
+        assert app.bundle_path("organ") is None
+
+    def test_warming_up_loads_the_model(self, app: Any) -> None:
+        app._models.warm_up()  # noqa: SLF001
+        assert "organ" in app._models._loaded  # noqa: SLF001
+
+    def test_a_damaged_model_does_not_stop_the_warm_up(self, app: Any, store: ModelStore) -> None:
+        (store.folder("organ") / "weights.safetensors").write_bytes(b"")
+        app._models.warm_up()  # noqa: SLF001

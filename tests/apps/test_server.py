@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from monailabel.config import settings
+from monailabel.interfaces.utils import app as instances
+
+from diffcl.shipped import app_folder
+from lib import server
+
+Talk = Callable[[httpx.AsyncClient], Awaitable[Any]]
+
+
+@pytest.fixture
+def ask(app: Any, studies: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Talk], Any]:
+    """Lets a conversation with the server take place; the app stands where MONAI Label looks for it."""
+    monkeypatch.setattr(settings, "MONAI_LABEL_APP_DIR", str(app_folder()))
+    monkeypatch.setattr(settings, "MONAI_LABEL_STUDIES", str(studies))
+    monkeypatch.setitem(instances.apps, f"{app_folder()}{studies}", app)
+
+    def run(talk: Talk) -> Any:
+        async def main() -> Any:
+            transport = httpx.ASGITransport(server.build())
+            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+                return await talk(client)
+
+        return asyncio.run(main())
+
+    return run
+
+
+class Gate:
+    """Holds predictions back until it is opened."""
+
+    def __init__(self, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Event()
+        predict = app._models.predict  # noqa: SLF001
+
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            self.entered.release()
+            assert self.open.wait(20)
+            return predict(*args, **kwargs)
+
+        monkeypatch.setattr(app._models, "predict", wait)  # noqa: SLF001
+
+
+@pytest.fixture
+def gate(app: Any, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(app, monkeypatch)
+
+
+def test_it_answers_as_monai_label_does(ask: Callable[[Talk], Any]) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.get("/info/"),
+            await client.post("/infer/organ", params={"image": "oblique", "output": "json"}),
+            await client.post("/activelearning/first", json={}),
+            await client.get("/datastore/", params={"output": "all"}),
+            await client.get("/train/"),
+            await client.get("/auth/"),
+        ]
+
+    info, answer, sample, studies, training, auth = ask(talk)
+    assert info.json()["name"] == "diffcl"
+    assert answer.json()["version"] == 1
+    assert sample.json()["id"] == "anisotropic"
+    assert set(studies.json()["objects"]) == {"anisotropic", "flipped", "oblique", "straight"}
+    assert (training.status_code, auth.status_code) == (404, 404)
+
+
+def test_others_are_answered_while_an_inference_runs(ask: Callable[[Talk], Any], gate: Gate) -> None:
+    async def talk(client: httpx.AsyncClient) -> tuple[float, httpx.Response]:
+        inference = asyncio.create_task(
+            client.post("/infer/organ", params={"image": "oblique", "output": "json"})
+        )
+        await asyncio.to_thread(gate.entered.acquire)
+        start = time.perf_counter()
+        for path in ("/info/", "/datastore/"):
+            assert (await client.get(path)).status_code == 200
+        assert (await client.post("/activelearning/random", json={})).json()["id"]
+        seconds = time.perf_counter() - start
+        assert not inference.done()
+        gate.open.set()
+        return seconds, await inference
+
+    seconds, answer = ask(talk)
+    assert seconds < 3 * 0.3
+    assert answer.status_code == 200
+
+
+def test_a_full_queue_sends_clients_away_for_a_while(
+    ask: Callable[[Talk], Any], gate: Gate, app: Any
+) -> None:
+    app.conf["queue"] = "2"
+
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        request = {"image": "oblique", "output": "json"}
+        inferences = [asyncio.create_task(client.post("/infer/organ", params=request)) for _ in range(5)]
+        await asyncio.to_thread(gate.entered.acquire)
+        gate.open.set()
+        return await asyncio.gather(*inferences)
+
+    answers = ask(talk)
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "wait already" in refused.json()["detail"]
+
+
+def test_refusals_reach_the_client_as_a_sentence(ask: Callable[[Talk], Any]) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post("/infer/heart", params={"image": "oblique"}),
+            await client.post("/infer/organ", params={"image": "nobody"}),
+            await client.post("/infer/organ", params={"image": "oblique"}, data={"params": "{"}),
+            await client.post(
+                "/infer/organ", params={"image": "oblique"}, data={"params": '{"image": "/etc/passwd"}'}
+            ),
+            await client.post("/activelearning/magic", json={}),
+            await client.put("/model/organ", files={"file": ("model.pt", b"pickle")}),
+            await client.delete("/model/organ"),
+            await client.post("/train/heart", json={}),
+            await client.put(
+                "/datastore/label",
+                params={"image": "oblique", "tag": "../evil"},
+                files={"label": ("a.nii.gz", b"")},
+            ),
+        ]
+
+    answers = ask(talk)
+    assert [answer.status_code for answer in answers] == [404, 404, 400, 400, 404, 405, 404, 404, 400]
+    for answer in answers:
+        assert "\n" not in answer.json()["detail"]
+
+
+def test_a_label_is_submitted_as_slicer_does(ask: Callable[[Talk], Any], label_file: Path, app: Any) -> None:
+    info = [{"name": "organ_tail", "idx": 1}, {"name": "organ_head", "idx": 2}]
+
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.put(
+            "/datastore/label",
+            params={"image": "oblique"},
+            data={"params": json.dumps({"label_info": info, "client_id": "user-1"})},
+            files={"label": ("/tmp/Slicer-ann/tmpabc.nii.gz", label_file.read_bytes())},
+        )
+
+    answer = ask(talk)
+    assert answer.json() == {
+        "image": "oblique",
+        "label": "oblique",
+        "version": 1,
+        "remark": "Values were renumbered by the names of the segments.",
+    }
+    assert app.datastore().get_labeled_images() == ["oblique"]
+
+
+def test_no_page_of_another_site_may_use_it(ask: Callable[[Talk], Any]) -> None:
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.get("/info/", headers={"Origin": "http://evil.example"})
+
+    assert not [name for name in ask(talk).headers if name.startswith("access-control")]
+
+
+def test_a_site_that_is_named_may_use_it(ask: Callable[[Talk], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MONAI_LABEL_CORS_ORIGINS", ["http://viewer.example:3000/"])
+
+    async def talk(client: httpx.AsyncClient) -> list[str | None]:
+        origins = ("http://viewer.example:3000", "http://evil.example")
+        answers = [await client.get("/info/", headers={"Origin": origin}) for origin in origins]
+        return [answer.headers.get("access-control-allow-origin") for answer in answers]
+
+    assert ask(talk) == ["http://viewer.example:3000", None]
+
+
+def test_the_app_cannot_be_reloaded_from_outside(ask: Callable[[Talk], Any]) -> None:
+    async def talk(client: httpx.AsyncClient) -> tuple[int, int]:
+        return (await client.post("/reload")).status_code, (await client.get("/")).status_code
+
+    assert ask(talk) == (404, 307)
