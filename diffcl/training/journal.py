@@ -11,7 +11,7 @@ from diffcl.io.atomic import replace_file
 
 
 class Journal:
-    """Appends lines to a file; a resumed run drops what was written after its checkpoint.
+    """Appends lines to a file, until its `with` block ends; a resumed run drops what was written after its checkpoint.
 
     Args:
         path: The file, made when missing.
@@ -24,15 +24,17 @@ class Journal:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
     def write(self, step: int, entry: dict[str, Any]) -> None:
         """Add a line. A number that is not finite is written as null."""
         line = {key: _finite(value) for key, value in {"step": step, **entry}.items()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

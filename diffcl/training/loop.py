@@ -90,31 +90,33 @@ def train(
         state = load_checkpoint(checkpoint)
         learner.restore(state["learner"])
         done, best = state["step"], Scores.from_json(state["best"])
-    journal = Journal(run / "journal.jsonl", last_step=done)
     batches = Batches(labelled, unlabelled, recipe)
     last = recipe.training.steps
-    for step, batch in batches.ahead(done + 1, last):
-        losses = diffcl_step(learner, batch.to(learner.device), step)
-        learn(learner, losses, step)
-        numbers = losses.numbers()
-        journal.write(step, numbers)
-        scores = None
-        if cases.validation and (step % recipe.training.validate_every == 0 or step == last):
-            scores = validate(cases.validation, current_model(learner), networks=networks_of(recipe))
-            journal.write(step, {"validation": scores.numbers()})
-            if best is None or scores.dice >= best.dice:
-                best = scores
-                keep_best(run, learner, scores, step)
-            draw_curves(run / "journal.jsonl", run / "curves.png")
-        if scores is not None or step % recipe.training.checkpoint_every == 0 or step == last:
-            state = {"step": step, "learner": learner.state(), "best": best and best.to_json()}
-            save_checkpoint(checkpoint, state)
-        on_step(Progress(step, last, numbers, scores))
+    with Journal(run / "journal.jsonl", last_step=done) as journal:
+        for step, batch in batches.ahead(done + 1, last):
+            losses = diffcl_step(learner, batch.to(learner.device), step)
+            learn(learner, losses, step)
+            journal.write(step, losses.numbers())
+            scores = None
+            if cases.validation and _due(step, recipe.training.validate_every, last):
+                scores = validate(cases.validation, current_model(learner), networks=networks_of(recipe))
+                journal.write(step, {"validation": scores.numbers()})
+                draw_curves(run / "journal.jsonl", run / "curves.png")
+                if best is None or scores.dice >= best.dice:
+                    best = scores
+                    keep_best(run, learner, scores, step)
+            if _due(step, recipe.training.checkpoint_every, last) or scores is not None:
+                state = {"step": step, "learner": learner.state(), "best": best and best.to_json()}
+                save_checkpoint(checkpoint, state)
+            on_step(Progress(step, last, losses.numbers(), scores))
     if not cases.validation:
         keep_best(run, learner, None, last)
         draw_curves(run / "journal.jsonl", run / "curves.png")
-    journal.close()
     return best
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
 
 
 def start_run(run: Path, cases: Cases, recipe: Recipe, *, resume: bool) -> None:

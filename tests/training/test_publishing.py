@@ -1,0 +1,80 @@
+"""From a run to a model that predicts, with a card that says how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffcl.data.cases import Cases
+from diffcl.data.grid import Geometry, voxels
+from diffcl.errors import UsageError
+from diffcl.inference import ModelStore, Predictor
+from diffcl.io import read_scan
+from diffcl.recipe import Recipe
+from diffcl.training import publish, train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def run(cases: Cases, recipe: Recipe, runs: Path) -> Path:
+    if not (runs / "full").exists():
+        train(cases, recipe, runs / "full")
+        train(cases, recipe.changed(training={"method": "supervised"}), runs / "supervised")
+    return runs / "full"
+
+
+def test_a_published_model_predicts(run: Path, tmp_path: Path, cases: Cases) -> None:
+    store = ModelStore(tmp_path)
+    folder = publish(run, "organ", store)
+    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "model.json", "weights.safetensors"]
+    scan = read_scan(cases.validation[0].image)
+    prediction = Predictor(store.load("organ"))(scan)
+    assert Geometry.of(prediction.label) == Geometry.of(scan.image)
+    assert set(np.unique(voxels(prediction.label))) <= {0, 1, 2}
+    assert prediction.report.version == 1
+
+
+def test_scores_of_the_ensemble_its_halves_and_the_baseline_stand_in_the_card(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = publish(run, "organ", ModelStore(tmp_path), baseline=run.parent / "supervised")
+    info = ModelStore(tmp_path).info("organ")
+    assert set(info.scores) == {"ensemble", "cs", "ds", "supervised"}
+    assert info.provenance["unlabelled"] == ["scan3", "scan4"]
+    card = (folder / "card.md").read_text()
+    for scores in info.scores.values():
+        assert f"{scores['dice']:.4f}" in card
+    assert "diffcl train --recipe organ" in card
+
+
+def test_the_ensemble_is_no_worse_than_its_better_half(run: Path, tmp_path: Path) -> None:
+    publish(run, "organ", ModelStore(tmp_path))
+    scores = ModelStore(tmp_path).info("organ").scores
+    assert scores["ensemble"]["dice"] >= max(scores["cs"]["dice"], scores["ds"]["dice"]) - 1e-4
+
+
+def test_each_publishing_is_a_new_version_and_the_old_ones_stay(run: Path, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    publish(run, "organ", store)
+    publish(run, "organ", store)
+    assert store.versions("organ") == [1, 2]
+    assert store.info("organ").version == 2
+    store.switch("organ", 1)
+    assert store.info("organ").version == 1
+
+
+def test_a_run_of_cs_alone_is_not_published(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trained CS alone"):
+        publish(run.parent / "supervised", "organ", ModelStore(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run"):
+        publish(tmp_path, "organ", ModelStore(tmp_path))
