@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
+from synthetic import SCANS, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
 from diffcl.io import read_scan
 from diffcl.shipped import app_folder
-
-SCANS = ["anisotropic", "flipped", "oblique", "straight"]
 
 
 def refusal(app: Any, **request: Any) -> HTTPException:
@@ -35,13 +33,6 @@ def infer(app: Any, **request: Any) -> tuple[sitk.Image, dict[str, Any]]:
     return image, result["params"]
 
 
-def same_place(one: sitk.Image, other: sitk.Image) -> bool:
-    return one.GetSize() == other.GetSize() and all(
-        np.allclose(getattr(one, get)(), getattr(other, get)(), atol=1e-5)
-        for get in ("GetOrigin", "GetSpacing", "GetDirection")
-    )
-
-
 class TestInfo:
     def test_every_model_has_a_label_and_an_uncertainty(self, app: Any) -> None:
         models = app.info()["models"]
@@ -57,10 +48,8 @@ class TestInfo:
         assert "config" not in info  # Slicer takes that for a server that is too old
         assert all(isinstance(name, str) for name in info["models"]["organ"]["config"]["networks"])
 
-    def test_a_new_version_is_described_at_once(
-        self, app: Any, store: ModelStore, publish: Callable[[ModelStore], Path]
-    ) -> None:
-        publish(store)
+    def test_a_new_version_is_described_at_once(self, app: Any, store: ModelStore) -> None:
+        publish_untrained(store)
         assert app.info()["models"]["organ"]["description"].endswith("version 2")
 
     def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelStore) -> None:
@@ -130,11 +119,9 @@ class TestInference:
         assert wide.GetPixelID() == sitk.sitkInt16
         np.testing.assert_array_equal(sitk.GetArrayViewFromImage(wide), sitk.GetArrayViewFromImage(plain))
 
-    def test_a_new_version_answers_the_next_request(
-        self, app: Any, store: ModelStore, publish: Callable[[ModelStore], Path]
-    ) -> None:
+    def test_a_new_version_answers_the_next_request(self, app: Any, store: ModelStore) -> None:
         assert infer(app)[1]["version"] == 1
-        publish(store)
+        publish_untrained(store)
         assert infer(app)[1]["version"] == 2
         store.switch("organ", 1)
         assert infer(app)[1]["version"] == 1

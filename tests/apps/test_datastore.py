@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
+from synthetic import ORGAN, SCANS, make_label, make_scan
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.io import read_label, write_image
-from diffcl.recipe import Recipe
 from lib.datastore import StudyDatastore
 from lib.history import History
 
 Store = StudyDatastore
-Make = Callable[[str], sitk.Image]
-SCANS = ["anisotropic", "flipped", "oblique", "straight"]
 SLICER = {
     "label_info": [{"name": "organ_head", "idx": 1}, {"name": "organ_tail", "idx": 2}],
     "client_id": "ann",
@@ -28,9 +26,9 @@ SLICER = {
 
 
 @pytest.fixture
-def open_store(studies: Path, recipe: Recipe) -> Callable[[], Store]:
+def open_store(studies: Path) -> Callable[[], Store]:
     """Opens the studies, as a new start of the server does."""
-    return lambda: StudyDatastore(studies, lambda: [recipe])
+    return lambda: StudyDatastore(studies, lambda: [ORGAN])
 
 
 @pytest.fixture
@@ -98,8 +96,8 @@ class TestReading:
     def test_without_labels_there_is_no_archive(self, store: Store) -> None:
         assert refusal(lambda: store.get_dataset_archive(None)).status_code == 404
 
-    def test_two_files_of_one_name_are_one_scan(self, scan_of: Make, store: Store, studies: Path) -> None:
-        sitk.WriteImage(scan_of("oblique"), studies / "oblique.nrrd")
+    def test_two_files_of_one_name_are_one_scan(self, store: Store, studies: Path) -> None:
+        sitk.WriteImage(make_scan("oblique"), studies / "oblique.nrrd")
         assert store.list_images() == SCANS
         assert store.get_image_uri("oblique").endswith("oblique.nii.gz")
 
@@ -119,10 +117,8 @@ class TestSubmittedLabels:
         assert store.status() == {"total": 4, "completed": 1, "label_tags": {"final": 1}}
 
     @pytest.mark.parametrize("name", SCANS)
-    def test_a_label_has_exactly_the_grid_of_its_scan(
-        self, label_of: Make, name: str, store: Store, tmp_path: Path
-    ) -> None:
-        sitk.WriteImage(label_of(name), tmp_path / "sent.nrrd")
+    def test_a_label_has_exactly_the_grid_of_its_scan(self, name: str, store: Store, tmp_path: Path) -> None:
+        sitk.WriteImage(make_label(name), tmp_path / "sent.nrrd")
         store.save_label(name, str(tmp_path / "sent.nrrd"), "final", SLICER)
         label = Geometry.of(sitk.ReadImage(store.get_label_uri(name, "final")))
         scan = Geometry.of(sitk.ReadImage(store.get_image_uri(name)))
@@ -253,20 +249,18 @@ class TestVersions:
 
 
 class TestUploadedScans:
-    def test_a_scan_is_added_under_its_name(
-        self, scan_of: Make, store: Store, studies: Path, tmp_path: Path
-    ) -> None:
-        sitk.WriteImage(scan_of("oblique"), tmp_path / "new scan.nrrd")
+    def test_a_scan_is_added_under_its_name(self, store: Store, studies: Path, tmp_path: Path) -> None:
+        sitk.WriteImage(make_scan("oblique"), tmp_path / "new scan.nrrd")
         assert store.add_image("", str(tmp_path / "new scan.nrrd"), {"client_id": "ann"}) == "new scan"
         assert store.get_image_uri("new scan") == str((studies / "new scan.nrrd").resolve())
         assert store.get_image_info("new scan")["client_id"] == "ann"
 
     def test_a_scan_uploaded_again_keeps_its_labels(
-        self, scan_of: Make, store: Store, label_file: Path, tmp_path: Path
+        self, store: Store, label_file: Path, tmp_path: Path
     ) -> None:
         store.save_label("oblique", str(label_file), "final", SLICER)
         store.update_image_info("oblique", {"score": 0.5})
-        sitk.WriteImage(scan_of("oblique"), tmp_path / "again.nrrd")
+        sitk.WriteImage(make_scan("oblique"), tmp_path / "again.nrrd")
         store.add_image("oblique", str(tmp_path / "again.nrrd"), {})
         assert store.get_labeled_images() == ["oblique"]
         assert store.get_image_info("oblique")["score"] == 0.5
@@ -274,10 +268,10 @@ class TestUploadedScans:
         assert store.get_image_uri("oblique").endswith("oblique.nrrd")
 
     def test_another_scan_under_a_labelled_name_is_refused(
-        self, scan_of: Make, store: Store, label_file: Path, tmp_path: Path
+        self, store: Store, label_file: Path, tmp_path: Path
     ) -> None:
         store.save_label("oblique", str(label_file), "final", SLICER)
-        sitk.WriteImage(scan_of("flipped"), tmp_path / "other.nii.gz")
+        sitk.WriteImage(make_scan("flipped"), tmp_path / "other.nii.gz")
         caught = refusal(lambda: store.add_image("oblique", str(tmp_path / "other.nii.gz"), {}))
         assert "another grid" in caught.detail
 
@@ -291,9 +285,9 @@ class TestUploadedScans:
 
     @pytest.mark.parametrize("image", ["../evil", "/tmp/evil", "a/b", "..", "new\nline", "x" * 300])
     def test_an_id_that_leaves_the_folder_is_refused(
-        self, scan_of: Make, image: str, store: Store, studies: Path, tmp_path: Path
+        self, image: str, store: Store, studies: Path, tmp_path: Path
     ) -> None:
-        sitk.WriteImage(scan_of("oblique"), tmp_path / "new.nii.gz")
+        sitk.WriteImage(make_scan("oblique"), tmp_path / "new.nii.gz")
         before = sorted(studies.parent.rglob("*"))
         refusal(lambda: store.add_image(image, str(tmp_path / "new.nii.gz"), {}))
         assert sorted(studies.parent.rglob("*")) == before

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from synthetic import ORGAN
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import DataError, ScanError
@@ -43,91 +44,91 @@ def info_of(*names: str, first: int = 1) -> list[dict[str, Any]]:
     return [{"name": name, "idx": index} for index, name in enumerate(names, start=first)]
 
 
-def test_a_label_on_the_grid_is_kept_voxel_by_voxel(recipe: Recipe, tmp_path: Path) -> None:
-    found = check(GRID.place(array()), tmp_path, recipe)
+def test_a_label_on_the_grid_is_kept_voxel_by_voxel(tmp_path: Path) -> None:
+    found = check(GRID.place(array()), tmp_path, ORGAN)
     np.testing.assert_array_equal(voxels(found.label), array())
     assert Geometry.of(found.label) == GRID
     assert (found.task, found.remark) == ("organ", "")
     assert found.classes == info_of("organ_head", "organ_tail")
 
 
-def test_names_decide_when_segments_are_reordered(recipe: Recipe, tmp_path: Path) -> None:
-    found = check(GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_tail", "organ_head"))
+def test_names_decide_when_segments_are_reordered(tmp_path: Path) -> None:
+    found = check(GRID.place(array()), tmp_path, ORGAN, label_info=info_of("organ_tail", "organ_head"))
     np.testing.assert_array_equal(voxels(found.label), np.array([0, 2, 1], np.uint8)[array()])
     assert "renumbered" in found.remark
 
 
-def test_segments_that_slicer_leaves_out_do_not_move_the_values(recipe: Recipe, tmp_path: Path) -> None:
+def test_segments_that_slicer_leaves_out_do_not_move_the_values(tmp_path: Path) -> None:
     found = check(
-        GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head", "organ_tail", first=2)
+        GRID.place(array()), tmp_path, ORGAN, label_info=info_of("organ_head", "organ_tail", first=2)
     )
     np.testing.assert_array_equal(voxels(found.label), array())
 
 
-def test_an_empty_segment_keeps_its_place(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_empty_segment_keeps_its_place(tmp_path: Path) -> None:
     only_second = np.where(array() == 2, array(), 0)
-    found = check(GRID.place(only_second), tmp_path, recipe, label_info=info_of("organ_head", "organ_tail"))
+    found = check(GRID.place(only_second), tmp_path, ORGAN, label_info=info_of("organ_head", "organ_tail"))
     np.testing.assert_array_equal(voxels(found.label), only_second)
 
 
-def test_an_idx_that_is_the_value_is_taken_as_the_value(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_idx_that_is_the_value_is_taken_as_the_value(tmp_path: Path) -> None:
     only_second = np.where(array() == 2, array(), 0)
-    found = check(GRID.place(only_second), tmp_path, recipe, label_info=[{"name": "organ_tail", "idx": 2}])
+    found = check(GRID.place(only_second), tmp_path, ORGAN, label_info=[{"name": "organ_tail", "idx": 2}])
     np.testing.assert_array_equal(voxels(found.label), only_second)
     swapped = [{"name": "organ_tail", "idx": 2}, {"name": "organ_head", "idx": 1}]
     np.testing.assert_array_equal(
-        voxels(check(GRID.place(array()), tmp_path, recipe, label_info=swapped).label), array()
+        voxels(check(GRID.place(array()), tmp_path, ORGAN, label_info=swapped).label), array()
     )
 
 
-def test_capitals_and_spaces_do_not_make_another_name(recipe: Recipe, tmp_path: Path) -> None:
-    found = check(GRID.place(array()), tmp_path, recipe, label_info=info_of(" Organ_Head", "ORGAN_TAIL "))
+def test_capitals_and_spaces_do_not_make_another_name(tmp_path: Path) -> None:
+    found = check(GRID.place(array()), tmp_path, ORGAN, label_info=info_of(" Organ_Head", "ORGAN_TAIL "))
     assert found.task == "organ"
 
 
-def test_an_unknown_segment_is_refused_with_the_names_there_are(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_unknown_segment_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'Segment_2' are not known\. Known names: organ_head, organ_tail"):
-        check(GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head", "Segment_2"))
+        check(GRID.place(array()), tmp_path, ORGAN, label_info=info_of("organ_head", "Segment_2"))
 
 
-def test_an_unknown_segment_without_voxels_does_no_harm(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_unknown_segment_without_voxels_does_no_harm(tmp_path: Path) -> None:
     names = info_of("organ_head", "organ_tail", "Segment_3")
-    assert check(GRID.place(array()), tmp_path, recipe, label_info=names).task == "organ"
+    assert check(GRID.place(array()), tmp_path, ORGAN, label_info=names).task == "organ"
 
 
-def test_a_value_without_a_name_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_value_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="value 2 has no name"):
-        check(GRID.place(array()), tmp_path, recipe, label_info=info_of("organ_head"))
+        check(GRID.place(array()), tmp_path, ORGAN, label_info=info_of("organ_head"))
 
 
 @pytest.mark.parametrize("listed", ["organ_head", [1, 2], [{"name": "organ_head"}], {"organ_head": 1}])
-def test_a_label_info_of_another_form_is_refused(listed: Any, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_label_info_of_another_form_is_refused(listed: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label_info"):
-        check(GRID.place(array()), tmp_path, recipe, label_info=listed)
+        check(GRID.place(array()), tmp_path, ORGAN, label_info=listed)
 
 
-def test_segments_of_two_tasks_do_not_mix(recipe: Recipe, other: Recipe, tmp_path: Path) -> None:
+def test_segments_of_two_tasks_do_not_mix(other: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="organ_head, atrium belong to different tasks"):
-        check(GRID.place(array()), tmp_path, recipe, other, label_info=info_of("organ_head", "atrium"))
+        check(GRID.place(array()), tmp_path, ORGAN, other, label_info=info_of("organ_head", "atrium"))
 
 
-def test_the_names_tell_the_task(recipe: Recipe, other: Recipe, tmp_path: Path) -> None:
+def test_the_names_tell_the_task(other: Recipe, tmp_path: Path) -> None:
     one = GRID.place(np.minimum(array(), 1))
-    assert check(one, tmp_path, recipe, other, label_info=info_of("atrium")).task == "heart"
+    assert check(one, tmp_path, ORGAN, other, label_info=info_of("atrium")).task == "heart"
 
 
-def test_without_names_the_model_tells_the_task(recipe: Recipe, other: Recipe, tmp_path: Path) -> None:
+def test_without_names_the_model_tells_the_task(other: Recipe, tmp_path: Path) -> None:
     one = GRID.place(np.minimum(array(), 1))
-    assert check(one, tmp_path, recipe, other).task is None
-    assert check(one, tmp_path, recipe, other, model="heart").task == "heart"
+    assert check(one, tmp_path, ORGAN, other).task is None
+    assert check(one, tmp_path, ORGAN, other, model="heart").task == "heart"
 
 
-def test_without_names_an_unknown_value_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_without_names_an_unknown_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="values 1, 2, 7 are not classes"):
-        check(GRID.place(array() + 5 * (array() == 2) * (np.arange(12) > 7)[:, None, None]), tmp_path, recipe)
+        check(GRID.place(array() + 5 * (array() == 2) * (np.arange(12) > 7)[:, None, None]), tmp_path, ORGAN)
 
 
-def test_the_names_inside_a_segmentation_file_decide(recipe: Recipe, tmp_path: Path) -> None:
+def test_the_names_inside_a_segmentation_file_decide(tmp_path: Path) -> None:
     image = GRID.place(array())
     for key, value in {
         "Segment0_Name": "organ_tail", "Segment0_LabelValue": "1",
@@ -135,20 +136,20 @@ def test_the_names_inside_a_segmentation_file_decide(recipe: Recipe, tmp_path: P
     }.items():  # fmt: skip
         image.SetMetaData(key, value)
     names = info_of("organ_head", "organ_tail")
-    found = check(image, tmp_path, recipe, suffix=".seg.nrrd", label_info=names)
+    found = check(image, tmp_path, ORGAN, suffix=".seg.nrrd", label_info=names)
     np.testing.assert_array_equal(voxels(found.label), np.array([0, 2, 1], np.uint8)[array()])
 
 
-def test_a_label_of_part_of_the_scan_lands_where_it_was(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_label_of_part_of_the_scan_lands_where_it_was(tmp_path: Path) -> None:
     part = GRID.place(array())[1:11, 2:8, 1:8]
-    found = check(part, tmp_path, recipe)
+    found = check(part, tmp_path, ORGAN)
     np.testing.assert_array_equal(voxels(found.label), array())
     assert "resampled" in found.remark
 
 
-def test_a_label_with_turned_axes_lands_where_it_was(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_label_with_turned_axes_lands_where_it_was(tmp_path: Path) -> None:
     turned = sitk.Flip(sitk.PermuteAxes(GRID.place(array()), (2, 0, 1)), (True, False, True))
-    found = check(turned, tmp_path, recipe)
+    found = check(turned, tmp_path, ORGAN)
     np.testing.assert_array_equal(voxels(found.label), array())
     assert Geometry.of(found.label) == GRID
 
@@ -162,18 +163,16 @@ def test_a_label_with_turned_axes_lands_where_it_was(recipe: Recipe, tmp_path: P
     ],
     ids=["no geometry", "another place", "another size"],
 )
-def test_a_label_that_reaches_beyond_the_scan_is_refused(
-    wrong: Geometry, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_a_label_that_reaches_beyond_the_scan_is_refused(wrong: Geometry, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="reaches beyond"):
-        check(wrong.place(np.ones(wrong.size, np.uint8)), tmp_path, recipe)
+        check(wrong.place(np.ones(wrong.size, np.uint8)), tmp_path, ORGAN)
 
 
-def test_what_the_file_format_rounds_is_the_same_grid(recipe: Recipe, tmp_path: Path) -> None:
+def test_what_the_file_format_rounds_is_the_same_grid(tmp_path: Path) -> None:
     near = Geometry(GRID.size, GRID.spacing, (-31.501, 12.251, 101.1), GRID.direction)
-    assert check(near.place(array()), tmp_path, recipe).remark == ""
+    assert check(near.place(array()), tmp_path, ORGAN).remark == ""
 
 
-def test_a_scan_is_not_a_label(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_scan_is_not_a_label(tmp_path: Path) -> None:
     with pytest.raises(ScanError):
-        check(GRID.place(array().astype(np.float32) / 3), tmp_path, recipe)
+        check(GRID.place(array().astype(np.float32) / 3), tmp_path, ORGAN)
