@@ -218,6 +218,13 @@ class TestRefusals:
         refusal(app, image="nobody")
         assert list(folder.iterdir()) == []
 
+    def test_a_full_disk_is_a_sentence(self, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise RuntimeError("ITK ERROR: no space left")
+
+        monkeypatch.setattr(sitk, "WriteImage", full)
+        assert "the answer cannot be written" in refusal(app).detail
+
 
 class TestOtherRequests:
     def test_the_next_scan_has_no_label_yet(self, app: Any, label_file: Path) -> None:

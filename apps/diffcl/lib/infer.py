@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import SimpleITK as sitk
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from diffcl.errors import DiffclError
+from diffcl.errors import DiffclError, OutputError
 from diffcl.inference import ModelInfo, Prediction
 from diffcl.io import read_scan
 from lib.models import ServedModels
@@ -155,11 +159,31 @@ class InferTasks(Mapping[str, InferTask]):
         return sum(1 for _ in self)
 
 
+@cache
+def _answers() -> Path:
+    """A folder of this process for answers.
+
+    MONAI Label's client keeps an answer under its name in the common temporary folder, where the server's
+    own file must not be: it is removed once it is sent.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="diffcl-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _write(image: sitk.Image, options: InferOptions) -> Path:
-    """Write an answer into a temporary file, which MONAI Label removes once it is sent."""
-    with tempfile.NamedTemporaryFile(suffix=options.result_extension, delete=False) as file:
-        path = Path(file.name)
-    sitk.WriteImage(
-        sitk.Cast(image, _PIXELS[options.result_dtype]), path, useCompression=options.result_compress
-    )
+    """Write an answer into a temporary file, which MONAI Label removes once it is sent.
+
+    Raises:
+        OutputError: If there is no space for it.
+    """
+    folder = _answers()
+    folder.mkdir(mode=0o700, exist_ok=True)  # a machine that runs for long may tidy its temporary folder
+    path = folder / f"{uuid4().hex}{options.result_extension}"
+    typed = sitk.Cast(image, _PIXELS[options.result_dtype])
+    try:
+        sitk.WriteImage(typed, path, useCompression=options.result_compress)
+    except RuntimeError as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(folder, "the answer cannot be written", "Make space for temporary files") from error
     return path

@@ -1,0 +1,128 @@
+"""The real server as a process of its own, driven by MONAI Label's own client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from synthetic import make_studies, publish_untrained
+
+from diffcl.inference import ModelStore
+from diffcl.shipped import app_folder
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the client imports cgi
+    from monailabel.client import MONAILabelClient
+
+START_SECONDS = 120
+"""Far more than a start takes, for machines that do other things as well."""
+
+
+@dataclass
+class Server:
+    """A running server.
+
+    Attributes:
+        url: Its address.
+        studies: The folder that it serves.
+        store: Its models.
+        log: What it printed.
+        process: The process.
+    """
+
+    url: str
+    studies: Path
+    store: ModelStore
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def client(self) -> MONAILabelClient:
+        """MONAI Label's own client."""
+        return MONAILabelClient(self.url, client_id="ann")
+
+
+def start(folder: Path, *extra: str, cwd: Path) -> Server:
+    """Start MONAI Label on synthetic scans and wait until it answers."""
+    studies = make_studies(folder / "my studies")
+    store = ModelStore(folder / "my models")
+    publish_untrained(store)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app_folder()),
+        "--studies", str(studies), "--host", "127.0.0.1", "--port", str(port),
+        "--conf", "store", str(store.folders[0]), "--conf", "models", "organ", *extra,
+    ]  # fmt: skip
+    environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(folder / "sessions")}
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}", studies, store, log, process)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(f"{server.url}/info/", timeout=10).ok:
+                return server
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    stop(server)
+    raise AssertionError(f"The server did not start:\n{log.read_text()}")
+
+
+def stop(server: Server) -> None:
+    """End the server."""
+    server.process.terminate()
+    try:
+        server.process.wait(30)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as `diffcl serve` starts it, shared by all tests; none of them may leave a traceback in its log."""
+    folder = tmp_path_factory.mktemp("end to end")
+    running = start(folder, "--uvicorn_app", "lib.server:app", cwd=app_folder())
+    yield running
+    stop(running)
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Starts further servers, which end with the test; see `start`."""
+    running: list[Server] = []
+
+    def run(folder: Path, *extra: str, cwd: Path) -> Server:
+        running.append(start(folder, *extra, cwd=cwd))
+        return running[-1]
+
+    yield run
+    for one in running:
+        stop(one)
+        assert "Traceback" not in one.log.read_text()
+
+
+@pytest.fixture
+def client(server: Server) -> MONAILabelClient:
+    """MONAI Label's own client, connected."""
+    return server.client
+
+
+@pytest.fixture
+def scan(server: Server, tmp_path: Path) -> Path:
+    """A copy of the scan `oblique` outside the studies."""
+    return Path(shutil.copy(server.studies / "oblique.nii.gz", tmp_path / "mine.nii.gz"))

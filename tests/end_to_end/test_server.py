@@ -1,0 +1,213 @@
+"""Everything that a viewer asks of the server, through MONAI Label's own client."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+from monailabel.client import MONAILabelClient
+from synthetic import SCANS, make_label, publish_untrained, same_place
+
+from diffcl.inference import Predictor, load_model
+from diffcl.io import read_scan
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning"
+)  # MONAI Label's client leaves sockets open
+
+SLICER = {"result_extension": ".nrrd", "result_dtype": "uint8"}
+
+
+def infer(
+    client: MONAILabelClient, model: str, image: str, **params: Any
+) -> tuple[sitk.Image, dict[str, Any]]:
+    """Image and params of an answer."""
+    file, found = client.infer(model, image, params, session_id=params.pop("session_id", None))
+    answer = sitk.ReadImage(file)
+    Path(file).unlink()
+    return answer, found
+
+
+def refused(action: Callable[[], Any]) -> str:
+    """What the user of a viewer reads when an action is refused."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  the client raises a bare subclass of Exception
+        action()
+    message = str(caught.value.msg)
+    assert "Status: 4" in message
+    return message
+
+
+def test_the_viewers_find_what_they_need(client: MONAILabelClient) -> None:
+    info = client.info()
+    assert info["labels"] == ["organ_head", "organ_tail"]
+    assert set(info["models"]) == {"organ", "organ_uncertainty"}
+    assert info["datastore"]["total"] == len(SCANS)
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_an_answer_lies_exactly_on_its_scan(name: str, client: MONAILabelClient, server: Any) -> None:
+    scan = sitk.ReadImage(server.studies / f"{name}.nii.gz")
+    label, params = infer(client, "organ", name, **SLICER)
+    doubt, _ = infer(client, "organ_uncertainty", name, **SLICER)
+    assert same_place(label, scan)
+    assert same_place(doubt, scan)
+    assert set(np.unique(sitk.GetArrayViewFromImage(label))) <= {0, 1, 2}
+    assert params["label_names"] == {"organ_head": 1, "organ_tail": 2}
+    assert params["report"]["case"] == name
+
+
+def test_the_server_and_the_library_give_the_same_label(client: MONAILabelClient, server: Any) -> None:
+    label, params = infer(client, "organ", "oblique")
+    model = load_model(server.store.folder("organ"))
+    expected = Predictor(model)(read_scan(server.studies / "oblique.nii.gz"))
+    assert params["version"] == model.info.version
+    np.testing.assert_array_equal(
+        sitk.GetArrayViewFromImage(label), sitk.GetArrayViewFromImage(expected.label)
+    )
+
+
+def test_a_new_version_answers_without_a_restart(client: MONAILabelClient, server: Any) -> None:
+    before = infer(client, "organ", "oblique")[1]["version"]
+    publish_untrained(server.store)
+    assert infer(client, "organ", "oblique")[1]["version"] == before + 1
+
+
+def test_a_round_of_annotation(client: MONAILabelClient, server: Any, tmp_path: Path) -> None:
+    sample = client.next_sample("random", {})
+    assert Path(sample["path"]) == server.studies / f"{sample['id']}.nii.gz"
+    infer(client, "organ", sample["id"], **SLICER)
+    sitk.WriteImage(make_label(sample["id"]), tmp_path / "label.nii.gz")
+    names = [{"name": "organ_head", "idx": 1}, {"name": "organ_tail", "idx": 2}]
+    answer = client.save_label(sample["id"], str(tmp_path / "label.nii.gz"), params={"label_info": names})
+    assert answer["version"] == 1
+    assert client.info()["datastore"]["completed"] == 1
+    saved = client.download_label(sample["id"], "final")
+    assert same_place(sitk.ReadImage(saved), sitk.ReadImage(sample["path"]))
+    Path(saved).unlink()
+    record = client.datastore()["objects"][sample["id"]]["labels"]["final"]["info"]
+    assert record["started_from"]["model"] == "organ"
+    assert record["client_id"] == "ann"
+    assert client.next_sample("first", {})["id"] != sample["id"]
+
+
+def test_a_scan_of_the_users_own_goes_through_a_session(client: MONAILabelClient, scan: Path) -> None:
+    session = client.create_session(str(scan))["session_id"]
+    assert client.get_session(session)["name"] == session
+    label, params = infer(client, "organ", "mine", session_id=session, **SLICER)
+    assert same_place(label, sitk.ReadImage(scan))
+    assert params["report"]["case"] == "mine"
+    client.remove_session(session)
+    with pytest.raises(Exception, match="Not Found"):
+        client.get_session(session)
+
+
+def test_a_scan_can_be_uploaded_and_removed(client: MONAILabelClient, server: Any, scan: Path) -> None:
+    assert client.upload_image(str(scan), "uploaded")["image"] == "uploaded"
+    assert "uploaded" in client.datastore()["objects"]
+    label, _ = infer(client, "organ", "uploaded")
+    assert same_place(label, sitk.ReadImage(scan))
+    assert requests.delete(f"{server.url}/datastore/", params={"id": "uploaded"}, timeout=30).ok
+    assert "uploaded" not in client.datastore()["objects"]
+
+
+class TestRefusals:
+    def test_an_unknown_model(self, client: MONAILabelClient) -> None:
+        assert "Known: organ, organ_uncertainty" in refused(lambda: client.infer("heart", "oblique", {}))
+
+    def test_an_unknown_scan(self, client: MONAILabelClient) -> None:
+        assert "anisotropic, flipped, oblique, straight" in refused(
+            lambda: client.infer("organ", "nobody", {})
+        )
+
+    @pytest.mark.parametrize("image", ["/etc/passwd", "../../secret.nii.gz"])
+    def test_a_path_for_a_scan(self, image: str, client: MONAILabelClient) -> None:
+        assert "is a path" in refused(lambda: client.infer("organ", image, {}))
+        assert "is a path" in refused(lambda: client.infer("organ", "oblique", {"image": image}))
+
+    @pytest.mark.parametrize("params", [{"networks": "both"}, {"seed": "many"}, {"result_dtype": "object"}])
+    def test_an_impossible_option(self, params: dict[str, Any], client: MONAILabelClient) -> None:
+        assert f"option {next(iter(params))}" in refused(lambda: client.infer("organ", "oblique", params))
+
+    def test_an_uploaded_file_that_is_no_scan(self, client: MONAILabelClient, tmp_path: Path) -> None:
+        (tmp_path / "text.nii.gz").write_text("no scan")
+        assert "gzip" in refused(
+            lambda: client.infer("organ", "text", {}, file=str(tmp_path / "text.nii.gz"))
+        )
+        assert "gzip" in refused(lambda: client.upload_image(str(tmp_path / "text.nii.gz"), "text"))
+        session = client.create_session(str(tmp_path / "text.nii.gz"))["session_id"]
+        assert "gzip" in refused(lambda: client.infer("organ", "", {}, session_id=session))
+
+    def test_a_label_that_is_none(self, client: MONAILabelClient, tmp_path: Path) -> None:
+        (tmp_path / "label.nii.gz").write_bytes(b"random bytes")
+        assert "label of flipped" in refused(
+            lambda: client.save_label("flipped", str(tmp_path / "label.nii.gz"))
+        )
+        assert "final" not in client.datastore()["objects"]["flipped"]["labels"]
+
+    def test_names_that_leave_the_studies(self, client: MONAILabelClient, server: Any, scan: Path) -> None:
+        before = sorted(server.studies.parent.glob("*"))
+        assert "image id" in refused(lambda: client.upload_image(str(scan), "../evil"))
+        assert "label tag" in refused(lambda: client.save_label("oblique", str(scan), tag="../../evil"))
+        assert sorted(server.studies.parent.glob("*")) == before
+
+
+def test_it_stays_awake_while_it_computes(client: MONAILabelClient, server: Any) -> None:
+    done = threading.Event()
+
+    def compute() -> None:
+        while not done.is_set():
+            infer(server.client, "organ", "oblique")
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    seconds = []
+    for _ in range(20):
+        begin = time.perf_counter()
+        client.info()
+        seconds.append(time.perf_counter() - begin)
+    done.set()
+    worker.join()
+    assert statistics.median(seconds) < 0.3
+
+
+def test_monai_labels_own_integration_tests_pass(server: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "tests/data/dataset/local/spleen"
+    folder.mkdir(parents=True)
+    (folder / "spleen_3.nii.gz").write_bytes((server.studies / "oblique.nii.gz").read_bytes())
+    port = str(urlparse(server.url).port)
+    tests = [f"tests.integration.radiology.{name}" for name in ("test_info", "test_session")]
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "unittest", *tests],
+        cwd=tmp_path, env={**os.environ, "MONAILABEL_SERVER_PORT": port}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "Ran 2 tests" in found.stderr
+
+
+def test_the_stock_command_serves_the_app_from_any_folder(
+    tmp_path_factory: pytest.TempPathFactory, start_server: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("stock server")
+    elsewhere = folder / "else where"
+    elsewhere.mkdir()
+    stale = folder / "sessions" / "stale"
+    stale.mkdir(parents=True)
+    running = start_server(folder, cwd=elsewhere)
+    label, params = infer(running.client, "organ", "oblique", **SLICER)
+    assert same_place(label, sitk.ReadImage(running.studies / "oblique.nii.gz"))
+    assert params["version"] == 1
+    assert "Known: organ" in refused(lambda: running.client.infer("heart", "oblique", {}))
+    assert json.loads((running.studies / "datastore_v2.json").read_text())["objects"]
