@@ -17,7 +17,6 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from diffcl.errors import DiffclError, OutputError
 from diffcl.inference import ModelInfo, Prediction
-from diffcl.io import read_scan
 from lib.models import ServedModels
 from lib.options import NETWORKS, InferOptions, read_options
 from lib.refusals import named, refusals
@@ -53,7 +52,7 @@ class PredictionTask(InferTask):
     def __init__(self, info: ModelInfo, models: ServedModels) -> None:
         super().__init__(
             type=self.kind,
-            labels=self._labels(info),
+            labels=self._labels([label.name for label in info.recipe.labels]),
             dimension=3,
             description=self._description(info),
             config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed},
@@ -81,19 +80,20 @@ class PredictionTask(InferTask):
             options = read_options(request)
             path = Path(request["image"])
             with named(str(request.get("case") or path.name)):
-                scan = read_scan(path)
-            prediction = self._models.predict(self._name, scan, networks=options.networks, seed=options.seed)
+                prediction = self._models.predict(
+                    self._name, path, networks=options.networks, seed=options.seed
+                )
             file = _write(self._image(prediction), options)
         report = prediction.report
         return str(file), {
-            "label_names": self.labels,
+            "label_names": self._labels(list(report.volumes_ml)),
             "model": report.model,
             "version": report.version,
             "report": report.model_dump(mode="json"),
             "latencies": {**report.seconds, "total": round(sum(report.seconds.values()), 4)},
         }
 
-    def _labels(self, info: ModelInfo) -> dict[str, int]:  # noqa: ARG002
+    def _labels(self, names: list[str]) -> dict[str, int]:  # noqa: ARG002
         return {}
 
     def _description(self, info: ModelInfo) -> str:
@@ -109,8 +109,8 @@ class SegmentationTask(PredictionTask):
     kind = InferType.SEGMENTATION
     saves_labels = True
 
-    def _labels(self, info: ModelInfo) -> dict[str, int]:
-        return {label.name: label.value for label in info.recipe.labels}
+    def _labels(self, names: list[str]) -> dict[str, int]:
+        return {name: value for value, name in enumerate(names, start=1)}
 
     def _description(self, info: ModelInfo) -> str:
         return f"{info.recipe.title or info.name}, version {info.version}"

@@ -14,7 +14,8 @@ from diffcl.errors import DiffclError, UsageError
 from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_model
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import read_info
-from diffcl.io.scan import Scan
+from diffcl.io import Scan, read_scan
+from lib.recent import Question, RecentPredictions, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ServedModels:
         self._device = device
         self._infos: dict[Path, ModelInfo] = {}
         self._loaded: dict[str, tuple[Path, Predictor]] = {}
+        self._recent = RecentPredictions()
         self._loading = Lock()
         self._computing = Lock()
         missing = sorted(self._only - set(store.names()))
@@ -63,28 +65,28 @@ class ServedModels:
             self._infos[folder] = read_info(folder)
         return self._infos[folder]
 
-    def predictor(self, name: str) -> Predictor:
-        """The Predictor of the current version of a model.
+    def predict(
+        self, name: str, path: Path, *, networks: Networks = "ensemble", seed: int | None = None
+    ) -> Prediction:
+        """Segment a scan with the current version of a model, unless that was done a moment ago.
+
+        One scan at a time uses all cores.
 
         Raises:
             UsageError: If there is no model of that name.
             ModelError: If it is damaged.
+            ScanError: If the scan cannot be used.
         """
-        with self._loading:
-            folder = self.store.folder(name)
-            known = self._loaded.get(name)
-            if known is None or known[0] != folder:
-                known = folder, Predictor(load_model(folder, self._device))
-                self._loaded[name] = known
-            return known[1]
-
-    def predict(
-        self, name: str, scan: Scan, *, networks: Networks = "ensemble", seed: int | None = None
-    ) -> Prediction:
-        """Segment a scan with the current version of a model; one scan at a time uses all cores."""
-        predictor = self.predictor(name)
-        with self._computing:
-            return predictor(scan, networks=networks, seed=seed)
+        folder, predictor = self._predictor(name)
+        if seed is None:
+            seed = predictor.model.info.recipe.inference.seed
+        question = Question(folder, fingerprint(path), networks, seed)
+        found = self._recent.get(question)
+        if found is None:
+            with self._computing:
+                found = self._recent.get(question) or predictor(read_scan(path), networks=networks, seed=seed)
+            self._recent.keep(question, found)
+        return found
 
     def warm_up(self) -> None:
         """Let the first model segment noise of the size of its window, so that no request waits for loading.
@@ -97,7 +99,19 @@ class ServedModels:
                 noise = np.random.default_rng(0).normal(100, 20, grid.window[::-1]).astype(np.float32)
                 image = sitk.GetImageFromArray(noise)
                 image.SetSpacing(grid.spacing)
-                self.predict(name, Scan(image, "warm-up", Path("warm-up")))
+                _, predictor = self._predictor(name)
+                with self._computing:
+                    predictor(Scan(image, "warm-up", Path("warm-up")))
                 return
             except DiffclError as error:
                 logger.error(f"Not warmed up: {error}")
+
+    def _predictor(self, name: str) -> tuple[Path, Predictor]:
+        """Folder and Predictor of the current version of a model."""
+        with self._loading:
+            folder = self.store.folder(name)
+            known = self._loaded.get(name)
+            if known is None or known[0] != folder:
+                known = folder, Predictor(load_model(folder, self._device))
+                self._loaded[name] = known
+            return known

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fastapi import HTTPException
 
-from diffcl.errors import DiffclError, UsageError
+from diffcl.errors import DiffclError, ScanError, UsageError
 
 LISTED = 10
 """Names listed in a sentence before it says how many more there are."""
@@ -29,11 +29,11 @@ def refusals() -> Iterator[None]:
 
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Let errors of the block name what the client called the file, not the server's copy of it."""
+    """Let a `ScanError` of the block name what the client called the file, not the server's copy of it."""
     try:
         yield
-    except DiffclError as error:
-        raise type(error)(where, error.what, error.next_step) from error
+    except ScanError as error:
+        raise ScanError(where, error.what, error.next_step) from error
 
 
 def unknown(kind: str, name: object, known: Collection[str]) -> HTTPException:
