@@ -58,7 +58,7 @@ class PreparedScan:
             `(K, X, Y, Z)` float32 on the original grid, summing to 1.
         """
         foreground = self.working.place(probabilities[1:].float().cpu().numpy())
-        back = voxels(resample(foreground, self.original))
+        back = voxels(resample(foreground, self.original)).reshape(-1, *self.original.size)
         return np.concatenate([1.0 - back.sum(axis=0, keepdims=True), back])
 
 

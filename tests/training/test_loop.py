@@ -14,6 +14,7 @@ from diffcl.recipe import Recipe
 from diffcl.training import Progress, train
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
+from diffcl.training.learner import Learner
 from diffcl.training.loop import learn, read_run
 from diffcl.training.step import StepLosses, StepWeights
 
@@ -114,9 +115,7 @@ def test_all_unusable_cases_are_named_before_any_step(cases: Cases, recipe: Reci
         train(Cases(broken, cases.unlabelled, ()), recipe, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(cases: Cases, recipe: Recipe) -> None:
-    from diffcl.training.learner import Learner
-
+def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe) -> None:
     bad = torch.tensor(float("nan"))
     zero = torch.zeros(())
     losses = StepLosses(bad, zero, zero, zero, zero, StepWeights(0.0, 0.0, 0.0))

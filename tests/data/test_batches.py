@@ -1,0 +1,110 @@
+"""Batches depend on the seed and the step alone, and keep image and label together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffcl.data.batches import Batch, Batches
+from diffcl.data.prepare import EDGE, TrainingScan
+from diffcl.recipe import Recipe, parse_recipe
+
+STILL = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return parse_recipe(
+        {
+            "name": "organ",
+            "labels": [{"value": 1, "name": "organ"}],
+            "grid": {"window": [16, 16, 16], "crop": [8, 16, 8]},
+            "training": {"steps": 20, "supervised_start": 5, "mix": 0.5},
+        },
+        "test",
+    )
+
+
+def scans(count: int, *, labelled: bool) -> list[TrainingScan]:
+    """Scans whose voxels are 0.5 inside the organ and -0.5 outside."""
+    made = []
+    for number in range(count):
+        label = torch.zeros(14, 12 + number, 20, dtype=torch.long)
+        label[4:9, 3:9, 6:15] = 1
+        made.append(TrainingScan(str(number), (label.float() - 0.5)[None], label if labelled else None))
+    return made
+
+
+def batches(recipe: Recipe) -> Batches:
+    return Batches(scans(3, labelled=True), scans(4, labelled=False), recipe)
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    if (one.boxes is None) != (other.boxes is None):
+        return False
+    pairs = [(one.labelled, other.labelled), (one.labels, other.labels), (one.unlabelled, other.unlabelled)]
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_step_has_the_same_batch_in_every_run(recipe: Recipe) -> None:
+    first, second = batches(recipe), batches(recipe)
+    first(3)
+    assert equal(first(9), second(9))
+    assert not equal(first(9), first(10))
+    assert not equal(first(9), batches(recipe.changed(training={"seed": 1}))(9))
+
+
+def test_batches_made_ahead_are_the_same(recipe: Recipe) -> None:
+    made = batches(recipe)
+    ahead = list(made.ahead(4, 7))
+    assert [step for step, _ in ahead] == [4, 5, 6, 7]
+    assert all(equal(batch, made(step)) for step, batch in ahead)
+
+
+def test_the_supervised_start_has_no_unlabelled_crops(recipe: Recipe) -> None:
+    made = batches(recipe)
+    assert [len(made(step).unlabelled) for step in (5, 6)] == [0, 2]
+    assert len(batches(recipe.changed(training={"method": "supervised"}))(6).unlabelled) == 0
+
+
+def test_crops_have_the_size_of_the_recipe(recipe: Recipe) -> None:
+    batch = batches(recipe)(6)
+    assert batch.labelled.shape == batch.unlabelled.shape == (2, 1, 8, 16, 8)
+    assert batch.labels.shape == (2, 8, 16, 8)
+    assert batch.labels.dtype == torch.int64
+
+
+def test_label_and_image_move_together(recipe: Recipe) -> None:
+    still = {**STILL, "rotate": 15.0, "scale": 0.1, "flip": [0.5, 0.5, 0.5]}
+    made = batches(recipe.changed(augmentation=still))
+    for step in range(1, 8):
+        batch = made(step)
+        inside = batch.labelled[:, 0] > EDGE + 0.51  # not the filling around the scan
+        agree = (batch.labelled[:, 0] > 0) == (batch.labels == 1)
+        assert float(agree[inside].float().mean()) > 0.95
+
+
+def test_without_augmentation_crops_are_pieces_of_the_scan(recipe: Recipe) -> None:
+    batch = batches(recipe.changed(augmentation=STILL))(8)
+    assert set(batch.labelled.unique().tolist()) <= {-0.5, 0.5, EDGE}
+    assert torch.equal(batch.unlabelled, batch.unlabelled_plain)
+
+
+def test_only_the_student_sees_changed_intensities(recipe: Recipe) -> None:
+    settings = {**STILL, "shift": 0.5, "gamma": 0.3, "noise": 0.2, "blur": 1.0}
+    batch = batches(recipe.changed(augmentation=settings))(8)
+    assert not torch.equal(batch.unlabelled, batch.unlabelled_plain)
+    assert set(batch.unlabelled_plain.unique().tolist()) <= {-0.5, 0.5, EDGE}
+
+
+def test_boxes_cover_two_thirds_of_each_side(recipe: Recipe) -> None:
+    made = batches(recipe.changed(training={"mix": 1.0}))
+    boxes = made(6).boxes
+    assert boxes is not None
+    assert boxes.sum(dim=(1, 2, 3)).tolist() == [5 * 10 * 5] * 2
+    assert batches(recipe.changed(training={"mix": 0.0}))(6).boxes is None
+
+
+def test_fewer_scans_than_crops_are_used_twice(recipe: Recipe) -> None:
+    batch = Batches(scans(1, labelled=True), scans(1, labelled=False), recipe)(6)
+    assert len(batch.labelled) == len(batch.unlabelled) == 2

@@ -1,0 +1,89 @@
+"""Splitting a folder into labelled, unlabelled and validation cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
+from diffcl.errors import DataError, UsageError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Five scans, of which `a`, `b` and `e` have a label."""
+    for kind, names in {"images": "abcde", "labels": "abe"}.items():
+        (tmp_path / kind).mkdir()
+        for name in names:
+            (tmp_path / kind / f"{name}.nii.gz").touch()
+    return tmp_path
+
+
+def names(cases: Cases) -> tuple[list[str], list[str], list[str]]:
+    return (
+        [case.name for case in cases.labelled],
+        [case.name for case in cases.unlabelled],
+        [case.name for case in cases.validation],
+    )
+
+
+def test_the_first_are_labelled_and_the_last_validate(data: Path) -> None:
+    assert names(find_cases(data, labelled=2, validation=1)) == (["a", "b"], ["c", "d"], ["e"])
+
+
+def test_the_order_is_that_of_the_list(data: Path) -> None:
+    (data / "train.txt").write_text("e\nd\nc\na\nb\n")
+    assert names(find_cases(data, labelled=1, validation=1)) == (["e"], ["d", "c", "a"], ["b"])
+
+
+def test_a_scan_outside_of_the_list_is_not_used(data: Path) -> None:
+    (data / "train.txt").write_text("a\nb\nc\n")
+    assert names(find_cases(data, labelled=1)) == (["a"], ["b", "c"], [])
+
+
+def test_files_of_names_decide_as_well(data: Path, tmp_path: Path) -> None:
+    labelled, validation = tmp_path / "labelled.txt", tmp_path / "validation.txt"
+    labelled.write_text("e\n\n")
+    validation.write_text("b\n")
+    assert names(find_cases(data, labelled=labelled, validation=validation)) == (
+        ["e"],
+        ["a", "c", "d"],
+        ["b"],
+    )
+
+
+def test_an_unlabelled_case_has_no_place_for_a_label(data: Path) -> None:
+    case = find_cases(data, labelled=2).unlabelled[0]
+    assert isinstance(case, UnlabelledCase)
+    assert not hasattr(case, "label")
+
+
+def test_all_missing_labels_are_named_at_once(data: Path) -> None:
+    with pytest.raises(DataError, match=r"labels: no label for c, d\."):
+        find_cases(data, labelled=5)
+
+
+def test_a_listed_scan_that_is_missing_is_named(data: Path) -> None:
+    (data / "train.txt").write_text("a\nx\ny\n")
+    with pytest.raises(DataError, match="no scan for x, y"):
+        find_cases(data, labelled=1)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="images: no such folder"):
+        find_cases(tmp_path, labelled=1)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "validation"), [(6, 0), (0, 0), (3, 3)], ids=["more", "none", "overlap"]
+)
+def test_impossible_numbers_are_refused(data: Path, labelled: int, validation: int) -> None:
+    with pytest.raises(UsageError, match="5 scans cannot give"):
+        find_cases(data, labelled=labelled, validation=validation)
+
+
+def test_a_case_stands_in_one_list_only() -> None:
+    case = LabelledCase("a", Path("a"), Path("b"))
+    with pytest.raises(DataError, match="a: listed twice"):
+        Cases((case,), (UnlabelledCase("a", Path("a")),), ())

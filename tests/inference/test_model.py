@@ -1,0 +1,134 @@
+"""Models go to disk and come back; damaged ones are refused in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffcl.errors import ModelError, UsageError
+from diffcl.inference import Model, ModelStore, load_model
+from diffcl.inference.model import save_model
+
+
+def fill_with(model: Model) -> Callable[[Path, int], None]:
+    def fill(folder: Path, number: int) -> None:
+        save_model(folder, model.info.model_copy(update={"version": number}), model.cs, model.ds)
+
+    return fill
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path) -> Path:
+    return ModelStore(tmp_path / "store").add("organ", fill_with(model))
+
+
+def test_a_model_comes_back_as_it_was(model: Model, folder: Path) -> None:
+    loaded = load_model(folder)
+    assert loaded.info.recipe == model.info.recipe
+    for network in ("cs", "ds"):
+        before, after = getattr(model, network).state_dict(), getattr(loaded, network).state_dict()
+        assert list(before) == list(after)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not loaded.cs.training
+    assert not any(parameter.requires_grad for parameter in loaded.ds.parameters())
+
+
+def damage(folder: Path, kind: str) -> None:
+    weights, description = folder / "weights.safetensors", folder / "model.json"
+    content = json.loads(description.read_text())
+    match kind:
+        case "truncated weights":
+            weights.write_bytes(weights.read_bytes()[:-100])
+        case "no weights":
+            weights.unlink()
+        case "pickled weights":
+            torch.save({"a": torch.zeros(1)}, weights)
+        case "no description":
+            description.unlink()
+        case "truncated description":
+            description.write_text(description.read_text()[:200])
+        case "other classes":
+            content["recipe"]["labels"].append({"value": 3, "name": "third"})
+            description.write_text(json.dumps(content))
+        case "other width":
+            content["recipe"]["cs"]["filters"] = [8, 8, 8]
+            description.write_text(json.dumps(content))
+        case "impossible recipe":
+            content["recipe"]["grid"]["window"] = [10, 12, 12]
+            description.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated weights", "weights.safetensors: is damaged"),
+        ("no weights", "weights.safetensors: is missing. Copy the whole model folder again"),
+        ("pickled weights", "weights.safetensors: is damaged"),
+        ("no description", "holds no model.json"),
+        ("truncated description", "model.json"),
+        ("other classes", "does not fit its recipe: classifier.bias is 3 instead of 4"),
+        ("other width", "does not fit its recipe"),
+        ("impossible recipe", "must be divisible by 4"),
+    ],
+)
+def test_a_damaged_model_is_refused(folder: Path, kind: str, message: str) -> None:
+    damage(folder, kind)
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_versions_and_the_current_one(model: Model, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    assert store.names() == []
+    for _ in range(3):
+        store.add("organ", fill_with(model))
+    assert store.names() == ["organ"]
+    assert store.versions("organ") == [1, 2, 3]
+    assert store.folder("organ") == tmp_path / "organ" / "3"
+    store.switch("organ", 2)
+    assert store.load("organ").info.version == 2
+    assert store.load(tmp_path / "organ" / "1").info.version == 1
+    assert store.load(str(tmp_path / "organ")).info.version == 2
+    with pytest.raises(UsageError, match="has no version 7"):
+        store.switch("organ", 7)
+
+
+def test_a_failed_publication_leaves_no_trace(model: Model, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.add("organ", fill_with(model))
+
+    def fail(folder: Path, _: int) -> None:
+        (folder / "weights.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Exception, match="No space left"):
+        store.add("organ", fail)
+    assert sorted(path.name for path in (tmp_path / "organ").iterdir()) == ["1", "current"]
+    assert store.load("organ").info.version == 1
+
+
+def test_the_first_store_counts(model: Model, tmp_path: Path) -> None:
+    seeds, mine = ModelStore(tmp_path / "seeds"), ModelStore(tmp_path / "mine")
+    for _ in range(2):
+        seeds.add("organ", fill_with(model))
+    mine.add("organ", fill_with(model))
+    both = ModelStore(tmp_path / "mine", tmp_path / "seeds")
+    assert both.info("organ").version == 1
+    assert both.folder("organ").parent.parent.name == "mine"
+
+
+def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"model liver: there is none of that name. Known models: organ"):
+        ModelStore(folder.parent.parent).load("liver")
+
+
+def test_a_damaged_record_of_the_current_version_is_refused(folder: Path) -> None:
+    (folder.parent / "current").write_text("9\n")
+    with pytest.raises(ModelError, match="names version '9', which is not there"):
+        ModelStore(folder.parent.parent).load("organ")

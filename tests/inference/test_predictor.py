@@ -1,0 +1,144 @@
+"""A prediction lies on its scan, is the same every time, and says what it is worth."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffcl.data.grid import Geometry, voxels
+from diffcl.data.prepare import prepare
+from diffcl.inference import Model, Predictor
+from diffcl.inference.ensemble import Opinions, ask
+from diffcl.inference.predictor import decide, entropy
+from diffcl.io import Scan
+from diffcl.recipe import Recipe
+
+
+def test_everything_lies_exactly_on_the_scan(model: Model, scan: Scan) -> None:
+    prediction = Predictor(model)(scan, keep_probabilities=True)
+    for image in (prediction.label, prediction.uncertainty, *prediction.probabilities):
+        assert Geometry.of(image) == Geometry.of(scan.image)
+
+
+def test_the_same_scan_has_the_same_label_also_in_several_threads(model: Model, scan: Scan) -> None:
+    predictor = Predictor(model)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: predictor(scan, keep_probabilities=True), range(4)))
+    for other in found[1:]:
+        assert np.array_equal(voxels(found[0].label), voxels(other.label))
+        assert np.array_equal(voxels(found[0].probabilities[0]), voxels(other.probabilities[0]))
+
+
+def test_another_seed_starts_ds_elsewhere(model: Model, scan: Scan) -> None:
+    maps = [
+        voxels(Predictor(model)(scan, networks="ds", seed=seed, keep_probabilities=True).probabilities[0])
+        for seed in (0, 1)
+    ]
+    assert not np.array_equal(*maps)
+
+
+def test_the_label_is_where_the_object_is(model: Model, recipe: Recipe, scan: Scan) -> None:
+    """A CS that calls bright voxels class 2 finds the bright box of any scan where it lies."""
+
+    class Bright(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            bright = (image > 0).float() * 40 - 20
+            return torch.cat([-bright, torch.full_like(bright, -20), bright], dim=1)
+
+    size = np.array(scan.image.GetSize())
+    box = tuple(slice(int(n) // 4, int(n) * 3 // 4) for n in size)
+    values = np.zeros(size, np.float32)
+    values[box] = 100
+    values += 1
+    there = replace(scan, image=Geometry.of(scan.image).place(values))
+    prediction = Predictor(replace(model, cs=Bright()))(there, networks="cs")  # type: ignore[arg-type]
+    truth = values > 50
+    found = voxels(prediction.label) == 2
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.85
+    volume = truth.sum() * np.prod(scan.image.GetSpacing()) / 1000
+    assert prediction.report.volumes_ml["tail"] == pytest.approx(volume, rel=0.25)
+    assert prediction.report.volumes_ml["head"] == 0
+    assert recipe.labels[1].name == "tail"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_ensemble_is_the_weighted_mean(model: Model, recipe: Recipe, scan: Scan, weight: float) -> None:
+    recipe = recipe.changed(inference={"ds_weight": weight})
+    opinions = ask(prepare(scan, recipe).image, recipe, model.cs, model.ds)
+    assert opinions.cs is not None
+    assert opinions.ds is not None
+    torch.testing.assert_close(opinions.mean, (1 - weight) * opinions.cs + weight * opinions.ds)
+    for probabilities in (opinions.cs, opinions.ds, opinions.mean):
+        torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(probabilities.shape[1:]))
+
+
+def test_windows_of_a_network_that_sees_one_voxel_change_nothing(recipe: Recipe) -> None:
+    class Pointwise(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat([image, -image, 2 * image], dim=1)
+
+    image = torch.randn(1, 30, 7, 13, generator=torch.Generator().manual_seed(0))
+    opinions = ask(image, recipe, Pointwise(), None, networks="cs")
+    torch.testing.assert_close(opinions.mean, Pointwise()(image[None]).softmax(dim=1)[0])
+
+
+def test_disagreement_is_one_minus_dice_of_both_outlines(recipe: Recipe) -> None:
+    def outline(*classes: int) -> Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(classes), 3).T.float().view(3, 1, 1, -1)
+
+    one, other = outline(0, 1, 1, 2, 0), outline(0, 1, 2, 2, 2)
+    assert Opinions(one, other, one).disagreement == pytest.approx(1 - 2 * 2 / (3 + 4))
+    assert Opinions(one, one, one).disagreement == 0
+    nothing = outline(0, 0, 0, 0, 0)
+    assert Opinions(nothing, nothing, nothing).disagreement == 1
+    assert Opinions(one, None, one).disagreement is None
+    assert recipe.classes == 3
+
+
+def test_uncertainty_is_the_entropy_over_its_largest_value() -> None:
+    probabilities = np.array([[1.0, 1 / 3, 0.5], [0.0, 1 / 3, 0.5], [0.0, 1 / 3, 0.0]]).reshape(3, 1, 1, 3)
+    expected = [0, 1, np.log(2) / np.log(3)]
+    np.testing.assert_allclose(entropy(probabilities).ravel(), expected, atol=1e-4)
+
+
+def test_each_class_keeps_its_largest_piece(recipe: Recipe) -> None:
+    label = np.zeros((9, 3, 3), int)
+    label[0:3], label[8, 0, 0], label[5:7], label[4, 0, 0] = 1, 1, 2, 1
+    probabilities = np.moveaxis(np.eye(3)[label], -1, 0)
+    kept = decide(probabilities, recipe.changed(inference={"largest_component": True}))
+    assert [(kept == value).sum() for value in (1, 2)] == [27, 18]
+    assert np.array_equal(decide(probabilities, recipe), label)
+
+
+def test_an_empty_result_is_said(model: Model, scan: Scan) -> None:
+    class Nothing(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat([image * 0 + 9, image * 0, image * 0], dim=1)
+
+    report = Predictor(replace(model, cs=Nothing()))(scan, networks="cs").report  # type: ignore[arg-type]
+    assert "Nothing was found." in report.warnings
+    assert set(report.volumes_ml.values()) == {0.0}
+    assert report.disagreement is None
+
+
+def test_the_report_names_its_model_and_times_every_stage(model: Model, scan: Scan) -> None:
+    report = Predictor(model)(scan).report
+    assert (report.case, report.model, report.version) == ("noise", "organ", 3)
+    assert list(report.seconds) == ["prepare", "networks", "restore", "postprocess"]
+    assert 0 <= report.disagreement <= 1  # type: ignore[operator]
+
+
+def test_ds_is_not_asked_without_being_there(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="DS is asked but not given"):
+        ask(torch.zeros(1, 8, 8, 8), recipe, nn.Identity(), None)
+
+
+def test_remarks_of_the_reader_are_warnings(model: Model, scan: Scan) -> None:
+    remarked = replace(scan, remarks=("One slice was missing.",), path=Path("b"))
+    assert Predictor(model)(remarked).report.warnings[0] == "One slice was missing."
