@@ -12,6 +12,7 @@ from math import inf
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
@@ -69,7 +70,7 @@ def evaluate_case(
     return tuple(scores)
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
+def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Twice the common voxels over the voxels of both masks; 1 where both are empty.
 
     >>> dice(np.array([True, True, False]), np.array([False, True, True]))
@@ -80,7 +81,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def surface_distances(
-    one: np.ndarray, other: np.ndarray, spacing: tuple[float, float, float]
+    one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float, float]
 ) -> tuple[float, float]:
     """HD95 and ASD of two masks `(X, Y, Z)`, mm; zero where both are empty, infinite where one is.
 
@@ -106,7 +107,7 @@ def surface_distances(
     return float(hd95), float(np.concatenate([there, back]).mean())
 
 
-def _around(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _around(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Both masks cropped to the box that holds both."""
     union = one | other
     if not union.any():
