@@ -1,0 +1,202 @@
+"""How long a running server takes: its start, the first request, a scan with its uncertainty, its memory.
+
+    python benchmarks/server.py --model hippocampus
+
+Synthetic scans of the size of a hippocampus crop go through a server of their own, each once, so that nothing
+is answered from memory. A scan counts with both of its requests, label and uncertainty map, by HTTP from this
+process. Meanwhile another client asks for `/info/` ten times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import requests
+import SimpleITK as sitk
+
+from diffcl.phantom import make_phantom
+from diffcl.shipped import app_folder, models_folder
+
+
+@dataclass
+class Measured:
+    """What a run of the benchmark found.
+
+    Attributes:
+        model: Name and version of the model.
+        start_seconds: From the command to the first answer to `/info/`.
+        first_seconds: The first scan, label and uncertainty.
+        median_seconds: The median of all later scans.
+        slowest_seconds: The slowest of them.
+        label_seconds: The median of the label's request alone.
+        info_seconds: The median of `/info/` meanwhile.
+        peak_mib: Most memory that the server held.
+        scans: How many were timed after the first.
+        cores: Processors of the machine.
+        load: Other work on the machine when it began: the load average of the last minute.
+        processor: Its name.
+    """
+
+    model: str
+    start_seconds: float
+    first_seconds: float
+    median_seconds: float
+    slowest_seconds: float
+    label_seconds: float
+    info_seconds: float
+    peak_mib: int
+    scans: int
+    cores: int
+    load: float
+    processor: str
+
+
+@contextmanager
+def server(studies: Path, store: Path, model: str) -> Iterator[tuple[str, psutil.Process, float]]:
+    """A server on its own port: address, process, and seconds until it answered."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app_folder()), "--studies", str(studies),
+        "--host", "127.0.0.1", "--port", str(port), "--uvicorn_app", "lib.server:app",
+        "--conf", "store", str(store), "--conf", "models", model,
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with (studies / "server.log").open("wb") as log:
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, cwd=app_folder(), stdout=log, stderr=subprocess.STDOUT)
+    try:
+        while not answers(url):
+            if process.poll() is not None:
+                sys.exit((studies / "server.log").read_text())
+            time.sleep(0.05)
+        yield url, psutil.Process(process.pid), time.perf_counter() - begin
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers."""
+    try:
+        return requests.get(f"{url}/info/", timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
+@contextmanager
+def another_client(url: str) -> Iterator[list[float]]:
+    """Somebody who asks for `/info/` ten times a second meanwhile; how long each answer took."""
+    seconds: list[float] = []
+    done = threading.Event()
+
+    def keep_asking() -> None:
+        while not done.wait(0.1):
+            begin = time.perf_counter()
+            requests.get(f"{url}/info/", timeout=60)
+            seconds.append(time.perf_counter() - begin)
+
+    thread = threading.Thread(target=keep_asking)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        done.set()
+        thread.join()
+
+
+def ask(url: str, model: str, image: str) -> tuple[float, int]:
+    """Seconds of an inference request as Slicer sends it, and the version that answered."""
+    params = json.dumps({"networks": "ensemble", "result_extension": ".nrrd", "result_dtype": "uint8"})
+    begin = time.perf_counter()
+    answer = requests.post(
+        f"{url}/infer/{model}", params={"image": image}, files={"params": (None, params)}, timeout=600
+    )
+    seconds = time.perf_counter() - begin
+    if not answer.ok:
+        sys.exit(answer.json()["detail"])
+    version = answer.content.split(b'"version": ', 1)[1].split(b",", 1)[0]
+    return seconds, int(version)
+
+
+def measure(model: str, store: Path, scans: int) -> Measured:
+    """Start a server and time it."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        studies = Path(folder)
+        for number in range(scans + 1):
+            sitk.WriteImage(make_phantom(number).image, studies / f"scan{number:02}.nii.gz")
+        with server(studies, store, model) as (url, process, start_seconds):
+            label, both, version = [], [], 0
+            with another_client(url) as info_seconds:
+                for number in range(scans + 1):
+                    seconds, version = ask(url, model, f"scan{number:02}")
+                    label.append(seconds)
+                    both.append(seconds + ask(url, f"{model}_uncertainty", f"scan{number:02}")[0])
+            peak = peak_bytes(process)
+    return Measured(
+        model=f"{model} {version}",
+        start_seconds=round(start_seconds, 1),
+        first_seconds=round(both[0], 2),
+        median_seconds=round(statistics.median(both[1:]), 2),
+        slowest_seconds=round(max(both[1:]), 2),
+        label_seconds=round(statistics.median(label[1:]), 2),
+        info_seconds=round(statistics.median(info_seconds), 3),
+        peak_mib=peak // 2**20,
+        scans=scans,
+        cores=os.cpu_count() or 1,
+        load=round(load, 1),
+        processor=processor(),
+    )
+
+
+def peak_bytes(process: psutil.Process) -> int:
+    """Most memory that a process held, as Linux counts it."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def processor() -> str:
+    """Name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="hippocampus", help="name of a published model")
+    parser.add_argument("--store", type=Path, default=models_folder(), help="folder of the models")
+    parser.add_argument("--scans", type=int, default=20, help="scans timed after the first")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    found = asdict(measure(arguments.model, arguments.store.resolve(), arguments.scans))
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name.replace('_', ' '):16} {value}")
+
+
+if __name__ == "__main__":
+    main()
