@@ -38,6 +38,14 @@ REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
 PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
 MOST_LISTED: Final = 8
 
+USED: Final = (
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
+    "FrameOfReferenceUID", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows",
+    "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
+    "RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+"""Attributes that decide how an image is read; any other may be damaged."""
+
 
 @dataclass(frozen=True)
 class DicomFile:
@@ -74,14 +82,24 @@ def read_header(file: Path) -> DicomFile:
     """
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True)
-        whole = "SOPClassUID" in header and "SeriesInstanceUID" in header
-        if not whole and "DirectoryRecordSequence" not in header:
+        if not _is_whole(header):
             raise InvalidDicomError
         return DicomFile(file, header)
     except OSError as error:
         raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
     except DAMAGED as error:
         raise ScanError(file, "damaged, or not a DICOM file", "Export it again") from error
+
+
+def _is_whole(header: Dataset) -> bool:
+    """Whether a header goes as far as its kind of object must, and every attribute that is used is readable."""
+    if "DirectoryRecordSequence" in header:
+        return True
+    for keyword in USED:
+        header.get(keyword)  # pydicom decodes only now, and raises over what it cannot
+    if "SOPClassUID" not in header or "SeriesInstanceUID" not in header:
+        return False
+    return "Image Storage" not in UID(header.SOPClassUID).name or "Rows" in header
 
 
 def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) -> list[DicomFile]:

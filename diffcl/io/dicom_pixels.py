@@ -29,17 +29,19 @@ def read_voxels(path: Path, slices: tuple[Slice, ...]) -> npt.NDArray[np.float32
         ScanError: If pixels are missing, end early or cannot be decoded.
     """
     columns, rows = slices[0].size
-    voxels = np.empty((len(slices), rows, columns), np.float32)
+    voxels = np.empty((0, rows, columns), np.float32)
     stored: npt.NDArray[Any] = np.empty(0)
     decoded: Path | None = None
-    for plane, one in zip(voxels, slices, strict=True):
+    for index, one in enumerate(slices):
         if one.file.path != decoded:
             decoded, stored = one.file.path, _stored(path, one.file.path)
         image = stored if one.frame is None else stored[one.frame]
-        if image.shape != plane.shape:
+        if image.shape != (rows, columns):
             raise ScanError(path, f"{decoded.name}: its pixels do not fit its header", "Export it again")
-        np.multiply(image, np.float32(one.slope), out=plane, casting="unsafe")
-        plane += np.float32(one.intercept)
+        if index == 0:  # only now: a damaged header can promise any number of pixels
+            voxels = np.empty((len(slices), rows, columns), np.float32)
+        np.multiply(image, np.float32(one.slope), out=voxels[index], casting="unsafe")
+        voxels[index] += np.float32(one.intercept)
     return voxels
 
 

@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,7 @@ from pydicom.sr.coding import Code as DicomCode
 from diffcl.errors import OutputError
 from diffcl.io.atomic import replace_file
 from diffcl.io.dicom import DicomSeries
-from diffcl.io.dicom_source import source_images
+from diffcl.io.dicom_source import made_from, series_number, source_images
 from diffcl.labels import Code, LabelClass
 from diffcl.version import version
 
@@ -123,16 +122,14 @@ def _write(
 ) -> None:
     if series.frames:
         voxels = voxels[np.argsort(series.frames)]  # highdicom wants the order of the frames
-    number = int(series.headers[0].get("SeriesNumber") or 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about odd values in headers that are not ours
+    with made_from(series, path):
         segmentation = hd.seg.Segmentation(
             source_images=source_images(series, path),
             pixel_array=voxels,
             segmentation_type=kind,
             segment_descriptions=[_segment(one, path, model_name, model_version) for one in labels],
             series_instance_uid=hd.UID(),
-            series_number=max(number, 0) + SERIES_NUMBER,
+            series_number=series_number(series, SERIES_NUMBER),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer="diffcl",

@@ -241,10 +241,15 @@ def _check_one_each(path: Path, ordered: Sequence[Slice], heights: Vector) -> No
     if counts.max() == 1:
         return
     group = ordered[starts[counts.argmax()] :][: counts.max()]
-    differing = [key for key in TELLING if len({str(one.file.header.get(key)) for one in group}) > 1]
+    differing = [key for key in TELLING if len({_undecoded(one.file.header, key) for one in group}) > 1]
     reason = f", which differ in {differing[0]}" if differing else ""
     where = "at every position" if counts.min() == counts.max() else "at one position"
     raise ScanError(path, f"{counts.max()} images {where}{reason}", "Export one image a position as a series")
+
+
+def _undecoded(header: Dataset, keyword: str) -> str:
+    """An attribute as it stands in the file: what is only compared need not be valid."""
+    return str(header.get_item(keyword).value) if keyword in header else ""
 
 
 def _check_straight(path: Path, ordered: Sequence[Slice], places: Vector, heights: Vector) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +14,11 @@ from pydicom.valuerep import format_number_as_ds
 
 from diffcl.errors import OutputError
 from diffcl.io.dicom import DicomSeries
+from diffcl.io.dicom_files import DAMAGED
 
 CARRIED: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "PositionReferenceIndicator", "Modality", "Rows", "Columns", "ImagePositionPatient",
+    "PositionReferenceIndicator", "Rows", "Columns", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "LossyImageCompression",
     "LossyImageCompressionRatio", "LossyImageCompressionMethod", "NumberOfFrames",
 )  # fmt: skip
@@ -47,11 +51,36 @@ def source_images(series: DicomSeries, path: Path) -> list[Dataset]:
     return images
 
 
+@contextmanager
+def made_from(series: DicomSeries, path: Path) -> Iterator[None]:
+    """Turn what pydicom and highdicom raise over a damaged header into an error for people.
+
+    Raises:
+        OutputError: For everything in `DAMAGED`; the patient is not named.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd values in headers that are not ours
+        try:
+            yield
+        except DAMAGED as error:
+            raise OutputError(
+                path,
+                f"series {series.uid} has headers that cannot be referred to ({type(error).__name__})",
+                "Write the label as .nii.gz or .nrrd",
+            ) from error
+
+
+def series_number(series: DicomSeries, offset: int) -> int:
+    """Number for a series of results: that of the source, or 0 where it has none, plus an offset."""
+    return max(int(series.headers[0].get("SeriesNumber") or 0), 0) + offset
+
+
 def _image(series: DicomSeries, header: Dataset) -> Dataset:
     image = Dataset()
     for keyword in CARRIED:
         if keyword in header:
             image[keyword] = header[keyword]
+    image.Modality = series.modality or "OT"
     for keyword in BLANK:
         setattr(image, keyword, "")
     image.SpacingBetweenSlices = format_number_as_ds(series.spacing[2])

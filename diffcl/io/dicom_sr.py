@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from diffcl.io.atomic import replace_file
 from diffcl.io.dicom import DicomSeries
 from diffcl.io.dicom_files import read_header
 from diffcl.io.dicom_seg import carry_patient, coded
-from diffcl.io.dicom_source import source_images
+from diffcl.io.dicom_source import made_from, series_number, source_images
 from diffcl.labels import LabelClass
 from diffcl.version import version
 
@@ -82,10 +81,8 @@ def write_sr(
     missing = [one.name for one in labels if one.name not in volumes_ml]
     if missing:
         raise ValueError(f"no volume for {', '.join(missing)}")
-    number = int(series.headers[0].get("SeriesNumber") or 0)
     algorithm = hd.sr.AlgorithmIdentification(name=model_name, version=str(model_version))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about odd values in headers that are not ours
+    with made_from(series, path):
         groups = [_volume(one, volumes_ml[one.name], segmentation, series, path, algorithm) for one in labels]
         content = hd.sr.MeasurementReport(
             observation_context=_observer(model_name, model_version),
@@ -97,7 +94,7 @@ def write_sr(
             evidence=[*source_images(series, path), segmentation],
             content=content[0],
             series_instance_uid=hd.UID(),
-            series_number=max(number, 0) + SERIES_NUMBER,
+            series_number=series_number(series, SERIES_NUMBER),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer="diffcl",

@@ -15,6 +15,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
     MediaStorageDirectoryStorage,
+    RawDataStorage,
     RTStructureSetStorage,
     SegmentationStorage,
     generate_uid,
@@ -225,6 +226,7 @@ def _colour(one: Dataset, _: int) -> None:
 def _becomes(sop_class: UID) -> Callable[[Dataset, int], None]:
     def change(one: Dataset, _: int) -> None:
         one.SOPClassUID = sop_class
+        del one.Rows
 
     return change
 
@@ -288,8 +290,8 @@ def _lacks(*keywords: str, only: int | None = None) -> Callable[[Dataset, int], 
                                            "Give a folder with CT or MR images"),
         (_becomes(EncapsulatedPDFStorage),
          "holds a PDF document, not a scan. Give a folder with CT or MR images"),
-        (_lacks("Rows", "Columns"), "holds an object without an image (MR Image Storage), not a scan. "
-                                    "Give a folder with CT or MR images"),
+        (_becomes(RawDataStorage), "holds an object without an image (Raw Data Storage), not a scan. "
+                                   "Give a folder with CT or MR images"),
         (_sets(PixelData=bytes(20)), "0001.dcm: its pixels are damaged or end early. Export it again"),
         (_sets(PixelData=bytes(198)), "every voxel is 0. Give a scan that shows something"),
     ],

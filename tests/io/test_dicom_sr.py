@@ -77,9 +77,10 @@ def test_the_report_belongs_to_the_patient_study_and_images(
     report, first = pydicom.dcmread(tmp_path / "sr.dcm"), source.headers[0]
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate"):
         assert report[keyword].value == first[keyword].value
-    (study,) = report.CurrentRequestedProcedureEvidenceSequence
     referenced = [
         image.ReferencedSOPInstanceUID
+        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+        for study in report[keyword]
         for one in study.ReferencedSeriesSequence
         for image in one.ReferencedSOPSequence
     ]
