@@ -17,6 +17,11 @@ def app_folder() -> Path:
     return _folder("app", in_checkout="apps/diffcl")
 
 
+def samples_folder() -> Path:
+    """Folder of the sample scans; only a checkout has it."""
+    return _PACKAGE.parent / "sample-data"
+
+
 def _folder(name: str, *, in_checkout: str) -> Path:
     installed = _PACKAGE / "shipped" / name
     return installed if installed.is_dir() else _PACKAGE.parent / in_checkout

@@ -1,0 +1,155 @@
+"""`diffcl serve`: the annotation server, on a folder of scans."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcl.cli.console import errors
+from diffcl.errors import OutputError, UsageError
+
+
+def serve(
+    studies: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of scans, or the address of a DICOMweb archive; by default a copy of the sample scans."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default lets this machine alone in.")
+    ] = "127.0.0.1",
+    models: Annotated[
+        str | None, typer.Option(help="Names of the models to serve, with commas; by default all.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the models that users train; by default `models` inside the studies."),
+    ] = None,
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for the copy of the sample scans and for logs, where they are needed."),
+    ] = Path("work"),
+) -> None:
+    """Serve scans and models to 3D Slicer, OHIF and every other MONAI Label client.
+
+    Labels and trained models are kept beside the scans. The sample scans are copied first, and never changed.
+
+    Example:
+        diffcl serve --studies scans/ --models hippocampus
+    """
+    _check_port(host, port)
+    served = _studies(studies, work)
+    app = _app(work)
+    command = [
+        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", served,
+        "--host", host, "--port", str(port), "--uvicorn_app", "lib.server:app",
+    ]  # fmt: skip
+    if models is not None:
+        _check_models(models, served, store)
+        command += ["--conf", "models", models]
+    if store is not None:
+        command += ["--conf", "store", str(store.resolve())]
+    errors.print(_next_steps(host, port, served), highlight=False, soft_wrap=True, markup=False)
+    # MONAI Label reads settings from a file .env of the working directory, and PYTHONPATH without asking for it.
+    os.chdir(app)
+    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    os.execve(sys.executable, command, environment)
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{host}:{port}", f"cannot be listened on ({reason})",
+                         "Choose another port, for example make serve PORT=8123") from error  # fmt: skip
+
+
+def _studies(studies: str | None, work: Path) -> str:
+    """The absolute path of the studies, or the address of an archive."""
+    if studies is None:
+        return str(_sample_copy(work))
+    if studies.startswith(("http://", "https://")):
+        return studies
+    folder = Path(studies)
+    if not folder.is_dir():
+        raise UsageError(folder, "no such folder", "Name a folder of scans")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(
+            folder, "is not writable, and labels are kept in it", "Change its permissions or copy it"
+        )
+    return str(folder.resolve())
+
+
+def _sample_copy(work: Path) -> Path:
+    """A copy of the sample scans that annotators may change; one that is there is kept as it is."""
+    from diffcl.io.atomic import replace_folder
+    from diffcl.shipped import samples_folder
+
+    samples, copy = samples_folder(), (work / "sample-scans").resolve()
+    if copy.is_dir():
+        return copy
+    if not samples.is_dir():
+        raise UsageError(
+            "--studies", "is missing, and this installation has no sample scans", "Name a folder of scans"
+        )
+    _make(work)
+    with replace_folder(copy) as temporary:
+        for scan in sorted((samples / "images").glob("*.nii.gz")):
+            shutil.copyfile(scan, temporary / scan.name)
+    return copy
+
+
+def _app(work: Path) -> Path:
+    """The app's folder, or a copy of it where MONAI Label could not write its logs into it."""
+    from diffcl.io.atomic import replace_folder
+    from diffcl.shipped import app_folder
+
+    app = app_folder()
+    if os.access(app, os.W_OK):
+        return app
+    copy = (work / "app").resolve()
+    _make(work)
+    with replace_folder(copy) as temporary:
+        shutil.copytree(app, temporary, dirs_exist_ok=True)
+    return copy
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            folder, f"cannot be made ({error.strerror})", "Choose another folder with --work"
+        ) from error
+
+
+def _check_models(models: str, studies: str, store: Path | None) -> None:
+    from diffcl.inference import ModelStore
+    from diffcl.shipped import models_folder
+
+    beside = Path(studies) / "models" if store is None else store
+    known = ModelStore(beside, models_folder())
+    for name in (part.strip() for part in models.split(",")):
+        known.folder(name)
+
+
+def _next_steps(host: str, port: int, studies: str) -> str:
+    address = f"http://{host}:{port}"
+    return f"""\
+Serving {studies}
+  3D Slicer   MONAI Label module, server address {address}
+  OHIF        needs a DICOMweb archive as --studies; then open {address}/ohif/
+  shell       curl {address}/info/
+Ready when "Application startup complete" appears. Stop with Ctrl-C.
+"""
