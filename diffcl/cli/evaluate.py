@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from diffcl.cli.console import console, print_json
+from diffcl.cli.console import console
 
 
 def evaluate(
@@ -21,8 +21,8 @@ def evaluate(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe that names the classes; by default each value is a class.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write one line a case and class as CSV.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write every case and class, and the summary, as CSV.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Compare labels: Dice, Jaccard, HD95 and ASD of every case and class.
 
@@ -32,16 +32,17 @@ def evaluate(
     from diffcl.io.atomic import write_text
     from diffcl.recipe import load_recipe
 
-    table = evaluate_files(predictions, labels, load_recipe(recipe).labels if recipe else None)
+    table = evaluate_folder(predictions, labels, load_recipe(recipe) if recipe else None)
     if out is not None:
-        write_text(out, table.csv())
+        write_text(out, table.to_csv())
     if as_json:
-        print_json(table.summary())
+        console.out(table.to_json(), highlight=False)
         return
-    shown = Table("class", "cases", "Dice", "sd", "worst", "worst case", "Jaccard", "HD95, mm", "ASD, mm")
-    for name, row in table.summary().items():
+    shown = Table("class", "cases", "Dice", "sd", "worst case", "Jaccard", "HD95, mm", "ASD, mm", "missed")
+    for name in table.names:
+        row = table.summary(name)
         shown.add_row(
-            name, str(row["cases"]), f"{row['dice']:.4f}", f"{row['dice_sd']:.4f}", f"{row['dice_worst']:.4f}",
-            str(row["worst_case"]), f"{row['jaccard']:.4f}", f"{row['hd95_mm']:.2f}", f"{row['asd_mm']:.2f}",
+            name, str(len(table.cases)), f"{row.mean['dice']:.4f}", f"{row.sd['dice']:.4f}", row.worst,
+            f"{row.mean['jaccard']:.4f}", f"{row.mean['hd95']:.2f}", f"{row.mean['asd']:.2f}", str(row.missed),
         )  # fmt: skip
     console.print(shown)
