@@ -69,7 +69,9 @@ class Mamba(nn.Module):
                 self.dt_proj.weight.fill_(spread)
             else:
                 self.dt_proj.weight.uniform_(-spread, spread)
-            steps = torch.empty(inner).uniform_(math.log(dt_min), math.log(dt_max)).exp().clamp(min=dt_init_floor)
+            steps = (
+                torch.empty(inner).uniform_(math.log(dt_min), math.log(dt_max)).exp().clamp(min=dt_init_floor)
+            )
             self.dt_proj.bias.copy_(steps + (-torch.expm1(-steps)).log())  # softplus gives the steps back
 
     def forward(self, tokens: Tensor, reverse: bool = False) -> Tensor:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from diffcl.networks import scan_kernel
+from diffcl.networks.lanes import WIDTH
+from diffcl.networks.scan_kernel import CHUNK, Gradients, Inputs, Volume
 
 
 def scan_by_definition(
@@ -24,45 +31,28 @@ def scan_by_definition(
     *,
     reverse: bool = False,
 ) -> Tensor:
+    """The selective scan as it is defined, one token after the other: for reading and for comparing with.
+
+    With `d = softplus(delta + delta_bias)`, each channel has N states and
+
+        h[l] = exp(d[l] A) h[l-1] + d[l] B[l] u[l],    y[l] = C[l] . h[l] + D u[l],    out = y silu(z)
+
+    Computes in the precision of its arguments; see `selective_scan` for them.
+    """
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
         delta = functional.softplus(delta)
+    y = torch.zeros_like(u) if D is None else D[:, None] * u
+    outputs = list(y.unbind(dim=2))
     state = u.new_zeros(u.shape[0], *A.shape)
-    outputs = [torch.empty(0)] * u.shape[2]
-    for at in reversed(range(u.shape[2])) if reverse else range(u.shape[2]):
-        step = delta[:, :, at, None]
-        state = torch.exp(step * A) * state + step * u[:, :, at, None] * B[:, None, :, at]
-        outputs[at] = (state * C[:, None, :, at]).sum(dim=-1)
-    y = torch.stack(outputs, dim=-1)
-    if D is not None:
-        y = y + u * D[:, None]
+    order = range(u.shape[2])
+    for token in reversed(order) if reverse else order:
+        step = delta[:, :, token, None]
+        state = torch.exp(step * A) * state + step * B[:, None, :, token] * u[:, :, token, None]
+        outputs[token] = outputs[token] + (state * C[:, None, :, token]).sum(dim=-1)
+    y = torch.stack(outputs, dim=2) if outputs else y
     return y if z is None else y * functional.silu(z)
-
-
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool) -> Tensor:
-        ctx.save_for_backward(u, delta, A, B, C)
-        ctx.reverse = reverse
-        y = torch.empty_like(u)
-        for item in range(u.shape[0]):
-            for channel in range(u.shape[1]):
-                scan_kernel.forward(
-                    u.numpy(), delta.numpy(), A.numpy(), B.numpy(), C.numpy(), y.numpy(), item, channel, reverse
-                )
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, A, B, C = ctx.saved_tensors
-        du, ddelta = torch.empty_like(u), torch.empty_like(u)
-        da = A.new_zeros(u.shape[0], *A.shape)
-        db, dc = torch.zeros_like(B), torch.zeros_like(C)
-        arrays = [t.detach().numpy() for t in (u, delta, A, B, C, grad.contiguous(), du, ddelta, da, db, dc)]
-        for item in range(u.shape[0]):
-            scan_kernel.backward(*arrays, item, ctx.reverse)
-        return du, ddelta, da.sum(0), db, dc, None
 
 
 def selective_scan(
@@ -78,17 +68,208 @@ def selective_scan(
     *,
     reverse: bool = False,
 ) -> Tensor:
-    dtype = u.dtype
-    u, delta, A, B, C = (t.float() for t in (u, delta, A, B, C))
-    if delta_bias is not None:
-        delta = delta + delta_bias[:, None]
-    if delta_softplus:
-        delta = functional.softplus(delta)
-    y: Tensor = _Scan.apply(
-        u.contiguous(), delta.contiguous(), A.contiguous(), B.mT.contiguous(), C.mT.contiguous(), reverse
+    """The selective scan, fast: equal to `scan_by_definition` in value and gradient.
+
+    float32 and bfloat16 are computed in float32 by compiled kernels on as many threads as torch is set to
+    use; the result is the same for any number of them. Memory grows with `B D L`. On a CUDA device with
+    `mamba-ssm` installed its kernel runs. Everything else, float64 among it, is computed by definition.
+
+    Args:
+        u: Input, `(B, D, L)`, in any layout; tokens before channels in memory is the fastest.
+        delta: Step sizes, `(B, D, L)`.
+        A: Decay rates, `(D, N)`, usually negative.
+        B: Input weights, `(B, N, L)`.
+        C: Output weights, `(B, N, L)`.
+        D: Weight of the input in the output, `(D,)`.
+        z: Gate, `(B, D, L)`.
+        delta_bias: Added to the step sizes, `(D,)`.
+        delta_softplus: Apply softplus to the step sizes, after the bias.
+        reverse: Read from the last token to the first, without flipped copies.
+
+    Returns:
+        `(B, D, L)`, of the type of `u`.
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+
+    Source:
+        Gu and Dao 2023 (Mamba), algorithm 2; arguments as in `mamba_ssm.ops.selective_scan_interface`.
+    """
+    _check(u, delta, A, B, C, D, z, delta_bias)
+    if u.device.type == "cuda" and (kernel := _cuda_kernel()) is not None:
+        if reverse:
+            u, delta, B, C = (tensor.flip(-1) for tensor in (u, delta, B, C))
+            z = None if z is None else z.flip(-1)
+        out: Tensor = kernel(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+        return out.flip(-1) if reverse else out
+    volumes = [volume for volume in (u, delta, B, C, z) if volume is not None]
+    if u.device.type != "cpu" or not {volume.dtype for volume in volumes} <= {torch.float32, torch.bfloat16}:
+        return scan_by_definition(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse=reverse)
+    training = torch.is_grad_enabled()
+    fast: Tensor = _CompiledScan.apply(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, training)
+    return fast
+
+
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Tensor | None) -> None:
+    items, channels, length = u.shape
+    states = A.shape[-1]
+    D, z, delta_bias = rest
+    for name, tensor, shape in (
+        ("delta", delta, (items, channels, length)),
+        ("A", A, (channels, states)),
+        ("B", B, (items, states, length)),
+        ("C", C, (items, states, length)),
+        ("D", D, (channels,)),
+        ("z", z, (items, channels, length)),
+        ("delta_bias", delta_bias, (channels,)),
+    ):
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, u and A ask for {shape}")
+
+
+@cache
+def _cuda_kernel() -> Callable[..., Tensor] | None:
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:
+        return None
+    kernel: Callable[..., Tensor] = selective_scan_fn
+    return kernel
+
+
+class _CompiledScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        z: Tensor | None,
+        delta_bias: Tensor | None,
+        delta_softplus: bool,
+        reverse: bool,
+        training: bool,
+    ) -> Tensor:
+        items, channels, length = u.shape
+        blocks = -(-channels // WIDTH)
+        chunks = -(-length // CHUNK) if training and any(ctx.needs_input_grad) else 0
+        borders = torch.empty(items, blocks, chunks, A.shape[1] * WIDTH)
+        out = _empty_like(u)
+        inputs = _kernel_inputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+        written = _volume(out, reverse), borders.numpy()
+        _for_each_block(items, blocks, lambda *block: scan_kernel.forward(inputs, *block, *written))
+        ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, borders)
+        ctx.delta_softplus, ctx.reverse = delta_softplus, reverse
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        u, delta, A, B, C, D, z, delta_bias, borders = ctx.saved_tensors
+        items, channels, length = u.shape
+        states = A.shape[1]
+        blocks = -(-channels // WIDTH)
+        du, ddelta, dz = _empty_like(u), _empty_like(delta), None if z is None else _empty_like(z)
+        dA = torch.zeros(items, channels, states, dtype=torch.float64)
+        dD, dbias = torch.zeros(2, items, channels, dtype=torch.float64)
+        dB, dC = torch.empty(2, blocks, items, length, -(-states // WIDTH) * WIDTH)
+        inputs = _kernel_inputs(u, delta, A, B, C, D, z, delta_bias, ctx.delta_softplus, ctx.reverse)
+        arriving, to_u, to_delta, to_z = (
+            _volume(v, ctx.reverse) for v in (grad, du, ddelta, du if dz is None else dz)
+        )
+        to = Gradients(to_u, to_delta, dA.numpy(), dB.numpy(), dC.numpy(), dD.numpy(), to_z, dbias.numpy())
+        _for_each_block(
+            items, blocks, lambda *block: scan_kernel.backward(inputs, *block, borders.numpy(), arriving, to)
+        )
+
+        def weights(partial: Tensor, like: Tensor) -> Tensor:
+            whole = partial[..., :states].sum(dim=0)
+            return (whole.flip(1) if ctx.reverse else whole).mT.to(like.dtype)
+
+        return (
+            du,
+            ddelta,
+            dA.sum(0).to(A.dtype),
+            weights(dB, B),
+            weights(dC, C),
+            None if D is None else dD.sum(0).to(D.dtype),
+            dz,
+            None if delta_bias is None else dbias.sum(0).to(delta_bias.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def _kernel_inputs(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+) -> Inputs:
+    none = torch.zeros(A.shape[0])
+    vectors = [
+        none if vector is None else vector.detach().float().contiguous() for vector in (A, D, delta_bias)
+    ]
+    rates, skip, bias = (vector.numpy() for vector in vectors)
+    volumes = [_volume(volume, reverse) for volume in (u, delta, B, C, u if z is None else z)]
+    values, steps, b, c, gate = volumes
+    return Inputs(u.shape[2], values, steps, rates, b, c, skip, gate, bias, delta_softplus, z is not None)
+
+
+def _volume(tensor: Tensor, reverse: bool) -> Volume:
+    item, channel, token = tensor.stride()
+    ends = zip(tensor.shape, tensor.stride(), strict=True)
+    span = 1 + sum((size - 1) * stride for size, stride in ends) if tensor.numel() else 0
+    memory = tensor.detach().as_strided((span,), (1,))
+    nothing = memory[:0]
+    half = memory.dtype == torch.bfloat16
+    floats, halves = (nothing, memory) if half else (memory, nothing)
+    start = (tensor.shape[2] - 1) * token if reverse else 0
+    return Volume(
+        floats.float().numpy(),
+        halves.bfloat16().view(torch.uint16).numpy(),
+        start,
+        item,
+        channel,
+        -token if reverse else token,
     )
-    if D is not None:
-        y = y + u * D[:, None]
-    if z is not None:
-        y = y * functional.silu(z.float())
-    return y.to(dtype)
+
+
+def _empty_like(volume: Tensor) -> Tensor:
+    """An empty `(B, D, L)` volume; channels are innermost in memory if they are so in `volume`."""
+    items, channels, length = volume.shape
+    if volume.stride(1) == 1:
+        return volume.new_empty(items, length, channels).mT
+    return volume.new_empty(items, channels, length)
+
+
+def _for_each_block(items: int, blocks: int, work: Callable[[int, int], None]) -> None:
+    """Call `work` for every item and block of channels, on as many threads as torch is set to use."""
+    tasks = iter([(item, block) for item in range(items) for block in range(blocks)])  # shared by the threads
+
+    def drain() -> None:
+        for item, block in tasks:
+            work(item, block)
+
+    helpers = [_threads().submit(drain) for _ in range(min(torch.get_num_threads(), items * blocks) - 1)]
+    drain()
+    for helper in helpers:
+        helper.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="selective-scan")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked child has none of its parent's threads
