@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from diffcl.inference.model import ModelInfo
@@ -71,6 +72,11 @@ def _table(scores: dict[str, Any]) -> list[str]:
             row = scores[key]
             lines.append(
                 f"| {title} | {row['dice']:.4f} | {row['dice_sd']:.4f} | {row['dice_worst']:.4f} "
-                f"| {row['hd95_mm']:.2f} |"
+                f"| {_distance(row['hd95_mm'])} |"
             )
     return lines
+
+
+def _distance(millimetres: float | None) -> str:
+    """A distance, which is infinite where a class was not found; JSON keeps that as null."""
+    return "infinite" if millimetres is None or math.isinf(millimetres) else f"{millimetres:.2f}"
