@@ -249,8 +249,8 @@ def _empty_like(volume: Tensor) -> Tensor:
     """An empty `(B, D, L)` volume; channels are innermost in memory if they are so in `volume`."""
     items, channels, length = volume.shape
     if volume.stride(1) == 1:
-        return volume.new_empty(items, length, channels).mT
-    return volume.new_empty(items, channels, length)
+        return volume.new_empty((items, length, channels)).mT
+    return volume.new_empty((items, channels, length))
 
 
 def _for_each_block(items: int, blocks: int, work: Callable[[int, int], None]) -> None:
