@@ -77,6 +77,8 @@ class ModelStore:
     def add(self, name: str, fill: Callable[[Path, int], None]) -> Path:
         """Publish a new version: `fill` writes its files into a folder that then moves into place.
 
+        Numbers go on where those of all folders end, so that a number names one version only.
+
         Args:
             name: Name of the model, new or known.
             fill: Called with an empty folder and the number of the version.
@@ -85,7 +87,8 @@ class ModelStore:
             The folder of the new version, which is current from now on.
         """
         home = self.folders[0] / name
-        numbers = [int(entry.name) for entry in home.iterdir() if _is_version(entry)] if home.is_dir() else []
+        homes = [folder / name for folder in self.folders if (folder / name).is_dir()]
+        numbers = [int(entry.name) for known in homes for entry in known.iterdir() if _is_version(entry)]
         number = max(numbers, default=0) + 1
         home.mkdir(parents=True, exist_ok=True)
         with replace_folder(home / str(number)) as temporary:

@@ -78,3 +78,12 @@ def test_without_validation_nothing_is_replaced(
     assert first == Decision(True, "Published: there was no model yet.", None, None, 1)
     assert not second.published
     assert store.versions("organ") == [1]
+
+
+def test_versions_go_on_where_the_shipped_ones_end(run: Path, tmp_path: Path) -> None:
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    publish_if_not_worse(run, "organ", ModelStore(shipped))
+    store = ModelStore(own, shipped)
+    assert publish_if_not_worse(run, "organ", store).version == 2
+    assert store.info("organ").version == 2
+    assert ModelStore(shipped).versions("organ") == [1]
