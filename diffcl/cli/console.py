@@ -30,12 +30,12 @@ def print_json(content: Mapping[str, Any] | list[Any]) -> None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Progress]:
+def progress_bar(what: str, total: int | None) -> Iterator[Progress]:
     """A progress bar with one task on standard error; silent where that is no terminal.
 
     Args:
         what: Said before the bar.
-        total: How many there are.
+        total: How many there are; None where that shows later.
     """
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=errors,
