@@ -10,7 +10,7 @@ from typing import Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
@@ -23,8 +23,8 @@ from diffcl.errors import ScanError
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom
 
 DAMAGED: Final = (
-    InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
-    NotImplementedError, RecursionError, TypeError, ValueError, struct.error,
+    BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError,
+    LookupError, MemoryError, NotImplementedError, RecursionError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 """What pydicom raises over damaged bytes, now here, now there."""
 
@@ -146,7 +146,7 @@ def not_a_scan(header: Dataset) -> str | None:
 
 def without_copies(files: list[DicomFile]) -> tuple[list[DicomFile], tuple[str, ...]]:
     """Leave out files that are copies of another, with the same SOPInstanceUID, and say so."""
-    kept = {file.header.get("SOPInstanceUID", file.path): file for file in reversed(files)}
+    kept = {str(file.header.get("SOPInstanceUID", file.path)): file for file in reversed(files)}
     copies = len(files) - len(kept)
     remarks = (f"{copies} of {len(files)} files are copies of others and were left out",) if copies else ()
     return [file for file in files if any(file is one for one in kept.values())], remarks

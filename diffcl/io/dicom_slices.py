@@ -111,8 +111,7 @@ def slices_of(path: Path, file: DicomFile) -> list[Slice]:
 
 def is_localiser(file: DicomFile) -> bool:
     """Whether an image is a localiser (scout, topogram)."""
-    kinds = file.header.get("ImageType") or []
-    return "LOCALIZER" in ([kinds] if isinstance(kinds, str) else list(kinds))
+    return "LOCALIZER" in str(file.header.get("ImageType", ""))
 
 
 def arrange(path: Path, slices: Sequence[Slice]) -> Grid:
