@@ -4,6 +4,7 @@ Settings, each as `--conf KEY VALUE`:
 
     models    names to serve, with commas between them; all by default
     store     folder of the models that users train; `models` inside the studies by default
+    recipe    name or file of the recipe of a task that may have no model yet
     device    where models compute: cpu (default) or cuda
     queue     requests that may wait for an inference before others are sent away; 8 by default
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.inference import ModelStore
-from diffcl.recipe import Recipe
+from diffcl.recipe import Recipe, load_recipe
 from diffcl.shipped import models_folder
 from diffcl.version import version
 from lib.batch import CpuBatchInfer
@@ -34,6 +37,7 @@ from lib.models import ServedModels
 from lib.refusals import unknown
 from lib.sessions import SafeSessions
 from lib.strategies import First, HandedOut, Random
+from lib.trainer import SemiSupervisedTraining
 
 _UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
 """Name of the temporary file into which MONAI Label writes an uploaded scan."""
@@ -47,9 +51,11 @@ class DiffclApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         beside = Path(app_dir if "://" in studies else studies)
+        self._work = beside / "training"
         store = ModelStore(Path(conf.get("store") or beside / "models"), models_folder())
+        new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
         names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
-        self._models = ServedModels(store, names, conf.get("device", "cpu"))
+        self._models = ServedModels(store, names, conf.get("device", "cpu"), new)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -61,8 +67,8 @@ class DiffclApp(MONAILabelApp):
         self._auto_update_scoring = False  # otherwise every click on "next sample" starts a process
 
     def tasks(self) -> list[Recipe]:
-        """The recipes whose classes a label may hold."""
-        return [self._models.info(name).recipe for name in self._models.names()]
+        """The recipes whose classes a label may hold; models of one task count once."""
+        return list({recipe.name: recipe for recipe in self._models.recipes().values()}.values())
 
     def init_datastore(self) -> Datastore:
         """The checked local datastore, or MONAI Label's own for a DICOMweb address."""
@@ -73,6 +79,19 @@ class DiffclApp(MONAILabelApp):
     def init_infers(self) -> Mapping[str, InferTask]:
         """Two tasks a model; see `InferTasks`."""
         return InferTasks(self._models)
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One trainer for every task served at the start."""
+        return {
+            name: SemiSupervisedTraining(
+                name, partial(self._recipe, name, recipe), self._models.store, self._work / name
+            )
+            for name, recipe in self._models.recipes().items()
+        }
+
+    def _recipe(self, name: str, otherwise: Recipe) -> Recipe:
+        """The recipe of the version in use."""
+        return self._models.recipes().get(name, otherwise)
 
     def init_strategies(self) -> dict[str, Strategy]:
         """OHIF asks for `random` and no other."""
@@ -147,7 +166,7 @@ class DiffclApp(MONAILabelApp):
             HTTPException: 404 for an unknown model.
         """
         known = {*self._infers, *self._trainers}
-        if model and model not in known:
+        if model is not None and model not in known:
             raise unknown("model", model, known)
 
     def model_file(self, model: str, validate: bool = True) -> None:

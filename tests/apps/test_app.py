@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import SCANS, publish_untrained, same_place
+from synthetic import ORGAN, SCANS, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
 from diffcl.io import read_scan
@@ -54,8 +54,30 @@ class TestInfo:
 
     def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelStore) -> None:
         (store.folder("organ") / "model.json").write_text("{")
-        assert app.info()["models"] == {}
-        assert refusal(app).status_code == 404
+        again = type(app)(str(app_folder()), app.studies, app.conf)
+        assert again.info()["models"] == {}
+        assert refusal(again).status_code == 404
+
+    def test_a_task_without_a_model_can_be_labelled(
+        self, app: Any, studies: Path, label_file: Path, tmp_path: Path
+    ) -> None:
+        lines = [f'[[labels]]\nvalue = {n.value}\nname = "{n.name}"' for n in ORGAN.labels]
+        (tmp_path / "organ.toml").write_text("\n".join(['name = "new_organ"', *lines]))
+        conf = {
+            "store": str(tmp_path / "none"),
+            "models": "new_organ",
+            "recipe": str(tmp_path / "organ.toml"),
+        }
+        new = type(app)(str(app_folder()), str(studies), conf)
+        info = new.info()
+        assert info["labels"] == ["organ_head", "organ_tail"]
+        assert list(info["models"]) == list(info["trainers"]) == ["new_organ"]
+        caught = refusal(new, model="new_organ")
+        assert caught.status_code == 409
+        assert "no model yet" in caught.detail
+        assert new.next_sample({"strategy": "random"})["id"]
+        new.datastore().save_label("oblique", str(label_file), "final", {})
+        assert new.datastore().get_label_info("oblique", "final")["task"] == "new_organ"
 
     def test_an_unknown_model_stops_the_start(self, app: Any, studies: Path) -> None:
         with pytest.raises(Exception, match="model heart: there is none of that name"):

@@ -5,42 +5,44 @@ from typing import Any
 import pytest
 
 from diffcl.errors import UsageError
-from lib.options import InferOptions, read_options
+from lib.options import InferOptions, check_options
 
 
 def test_what_slicer_sends_is_understood() -> None:
-    options = read_options(
+    options = check_options(
+        InferOptions,
         {
             "networks": "cs",
             "seed": 0,
             "client_id": "user-1",
             "result_extension": ".nrrd",
             "result_dtype": "uint8",
-        }
+        },
     )
     assert options == InferOptions(networks="cs", seed=0, result_extension=".nrrd", result_dtype="uint8")
 
 
 def test_what_ohif_sends_is_understood() -> None:
-    options = read_options(
+    options = check_options(
+        InferOptions,
         {
             "result_extension": ".nrrd",
             "result_dtype": "uint8",
             "result_compress": False,
             "restore_label_idx": False,
-        }
+        },
     )
     assert options.result_extension == ".nrrd"
     assert not options.result_compress
 
 
 def test_a_list_of_choices_means_its_first() -> None:
-    assert read_options({"networks": ["ds", "cs"]}).networks == "ds"
+    assert check_options(InferOptions, {"networks": ["ds", "cs"]}).networks == "ds"
 
 
 @pytest.mark.parametrize("nothing", [None, "", []])
 def test_an_empty_option_means_its_default(nothing: Any) -> None:
-    assert read_options({"networks": nothing, "seed": nothing}) == InferOptions()
+    assert check_options(InferOptions, {"networks": nothing, "seed": nothing}) == InferOptions()
 
 
 @pytest.mark.parametrize(
@@ -61,5 +63,5 @@ def test_an_empty_option_means_its_default(nothing: Any) -> None:
 )
 def test_an_impossible_option_is_named_in_one_line(option: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"^option {option}: ") as caught:
-        read_options({option: value})
+        check_options(InferOptions, {option: value})
     assert "\n" not in str(caught.value)

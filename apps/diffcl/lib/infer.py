@@ -13,12 +13,14 @@ from typing import Any
 from uuid import uuid4
 
 import SimpleITK as sitk
+from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from diffcl.errors import DiffclError, OutputError
 from diffcl.inference import ModelInfo, Prediction
+from diffcl.recipe import Recipe
 from lib.models import ServedModels
-from lib.options import NETWORKS, InferOptions, read_options
+from lib.options import NETWORKS, InferOptions, check_options
 from lib.refusals import named, refusals
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ class PredictionTask(InferTask):
             HTTPException: 4xx with a sentence, if an option, the scan or the model cannot be used.
         """
         with refusals():
-            options = read_options(request)
+            options = check_options(InferOptions, request)
             path = Path(request["image"])
             with named(str(request.get("case") or path.name)):
                 prediction = self._models.predict(
@@ -130,10 +132,35 @@ class UncertaintyTask(PredictionTask):
         return scaled
 
 
+class NoModelYet(InferTask):
+    """Stands for the model of a task until one is trained: viewers learn the labels from it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels={label.name: label.value for label in recipe.labels},
+            dimension=3,
+            description=f"{recipe.title or recipe.name}: no model yet",
+        )
+        self._name = recipe.name
+
+    def is_valid(self) -> bool:
+        """Whether the task is offered: always."""
+        return True
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: ARG002
+        """Say what to do.
+
+        Raises:
+            HTTPException: 409, always.
+        """
+        raise HTTPException(409, f"task {self._name}: no model yet. Label some scans, submit them and train")
+
+
 class InferTasks(Mapping[str, InferTask]):
     """Two tasks for every served model: NAME and NAME_uncertainty, of the version that is current now.
 
-    A damaged model has no task; the log says why.
+    A damaged model has no task; the log says why. A task without a model has one that says so.
     """
 
     def __init__(self, models: ServedModels) -> None:
@@ -142,18 +169,19 @@ class InferTasks(Mapping[str, InferTask]):
     def __getitem__(self, name: str) -> InferTask:
         served = self._models.names()
         model = name if name in served else name.removesuffix(UNCERTAINTY)
-        if model not in served:
-            raise KeyError(name)
-        try:
-            info = self._models.info(model)
-        except DiffclError as error:
-            logger.error(str(error))
-            raise KeyError(name) from error
-        return (SegmentationTask if name == model else UncertaintyTask)(info, self._models)
+        if model in served:
+            try:
+                info = self._models.info(model)
+            except DiffclError as error:
+                logger.error(str(error))
+                raise KeyError(name) from error
+            return (SegmentationTask if name == model else UncertaintyTask)(info, self._models)
+        return NoModelYet(self._models.untrained()[name])
 
     def __iter__(self) -> Iterator[str]:
         names = (task for name in self._models.names() for task in (name, name + UNCERTAINTY))
-        return (name for name in names if name in self)
+        yield from (name for name in names if name in self)
+        yield from self._models.untrained()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

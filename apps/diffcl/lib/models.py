@@ -15,6 +15,7 @@ from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import read_info
 from diffcl.io import Scan, read_scan
+from diffcl.recipe import Recipe
 from lib.recent import Question, RecentPredictions, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -30,21 +31,29 @@ class ServedModels:
         store: Where the models are.
         only: Names to serve; all by default.
         device: Where they compute.
+        new: A task that may have no model yet.
 
     Raises:
         UsageError: If a name is not in the store.
     """
 
-    def __init__(self, store: ModelStore, only: Collection[str] = (), device: str = "cpu") -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        only: Collection[str] = (),
+        device: str = "cpu",
+        new: Recipe | None = None,
+    ) -> None:
         self.store = store
         self._only = set(only)
         self._device = device
+        self._new = {} if new is None or (only and new.name not in only) else {new.name: new}
         self._infos: dict[Path, ModelInfo] = {}
         self._loaded: dict[str, tuple[Path, Predictor]] = {}
         self._recent = RecentPredictions()
         self._loading = Lock()
         self._computing = Lock()
-        missing = sorted(self._only - set(store.names()))
+        missing = sorted(self._only - set(store.names()) - set(self._new))
         if missing:
             known = ", ".join(store.names()) or "none yet"
             raise UsageError(f"model {missing[0]}", "there is none of that name", f"Known models: {known}")
@@ -52,6 +61,21 @@ class ServedModels:
     def names(self) -> list[str]:
         """Names of the served models, in alphabetical order."""
         return [name for name in self.store.names() if not self._only or name in self._only]
+
+    def untrained(self) -> dict[str, Recipe]:
+        """The tasks that have no model yet."""
+        names = self.store.names()
+        return {name: recipe for name, recipe in self._new.items() if name not in names}
+
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipes of all served models that are not damaged, and of tasks without one."""
+        found = self.untrained()
+        for name in self.names():
+            try:
+                found[name] = self.info(name).recipe
+            except DiffclError as error:
+                logger.error(str(error))
+        return found
 
     def info(self, name: str) -> ModelInfo:
         """Description of the current version of a model.

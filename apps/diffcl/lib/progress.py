@@ -1,0 +1,86 @@
+"""How a training goes: written by the child that trains, read by the server that tells the viewers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from diffcl.io.atomic import write_text
+from lib.index import finite
+
+ENDED = ("done", "failed", "stopped")
+
+
+class Progress:
+    """The state of the last training of a task.
+
+    Viewers read `epoch` (steps done), `total_epochs`, `best_metric` (Dice on the validation scans, 0..1) and
+    take `total_time` for the sign that it ended. The rest is for people: `status`, `message`, and whatever
+    is told.
+
+    Args:
+        folder: Where it is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "progress.json"
+        self._lock = folder / "progress.lock"
+        self._told: dict[str, Any] = {}
+        self._began = 0.0
+
+    @contextmanager
+    def running(self, steps: int) -> Iterator[None]:
+        """A training runs in the block; the end of its process ends it, whatever was told last.
+
+        Waits for another training of the same task.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock):
+            self._began = time.time()
+            self._told = {"epoch": 0, "total_epochs": steps, "best_metric": 0.0, "start_ts": int(self._began)}
+            self.tell("preparing", "Reading the scans.")
+            yield
+
+    def tell(self, status: str, message: str, **more: Any) -> None:
+        """Say how it goes; `ENDED` are the words for its end.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        seconds = round(time.time() - self._began)
+        self._told |= {**more, "status": status, "message": message, "seconds": seconds}
+        if status in ENDED:
+            self._told["total_time"] = str(timedelta(seconds=seconds))
+        write_text(self._file, json.dumps(finite(self._told), indent=2) + "\n")
+
+    def read(self) -> dict[str, Any]:
+        """What was told last; a training whose process is gone was stopped. Empty where there was none."""
+        try:
+            told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        if told["status"] not in ENDED and not self._held():
+            told |= {
+                "status": "stopped",
+                "message": "Stopped before its end. Train again with the same options to continue it.",
+                "total_time": str(timedelta(seconds=told["seconds"])),
+            }
+        return told
+
+    def _held(self) -> bool:
+        """Whether a process still holds the lock; its death, of whatever kind, lets go of it."""
+        try:
+            with FileLock(self._lock, timeout=0):
+                return False
+        except Timeout:
+            return True

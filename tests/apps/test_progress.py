@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lib.progress import Progress
+
+
+def test_without_a_training_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    assert Progress(tmp_path / "organ").read() == {}
+
+
+def test_another_process_reads_how_it_goes(tmp_path: Path) -> None:
+    writer, reader = Progress(tmp_path), Progress(tmp_path)
+    with writer.running(100):
+        assert reader.read()["status"] == "preparing"
+        writer.tell("training", "The networks learn.", epoch=7)
+        told = reader.read()
+        assert (told["epoch"], told["total_epochs"], told["status"]) == (7, 100, "training")
+        assert "total_time" not in told  # Slicer takes that for the end
+        writer.tell("done", "Published.", epoch=100, best_metric=0.5)
+    told = reader.read()
+    assert (told["status"], told["best_metric"], told["message"]) == ("done", 0.5, "Published.")
+    assert told["total_time"] == "0:00:00"
+
+
+def test_a_training_whose_process_is_gone_was_stopped(tmp_path: Path) -> None:
+    writer, reader = Progress(tmp_path), Progress(tmp_path)
+    with writer.running(100):
+        writer.tell("training", "The networks learn.", epoch=7)
+    told = reader.read()
+    assert (told["status"], told["epoch"]) == ("stopped", 7)
+    assert "total_time" in told
+
+
+def test_numbers_that_are_not_finite_reach_no_viewer(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    with progress.running(100):
+        progress.tell("training", "The networks learn.", losses={"L_c": float("nan")})
+        json.dumps(progress.read(), allow_nan=False)
+
+
+def test_a_damaged_note_does_not_keep_viewers_away(tmp_path: Path) -> None:
+    (tmp_path / "progress.json").write_text("{")
+    assert Progress(tmp_path).read() == {}

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from fastapi import HTTPException
+from synthetic import ORGAN, SCANS, make_label
+
+from diffcl.data.prepare import TrainingScan
+from diffcl.inference import ModelStore
+from diffcl.recipe import Recipe
+from lib import trainer as module
+from lib.datastore import StudyDatastore
+from lib.trainer import SemiSupervisedTraining, for_training
+
+QUICK = {"steps": 4, "validation_share": 0.3}
+
+
+@pytest.fixture
+def labelled(studies: Path, tmp_path: Path) -> StudyDatastore:
+    """The studies, all but one scan labelled."""
+    store = StudyDatastore(studies, lambda: [ORGAN])
+    for name in SCANS[:-1]:
+        sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
+        store.save_label(name, str(tmp_path / "label.nii.gz"), "final", {})
+    return store
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], SemiSupervisedTraining]:
+    """Makes the training task, as every process does for itself."""
+    store = ModelStore(tmp_path / "trained")
+    return lambda: SemiSupervisedTraining("organ", lambda: ORGAN, store, tmp_path / "training")
+
+
+def test_the_options_are_numbers_that_viewers_can_show(make: Callable[[], SemiSupervisedTraining]) -> None:
+    config = make().config()
+    assert config == {"steps": ORGAN.training.steps, "validation_share": 0.2, "margin": 0.01}
+
+
+def test_a_training_publishes_and_tells(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, tmp_path: Path
+) -> None:
+    result = make()({**QUICK, "model": "organ", "client_id": "ann"}, labelled)
+    assert (result["published"], result["version"]) == (True, 1)
+    assert (result["labelled"], result["unlabelled"], result["validation"]) == (3, 1, 0)
+    told = make().stats()
+    assert (told["status"], told["epoch"], told["total_epochs"]) == ("done", 4, 4)
+    assert told["message"] == result["reason"]
+    json.dumps([result, told], allow_nan=False)
+    run = tmp_path / "training" / "1"
+    assert {"journal.jsonl", "curves.png", "best.pt", "decision.json"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert not (run / "checkpoint.pt").exists()
+
+
+def test_a_training_that_was_stopped_continues_where_it_was(
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    steps: list[int] = []
+    train = module.train
+
+    def killed_at_three(*args: Any, on_step: Callable[[Any], None], **kwargs: Any) -> Any:
+        def count(progress: Any) -> None:
+            on_step(progress)
+            steps.append(progress.step)
+            if progress.step == 3 and steps.count(3) == 1:
+                raise KeyboardInterrupt
+
+        return train(*args, on_step=count, **kwargs)
+
+    monkeypatch.setattr(module, "train", killed_at_three)
+    with pytest.raises(KeyboardInterrupt):
+        make()(QUICK, labelled)
+    assert make().stats()["status"] == "stopped"
+    assert make()(QUICK, labelled)["published"]
+    assert steps == [1, 2, 3, 4]
+    assert [path.name for path in (tmp_path / "training").iterdir() if path.name.isdigit()] == ["1"]
+
+
+def test_other_options_begin_anew(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[bool] = []
+
+    def stop(*_: Any, resume: bool, **__: Any) -> None:
+        resumed.append(resume)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                make()(QUICK, labelled)
+    assert make()({**QUICK, "steps": 2}, labelled)["published"]
+    assert resumed == [False, False]  # nothing had been written that could be continued
+
+
+def test_nothing_labelled_is_a_sentence(make: Callable[[], SemiSupervisedTraining], studies: Path) -> None:
+    with pytest.raises(HTTPException, match="no scan with a usable final label"):
+        make()(QUICK, StudyDatastore(studies, lambda: [ORGAN]))
+    told = make().stats()
+    assert told["status"] == "failed"
+    assert told["message"].startswith("task organ: no scan with a usable final label")
+
+
+def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def broken(*_: Any) -> TrainingScan:
+        return TrainingScan(
+            "a", torch.full((1, 20, 20, 20), float("nan")), torch.zeros(20, 20, 20, dtype=torch.int64)
+        )
+
+    monkeypatch.setattr("diffcl.training.loop.prepare_case", broken)
+    with pytest.raises(HTTPException, match="the loss is not finite"):
+        make()(QUICK, labelled)
+    assert make().stats()["status"] == "failed"
+    assert ModelStore(tmp_path / "trained").names() == []
+
+
+@pytest.mark.parametrize(
+    "option", [{"steps": 0}, {"steps": "many"}, {"validation_share": 0.9}, {"margin": -1}]
+)
+def test_an_impossible_option_is_named(
+    option: dict[str, Any], make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
+) -> None:
+    with pytest.raises(HTTPException, match=f"option {next(iter(option))}"):
+        make()(option, labelled)
+
+
+def test_the_schedule_fits_the_steps() -> None:
+    training = for_training(ORGAN, 20).training
+    assert (training.steps, training.supervised_start) == (20, 4)
+    assert training.validate_every == 5
+    assert for_training(ORGAN, None).training == ORGAN.training
+
+
+def test_labels_of_the_studies_hold_the_values_of_the_classes() -> None:
+    labels = [ORGAN.labels[0].model_copy(update={"sources": (500, 600)}), ORGAN.labels[1]]
+    recipe = Recipe.model_validate(ORGAN.model_dump() | {"labels": [label.model_dump() for label in labels]})
+    assert [label.source_values for label in for_training(recipe, None).labels] == [(1,), (2,)]
+    assert np.array_equal([label.value for label in for_training(recipe, None).labels], [1, 2])
