@@ -12,13 +12,14 @@ import SimpleITK as sitk
 from diffcl.errors import OutputError, ScanError
 from diffcl.io.atomic import replace_file
 from diffcl.io.formats import IMAGE_FORMATS, image_suffix
-from diffcl.io.wholeness import check_metaimage, check_nifti, check_nrrd
+from diffcl.io.metaimage import read_metaimage
+from diffcl.io.wholeness import check_nifti, check_nrrd
 
 CHECKS: Final[dict[str, Callable[[Path], None]]] = {
     "NiftiImageIO": check_nifti,
     "NrrdImageIO": check_nrrd,
-    "MetaImageIO": check_metaimage,
 }
+METAIMAGE: Final = (".mha", ".mhd")
 PERPENDICULAR: Final = 1e-4
 """Largest cosine between two axes of an image, and largest error of their length."""
 
@@ -36,20 +37,10 @@ def read_volume(path: Path) -> sitk.Image:
     if suffix is None:
         known = ", ".join(IMAGE_FORMATS)
         raise ScanError(path, "not a format that is read", f"Give a DICOM folder or one of {known}")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(IMAGE_FORMATS[suffix])
     try:
-        CHECKS[IMAGE_FORMATS[suffix]](path)
-        reader.ReadImageInformation()
-        _check_kind(path, reader)
-        image: sitk.Image = reader.Execute()
+        image = read_metaimage(path) if suffix in METAIMAGE else _read_by_itk(path, suffix)
     except OSError as error:
         raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise sheared(path) from error
-        raise ScanError(path, "damaged, or not the format that its name says", "Export it again") from error
     check_geometry(path, image)
     return image
 
@@ -106,13 +97,27 @@ def write_image(image: sitk.Image, path: Path) -> None:
             raise OutputError(path, "cannot be written", "Is the disk full?") from error
 
 
+def _read_by_itk(path: Path, suffix: str) -> sitk.Image:
+    CHECKS[IMAGE_FORMATS[suffix]](path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(IMAGE_FORMATS[suffix])
+    try:
+        reader.ReadImageInformation()
+        _check_kind(path, reader)
+        image: sitk.Image = reader.Execute()
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise sheared(path) from error
+        raise ScanError(path, "damaged, or not the format that its name says", "Export it again") from error
+    return image
+
+
 def _check_kind(path: Path, reader: sitk.ImageFileReader) -> None:
     size = reader.GetSize()
     shape = " x ".join(str(length) for length in size)
-    if len(size) < 3:
-        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a 3D scan")
-    if len(size) > 3:
-        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give one 3D volume of it")
+    if len(size) != 3:
+        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     if reader.GetNumberOfComponents() != 1 or "complex" in kind:
         raise ScanError(

@@ -126,8 +126,8 @@ BROKEN: dict[str, Callable[[Path], object]] = {
         ("gzip of text", "not a NIfTI file. Give a NIfTI, NRRD or MetaImage file"),
         ("truncated gzip", "the compressed file is damaged or ends early. Export or copy the file again"),
         ("truncated", "ends early: 792 of 832 bytes are there. Export or copy the file again"),
-        ("2D", "a 2D image (6 x 5). Give a 3D scan"),
-        ("4D", "a 4D image (6 x 5 x 4 x 2). Give one 3D volume of it"),
+        ("2D", "a 2D image (6 x 5). Give a scan of one 3D volume"),
+        ("4D", "a 4D image (6 x 5 x 4 x 2). Give a scan of one 3D volume"),
         ("RGB", "holds several values a voxel (vector of 8-bit unsigned integer). "
                 "Give a scan with one grey value a voxel"),
         ("complex", "holds several values a voxel (complex of 32-bit float). "
@@ -211,6 +211,48 @@ def test_a_damaged_metaimage_header_is_named(
     with pytest.raises(ScanError, match=message):
         read_scan(path)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("NDims = 2", "its MetaImage header is damaged"),
+        ("ElementNumberOfChannels = 3", "holds 3 values a voxel"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0.5 1", "its axes are not perpendicular"),
+        ("TransformMatrix = 1 0 0 1", "its MetaImage header is damaged"),
+        ("ElementSpacing = 1 1 nan", "its MetaImage header is damaged|is not a number"),
+        ("BinaryData = False", "its MetaImage header is damaged"),
+    ],
+)
+def test_a_metaimage_of_another_kind_is_refused(
+    image: sitk.Image, tmp_path: Path, line: str, message: str
+) -> None:
+    path = tmp_path / "scan.mha"
+    sitk.WriteImage(image, str(path))
+    content = path.read_bytes().replace(b"ElementType", line.encode() + b"\nElementType", 1)
+    path.write_bytes(content)
+    with pytest.raises(ScanError, match=message):
+        read_scan(path)
+
+
+def test_a_metaimage_of_two_dimensions_is_refused(tmp_path: Path) -> None:
+    _save(GREY[0], tmp_path / "scan.mha")
+    with pytest.raises(ScanError, match=r"a 2D image \(6 x 5\)\. Give a scan of one 3D volume"):
+        read_scan(tmp_path / "scan.mha")
+
+
+@pytest.mark.parametrize(("order", "flag"), [("<", "False"), (">", "True")])
+def test_a_header_written_by_hand_wraps_the_end_of_a_raw_file(tmp_path: Path, order: str, flag: str) -> None:
+    values = np.arange(60, dtype=f"{order}i2").reshape(5, 4, 3)
+    (tmp_path / "scan.raw").write_bytes(b"something else" + values.tobytes())
+    header = (
+        f"NDims = 3\nDimSize = 3 4 5\nElementType = MET_SHORT\nHeaderSize = -1\nElementByteOrderMSB = {flag}\n"
+        "ElementSize = 1 2 3\nPosition = 4 5 6\nElementDataFile = scan.raw\n"
+    )
+    (tmp_path / "scan.mhd").write_text(header, encoding="utf-8")
+    got = read_scan(tmp_path / "scan.mhd").image
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(got), values)
+    assert (got.GetSpacing(), got.GetOrigin()) == ((1, 2, 3), (4, 5, 6))
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
