@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import ORGAN, SCANS, publish_untrained, same_place
+from synthetic import ORGAN_TOML, SCANS, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
 from diffcl.io import read_scan
@@ -61,8 +61,7 @@ class TestInfo:
     def test_a_task_without_a_model_can_be_labelled(
         self, app: Any, studies: Path, label_file: Path, tmp_path: Path
     ) -> None:
-        lines = [f'[[labels]]\nvalue = {n.value}\nname = "{n.name}"' for n in ORGAN.labels]
-        (tmp_path / "organ.toml").write_text("\n".join(['name = "new_organ"', *lines]))
+        (tmp_path / "organ.toml").write_text(ORGAN_TOML.replace('"organ"', '"new_organ"'))
         conf = {
             "store": str(tmp_path / "none"),
             "models": "new_organ",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from synthetic import make_studies, publish_untrained
+from synthetic import ORGAN_TOML, make_studies, publish_untrained
 
 from diffcl.inference import ModelStore
 from diffcl.shipped import app_folder
@@ -52,18 +52,32 @@ class Server:
         return MONAILabelClient(self.url, client_id="ann")
 
 
-def start(folder: Path, *extra: str, cwd: Path) -> Server:
-    """Start MONAI Label on synthetic scans and wait until it answers."""
+OWN_ENTRY = ("--uvicorn_app", "lib.server:app")
+"""What makes MONAI Label start the app's own entry instead of its own."""
+
+
+def start(folder: Path, *extra: str, cwd: Path, trained: bool = True) -> Server:
+    """Start MONAI Label on synthetic scans and wait until it answers.
+
+    Args:
+        folder: Where studies, models and log are made.
+        extra: Further arguments of the command.
+        cwd: Where it is started.
+        trained: Whether there is a model of the task already.
+    """
     studies = make_studies(folder / "my studies")
     store = ModelStore(folder / "my models")
-    publish_untrained(store)
+    (folder / "organ.toml").write_text(ORGAN_TOML)
+    if trained:
+        publish_untrained(store)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app_folder()),
         "--studies", str(studies), "--host", "127.0.0.1", "--port", str(port),
-        "--conf", "store", str(store.folders[0]), "--conf", "models", "organ", *extra,
+        "--conf", "store", str(store.folders[0]),
+        "--conf", "models", "organ", "--conf", "recipe", str(folder / "organ.toml"), *extra,
     ]  # fmt: skip
     environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(folder / "sessions")}
     log = folder / "server.log"
@@ -95,7 +109,7 @@ def stop(server: Server) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as `diffcl serve` starts it, shared by all tests; none of them may leave a traceback in its log."""
     folder = tmp_path_factory.mktemp("end to end")
-    running = start(folder, "--uvicorn_app", "lib.server:app", cwd=app_folder())
+    running = start(folder, *OWN_ENTRY, cwd=app_folder())
     yield running
     stop(running)
     assert "Traceback" not in running.log.read_text()
@@ -103,11 +117,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts further servers, which end with the test; see `start`."""
+    """Starts further servers, which end with the test; see `start`. The app's own entry unless `stock`."""
     running: list[Server] = []
 
-    def run(folder: Path, *extra: str, cwd: Path) -> Server:
-        running.append(start(folder, *extra, cwd=cwd))
+    def run(folder: Path, *, cwd: Path | None = None, stock: bool = False, trained: bool = True) -> Server:
+        extra = () if stock else OWN_ENTRY
+        running.append(start(folder, *extra, cwd=cwd or app_folder(), trained=trained))
         return running[-1]
 
     yield run

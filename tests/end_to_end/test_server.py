@@ -197,6 +197,47 @@ def test_monai_labels_own_integration_tests_pass(server: Any, tmp_path: Path) ->
     assert "Ran 2 tests" in found.stderr
 
 
+def wait_for(done: Callable[[], bool], seconds: float = 180) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_a_new_organ_is_learned_while_the_server_answers(
+    tmp_path_factory: pytest.TempPathFactory, start_server: Any, tmp_path: Path
+) -> None:
+    running = start_server(tmp_path_factory.mktemp("new organ"), trained=False)
+    client = running.client
+    assert client.info()["labels"] == ["organ_head", "organ_tail"]
+    assert "no model yet" in refused(lambda: client.infer("organ", "oblique", {}))
+    for name in SCANS[:-1]:
+        sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
+        client.save_label(name, str(tmp_path / "label.nii.gz"))
+
+    def progress(key: str) -> Any:
+        return client.info()["train_stats"]["organ"].get(key)
+
+    assert "Known: organ" in refused(lambda: client.train_start("heart", {}))
+    client.train_start("organ", {"steps": 100_000})
+    wait_for(lambda: (progress("epoch") or 0) > 10)
+    assert progress("status") == "training"
+    assert client.next_sample("first", {})["id"] == SCANS[-1]
+    assert "Already Running" in refused(lambda: client.train_start("organ", {}))
+    client.train_stop()
+    wait_for(lambda: progress("status") == "stopped")
+    assert progress("total_time")
+
+    client.train_start("organ", {"steps": 8})
+    wait_for(lambda: client.train_status()["status"] == "DONE")
+    assert (progress("status"), progress("epoch")) == ("done", 8)
+    label, params = infer(client, "organ", "oblique", **SLICER)
+    assert same_place(label, sitk.ReadImage(running.studies / "oblique.nii.gz"))
+    assert (params["model"], params["version"]) == ("organ", 1)
+    assert set(running.store.info("organ").provenance["labelled"]) == set(SCANS[:-1])
+
+
 def test_the_stock_command_serves_the_app_from_any_folder(
     tmp_path_factory: pytest.TempPathFactory, start_server: Any
 ) -> None:
@@ -205,7 +246,7 @@ def test_the_stock_command_serves_the_app_from_any_folder(
     elsewhere.mkdir()
     stale = folder / "sessions" / "stale"
     stale.mkdir(parents=True)
-    running = start_server(folder, cwd=elsewhere)
+    running = start_server(folder, cwd=elsewhere, stock=True)
     label, params = infer(running.client, "organ", "oblique", **SLICER)
     assert same_place(label, sitk.ReadImage(running.studies / "oblique.nii.gz"))
     assert params["version"] == 1

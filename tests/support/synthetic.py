@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,45 @@ from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
 
-ORGAN = Recipe.model_validate(
-    {
-        "name": "organ",
-        "labels": [{"value": 1, "name": "organ_head"}, {"value": 2, "name": "organ_tail"}],
-        "grid": {"spacing": [1.5, 1.5, 1.5], "window": [16, 16, 16], "crop": [16, 16, 16]},
-        "cs": {
-            "filters": [4, 8], "blocks": [1, 1], "hf_mamba_levels": [0], "hf_mamba_width": 4, "hf_mamba_state": 2,
-        },
-        "ds": {"filters": [4, 8], "blocks": [1, 1], "time_features": 8},
-        "diffusion": {"sampling_steps": 1},
-    }
-)  # fmt: skip
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ORGAN_TOML = """
+name = "organ"
+
+[[labels]]
+value = 1
+name = "organ_head"
+
+[[labels]]
+value = 2
+name = "organ_tail"
+
+[grid]
+spacing = [1.5, 1.5, 1.5]
+window = [16, 16, 16]
+crop = [16, 16, 16]
+
+[cs]
+filters = [4, 8]
+blocks = [1, 1]
+hf_mamba_levels = [0]
+hf_mamba_width = 4
+hf_mamba_state = 2
+
+[ds]
+filters = [4, 8]
+blocks = [1, 1]
+time_features = 8
+
+[diffusion]
+sampling_steps = 1
+"""
 """A task with two classes and networks of a few weights."""
+
+ORGAN = Recipe.model_validate(tomllib.loads(ORGAN_TOML))
 
 GEOMETRIES = {
     "straight": ((20, 18, 16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (1, 1, 1)),
