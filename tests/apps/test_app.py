@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import ORGAN_TOML, SCANS, publish_untrained, same_place
+from synthetic import ORGAN_TOML, SCANS, make_scan, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
 from diffcl.io import read_scan
+from diffcl.io.dicom_write import write_series
 from diffcl.shipped import app_folder
 
 
@@ -173,6 +174,14 @@ class TestInference:
         image, params = infer(app, image=session.image, session=session.to_json())
         assert same_place(image, sitk.ReadImage(studies / "oblique.nii.gz"))
         assert params["report"]["case"] == "mine"
+
+    def test_a_dicom_series_of_a_session_is_answered(self, app: Any, tmp_path: Path) -> None:
+        scan = sitk.Cast(make_scan("oblique"), sitk.sitkInt16)
+        write_series(scan, tmp_path / "series")
+        _, session = app.sessions().add_session(str(tmp_path / "series"))
+        image, params = infer(app, image=session.image, result_extension=".nrrd")
+        assert same_place(image, scan)
+        assert params["report"]["case"] == "series"
 
     def test_all_scans_can_be_answered_in_one_go(self, app: Any) -> None:
         app.batch_infer({"model": "organ", "images": "all"})

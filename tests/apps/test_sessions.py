@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from fastapi import HTTPException
 
 from lib.sessions import SafeSessions
 
@@ -67,3 +70,20 @@ def test_an_id_that_is_a_path_is_no_session(sessions: SafeSessions, name: str, t
     assert sessions.get_session(name) is None
     sessions.remove_session(name)
     assert Path(sessions.store_path).is_dir()
+
+
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # MONAI Label's way to make names
+def test_a_zip_file_is_unpacked_inside_the_session(sessions: SafeSessions, tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "series.zip", "w") as archive:
+        archive.writestr("1.dcm", b"a slice")
+        archive.writestr("../../evil", b"evil")
+    _, session = sessions.add_session(str(tmp_path / "series.zip"), uncompress=True)
+    assert (Path(session.image) / "1.dcm").read_bytes() == b"a slice"
+    assert not list(tmp_path.parent.rglob("evil"))
+
+
+def test_another_archive_is_refused(sessions: SafeSessions, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "series.tar", "w") as archive:
+        archive.add(scan(tmp_path), "../../evil")
+    with pytest.raises(HTTPException, match="not a ZIP file"):
+        sessions.add_session(str(tmp_path / "series.tar"), uncompress=True)

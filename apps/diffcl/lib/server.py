@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -178,4 +179,7 @@ def build() -> FastAPI:
     return application
 
 
+os.environ.setdefault(
+    "PYTHONPATH", ""
+)  # MONAI Label hands it to its children without asking whether it is set
 app = build()

@@ -7,17 +7,19 @@ import re
 import shutil
 import time
 from pathlib import Path
+from zipfile import is_zipfile
 
+from fastapi import HTTPException
 from monailabel.utils.sessions import SessionInfo, Sessions
 
 _ID = re.compile(r"[0-9a-zA-Z-]{1,64}")
 
 
 class SafeSessions(Sessions):
-    """MONAI Label's sessions, without its two traps.
+    """MONAI Label's sessions, without their traps.
 
     Their start fails when one folder among them has lost its `meta.info`, and they join whatever a client
-    sends as a session's id to the folder's path.
+    sends as a session's id to the folder's path, and unpack whatever archive he sends.
     """
 
     def get_session(
@@ -30,6 +32,25 @@ class SafeSessions(Sessions):
             return super().get_session(session_id, update_ts, fetch_cache)
         except (OSError, json.JSONDecodeError, TypeError, AttributeError):
             return None
+
+    def add_session(
+        self, data_file: str, expiry: int = 0, uncompress: bool = False, session_id: str | None = None
+    ) -> tuple[str, SessionInfo]:
+        """Keep a scan for a while.
+
+        Args:
+            data_file: The received file, or the folder of several.
+            expiry: Seconds; at most what the server allows.
+            uncompress: Whether the file is an archive to be unpacked.
+            session_id: Its id; made up by default.
+
+        Raises:
+            HTTPException: 422 for an archive that is not ZIP: others may unpack to any place.
+        """
+        if uncompress and not is_zipfile(data_file):
+            raise HTTPException(422, f"{Path(data_file).name}: not a ZIP file. Send the series as one")
+        added: tuple[str, SessionInfo] = super().add_session(data_file, expiry, uncompress, session_id)
+        return added
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session and its files."""
