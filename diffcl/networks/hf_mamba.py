@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from diffcl.networks.mamba import Mamba
+from diffcl.networks.mamba import Mamba, linear_of_columns
 from diffcl.networks.wavelet import BANDS, haar_forward, haar_inverse
 
 
@@ -38,9 +37,10 @@ class HFMamba(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Feature map `(B, C, X, Y, Z)`, any sizes of 1 or more, to the same shape."""
-        low, high = haar_forward(features)
-        tokens = self.norm(self.embed(high.flatten(1, 2).flatten(2).mT))
-        tokens = tokens + self.mamba(tokens) + self.mamba(tokens, reverse=True)
-        weights = self.attention(tokens).mT.reshape(high.shape)
-        detail = haar_inverse(torch.zeros_like(low), high * weights, features.shape[2:])
+        _, high = haar_forward(features)
+        bands = high.flatten(1, 2).flatten(2)
+        tokens = self.norm(linear_of_columns(bands, self.embed.weight, self.embed.bias).mT)
+        tokens = tokens + self.mamba.both_ways(tokens)
+        weights = linear_of_columns(tokens.mT, self.attention.weight, self.attention.bias)
+        detail = haar_inverse(None, high * weights.view(high.shape), features.shape[2:])
         return features + detail.to(features.dtype)

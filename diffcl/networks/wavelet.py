@@ -26,34 +26,45 @@ def haar_forward(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     odd = [size % 2 for size in x.shape[:1:-1]]
     if any(odd):
-        x = functional.pad(x, [side for size in odd for side in (0, size)], mode="replicate")
-    bands = [x]
-    for axis in (2, 3, 4):
-        bands = [half for band in bands for half in _split(band, axis)]
-    return bands[0], torch.stack(bands[1:], dim=1)
+        x = functional.pad(x, [side for size in odd for side in (0, size)], mode="replicate").to(x.dtype)
+    items, channels, *size = x.shape
+    half = [length // 2 for length in size]
+    pairs = x.reshape(items, channels, half[0], 2, half[1], 2, half[2], 2)
+    corners = pairs.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(items, BANDS + 1, -1)
+    bands = _weigh(_haar(x), corners).view(items, BANDS + 1, channels, *half)
+    return bands[:, 0], bands[:, 1:]
 
 
-def haar_inverse(low: Tensor, high: Tensor, size: Sequence[int]) -> Tensor:
+def haar_inverse(low: Tensor | None, high: Tensor, size: Sequence[int]) -> Tensor:
     """Put a volume together again; the inverse of `haar_forward`, to rounding.
 
     Args:
-        low: `(B, C, x, y, z)`.
+        low: `(B, C, x, y, z)`; None for zeros.
         high: `(B, 7, C, x, y, z)`.
         size: Spatial size of the volume, which cuts the extension of odd sizes off.
 
     Returns:
         `(B, C, *size)`.
     """
-    bands = [low, *high.unbind(dim=1)]
-    for axis in (4, 3, 2):
-        bands = [_join(even, odd, axis) for even, odd in zip(bands[::2], bands[1::2], strict=True)]
-    return bands[0][:, :, : size[0], : size[1], : size[2]]
+    items, _, channels, *half = high.shape
+    haar = _haar(high)
+    if low is None:
+        corners = _weigh(haar[1:].mT, high.reshape(items, BANDS, -1))
+    else:
+        bands = torch.cat((low[:, None], high), dim=1)
+        corners = _weigh(haar.mT, bands.flatten(2))
+    pairs = corners.view(items, 2, 2, 2, channels, *half).permute(0, 4, 5, 1, 6, 2, 7, 3)
+    whole = pairs.reshape(items, channels, *(2 * length for length in half))
+    return whole[:, :, : size[0], : size[1], : size[2]]
 
 
-def _split(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
-    return (even + odd) * 0.5**0.5, (even - odd) * 0.5**0.5
+def _haar(like: Tensor) -> Tensor:
+    """The transform of the eight corners of a cube, orthonormal: `(8, 8)`."""
+    pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=like.dtype, device=like.device) * 0.5**0.5
+    return torch.kron(pair, torch.kron(pair, pair))
 
 
-def _join(low: Tensor, high: Tensor, axis: int) -> Tensor:
-    return torch.stack(((low + high) * 0.5**0.5, (low - high) * 0.5**0.5), axis + 1).flatten(axis, axis + 1)
+def _weigh(weights: Tensor, rows: Tensor) -> Tensor:
+    """Weighted sums of rows, in their own precision whatever autocast is set to."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return torch.matmul(weights, rows)

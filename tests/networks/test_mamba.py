@@ -72,6 +72,12 @@ def test_reverse_reads_the_flipped_sequence() -> None:
     torch.testing.assert_close(block(tokens, reverse=True), block(tokens.flip(1)).flip(1))
 
 
+def test_both_ways_is_the_sum_of_the_two_readings() -> None:
+    block = Mamba(8)
+    tokens = torch.randn(2, 21, 8)
+    torch.testing.assert_close(block.both_ways(tokens), block(tokens) + block(tokens, reverse=True))
+
+
 def test_output_sees_only_what_was_read_before() -> None:
     block = Mamba(8)
     tokens = torch.randn(1, 20, 8)

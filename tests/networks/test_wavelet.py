@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from diffcl.networks.wavelet import haar_forward, haar_inverse
 
@@ -28,15 +29,31 @@ def test_energy_is_kept() -> None:
 def test_constant_volume_has_no_detail(size: tuple[int, int, int]) -> None:
     low, high = haar_forward(torch.full((1, 1, *size), 3.0, dtype=torch.float64))
     torch.testing.assert_close(low, torch.full_like(low, 3 * 8**0.5))
-    assert not high.any()
+    torch.testing.assert_close(high, torch.zeros_like(high))
 
 
 @pytest.mark.parametrize(("axis", "band"), [(2, 3), (3, 1), (4, 0)], ids=["X", "Y", "Z"])
 def test_stripes_along_one_axis_lie_in_its_band(axis: int, band: int) -> None:
     signs = torch.tensor([1.0, -1.0]).repeat(2).view([-1 if axis == a else 1 for a in range(5)])
-    low, high = haar_forward(signs.expand(1, 1, 4, 4, 4))
-    assert not low.any()
-    assert [bool(high[:, index].any()) for index in range(7)] == [index == band for index in range(7)]
+    low, high = haar_forward(signs.expand(1, 1, 4, 4, 4).double())
+    torch.testing.assert_close(low, torch.zeros_like(low))
+    energies = high.square().sum(dim=(0, 2, 3, 4, 5))
+    torch.testing.assert_close(energies, functional.one_hot(torch.tensor(band), 7) * energies.sum())
+
+
+def test_missing_low_band_is_zero() -> None:
+    low, high = haar_forward(torch.randn(2, 3, 5, 4, 3))
+    size = (5, 4, 3)
+    torch.testing.assert_close(
+        haar_inverse(None, high, size), haar_inverse(torch.zeros_like(low), high, size)
+    )
+
+
+def test_autocast_keeps_the_precision_of_the_volume() -> None:
+    x = torch.randn(1, 2, 5, 4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        restored = haar_inverse(*haar_forward(x), x.shape[2:])
+    torch.testing.assert_close(restored, x)
 
 
 def test_gradient_flows_through_both_ways() -> None:
