@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from diffcl.data.cases import LabelledCase
-from diffcl.data.grid import Geometry, voxels
-from diffcl.data.prepare import prepare, to_classes
+from diffcl.data.prepare import prepare
 from diffcl.errors import UsageError
-from diffcl.evaluation.metrics import dice
-from diffcl.inference.ensemble import ask
 from diffcl.inference.model import Model, ModelInfo, save_model
-from diffcl.inference.predictor import decide
 from diffcl.inference.profile import Profile
 from diffcl.inference.store import ModelStore
-from diffcl.io import read_label, read_scan
+from diffcl.io import read_scan
 from diffcl.io.atomic import replace_file
 from diffcl.training.card import write_card
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.learner import Learner
 from diffcl.training.loop import read_run
 from diffcl.training.validation import unpublished, validate
+from diffcl.training.weighing import weigh
 from diffcl.version import version
-
-WEIGHTS_TRIED = tuple(round(step / 10, 1) for step in range(11))
 
 
 def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = None) -> Path:
@@ -56,16 +48,11 @@ def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = 
     if "ds" not in best:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
     model = _networks(run)
-    weight = best_weight(model, cases.validation) if cases.validation else recipe.inference.ds_weight
-    recipe = recipe.changed(inference={"ds_weight": weight})
-    model = Model(model.info.model_copy(update={"recipe": recipe}), model.cs, model.ds, model.device)
     scores: dict[str, Any] = {}
     if cases.validation:
-        scores = {
-            "ensemble": validate(cases.validation, model).numbers(),
-            "cs": validate(cases.validation, model, networks="cs").numbers(),
-            "ds": validate(cases.validation, model, networks="ds").numbers(),
-        }
+        weight, found = weigh(model, cases.validation)
+        recipe = recipe.changed(inference={"ds_weight": weight})
+        scores = {name: one.numbers() for name, one in found.items()}
         if baseline is not None:
             supervised = validate(cases.validation, _networks(baseline), networks="cs")
             scores["supervised"] = supervised.numbers()
@@ -101,22 +88,3 @@ def _networks(run: Path) -> Model:
         learner.ds.teacher.load_state_dict(best["ds"])
     ds = None if learner.ds is None else learner.ds.teacher
     return unpublished(recipe, learner.cs.teacher.eval(), ds and ds.eval(), learner.device)
-
-
-def best_weight(model: Model, cases: Sequence[LabelledCase]) -> float:
-    """The weight of DS in the ensemble with the best mean Dice; the one nearest to a half wins a tie."""
-    recipe = model.info.recipe
-    totals = dict.fromkeys(WEIGHTS_TRIED, 0.0)
-    for case in cases:
-        scan = read_scan(case.image)
-        prepared = prepare(scan, recipe)
-        opinions = ask(prepared.image, recipe, model.cs, model.ds)
-        assert opinions.cs is not None
-        assert opinions.ds is not None
-        cs, ds = prepared.restore(opinions.cs), prepared.restore(opinions.ds)
-        truth = voxels(to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label))
-        for weight in WEIGHTS_TRIED:
-            label = decide((1 - weight) * cs + weight * ds, recipe)
-            scores = [dice(label == entry.value, truth == entry.value) for entry in recipe.labels]
-            totals[weight] += float(np.mean(scores))
-    return max(totals, key=lambda weight: (round(totals[weight] / len(cases), 4), -abs(weight - 0.5)))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from diffcl.data.cases import LabelledCase
@@ -91,6 +92,15 @@ def unpublished(
     return Model(info, cs, other, device)
 
 
+def score_case(
+    name: str, found: sitk.Image, truth: sitk.Image, recipe: Recipe, disagreement: float | None
+) -> CaseScore:
+    """Compare the label that was found with the true one, both on the scan's grid."""
+    classes = evaluate_case(found, truth, recipe.labels)
+    dice = float(np.mean([one.dice for one in classes]))
+    return CaseScore(name, dice, float(np.mean([one.hd95 for one in classes])), disagreement)
+
+
 def validate(cases: Sequence[LabelledCase], model: Model, *, networks: Networks = "ensemble") -> Scores:
     """Predict every case and compare with its label, both on the scan's own grid.
 
@@ -106,10 +116,8 @@ def validate(cases: Sequence[LabelledCase], model: Model, *, networks: Networks 
         scan = read_scan(case.image)
         prediction = predictor(scan, networks=networks)
         truth = to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label)
-        metrics = evaluate_case(prediction.label, truth, recipe.labels)
-        dice = float(np.mean([metric.dice for metric in metrics]))
-        hd95 = float(np.mean([metric.hd95 for metric in metrics]))
-        scores.append(CaseScore(case.name, dice, hd95, prediction.report.disagreement))
+        doubt = prediction.report.disagreement
+        scores.append(score_case(case.name, prediction.label, truth, recipe, doubt))
     model.cs.train(training)
     model.ds.train(training)
     return Scores(tuple(scores))
