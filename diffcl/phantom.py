@@ -54,7 +54,7 @@ _SECTIONS = np.array(
         (17.5, 5.6, -6.8, 0.0, 0.0, 30.0),
     ]
 )
-_BORDER = 1.7  # the front part begins here
+_BORDER = 0.7  # the front part begins here
 
 _WHITE, _GREY, _TUBE, _FLUID = 0.78, -0.12, -0.28, -0.95  # -1 is the darkest, 1 the brightest of a scan
 
@@ -170,6 +170,24 @@ def make_phantom(seed: int, grid: Geometry | None = None, *, side: Side = "left"
         centres = anatomy.standard(_points(grid, k, side, [1, 1, 1]))
         label[..., k] = _classes(_Place.of(centres))[..., 0]
     return Phantom(grid.place(_expose(grey, grid, rng)), grid.place(label), anatomy.volumes_ml())
+
+
+_VARIETY: tuple[tuple[Side, str, Triple, Triple], ...] = (
+    # side, orientation, spacing, rotation; all right-handed, as DICOM has it
+    ("left", "RAS", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+    ("left", "RAS", (1.0, 1.0, 1.0), (6.0, -5.0, 9.0)),
+    ("right", "LPS", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+    ("left", "LPS", (0.9, 0.9, 2.0), (0.0, 7.0, 0.0)),
+    ("right", "PIR", (0.8, 0.8, 1.5), (0.0, 0.0, 0.0)),
+    ("left", "RIA", (0.9, 0.9, 1.2), (-8.0, 4.0, -6.0)),
+)
+
+
+def varied_phantom(seed: int) -> Phantom:
+    """A phantom on one of six grids in turn: upright, oblique, right side, flat voxels, sagittal, coronal."""
+    side, orientation, spacing, rotation = _VARIETY[seed % len(_VARIETY)]
+    grid = phantom_grid(side=side, orientation=orientation, spacing=spacing, rotation=rotation)
+    return make_phantom(seed, grid, side=side)
 
 
 @dataclass(frozen=True)

@@ -5,42 +5,53 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-console = Console()
-errors = Console(stderr=True)
-
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store", envvar="DIFFCL_STORE", help="Folder of your models, looked into before those of diffcl."
-    ),
-]
-DEFAULT_STORE = Path("models")
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def print_json(content: Mapping[str, Any] | list[Any]) -> None:
+def say(text: str) -> None:
+    """One line of the result, as it is, on standard output.
+
+    In a terminal it goes the way of the progress bar, or it would be written across it.
+    """
+    (errors if console.is_terminal and errors.is_terminal else console).print(text, markup=False)
+
+
+def say_json(content: Mapping[str, Any] | list[Any]) -> None:
     """One JSON value on one line of standard output."""
-    console.out(json.dumps(content, default=str), highlight=False)
+    say(json.dumps(content))
+
+
+def warn(text: str, style: str = "") -> None:
+    """One line for people, as it is, on standard error."""
+    errors.print(text, markup=False, style=style)
+
+
+class Bar:
+    """A progress bar."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def show(self, done: int, total: int | None = None, text: str | None = None) -> None:
+        """Show how many are done and, where they have changed, of how many and what is said before the bar."""
+        self._progress.update(self._task, completed=done, total=total, description=text)
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None) -> Iterator[Progress]:
-    """A progress bar with one task on standard error; silent where that is no terminal.
+def progress_bar(text: str, total: int | None = None) -> Iterator[Bar]:
+    """A progress bar on standard error; silent where that is no terminal.
 
     Args:
-        what: Said before the bar.
+        text: Said before the bar.
         total: How many there are; None where that shows later.
     """
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=errors,
-        disable=not errors.is_terminal,
-    )  # fmt: skip
-    with bar:
-        bar.add_task(what, total=total)
-        yield bar
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
+        yield Bar(progress, progress.add_task(text, total=total))

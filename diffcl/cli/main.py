@@ -7,46 +7,77 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from diffcl.cli import evaluate, models, phantom, predict, publish, serve, train
-from diffcl.cli.console import errors
+from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
+from diffcl.version import version
+
+STOPPED = 130
+"""Exit code of a program stopped with Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="diffcl",
-    help="Segment medical scans with models that learn from a few labelled scans and all the unlabelled ones.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(predict.predict)
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(publish.publish)
-app.command()(models.models)
-app.command()(phantom.phantom)
-app.command()(serve.serve)
+for command in (
+    predict.predict,
+    serve.serve,
+    train.train,
+    evaluate.evaluate,
+    publish.publish,
+    models.models,
+    phantom.phantom,
+):
+    app.command()(command)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"diffcl {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def diffcl(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment medical scans with models that learn from a few labelled scans and all the unlabelled ones.
+
+    - `diffcl phantom trial/` makes synthetic scans to try things on.
+    - `diffcl predict trial/images/*.nii.gz --model hippocampus --out labels/` segments them.
+    - `diffcl evaluate labels/ trial/labels/` says how well.
+    - `diffcl serve` lets 3D Slicer and OHIF ask.
+
+    `diffcl COMMAND --help` has more examples.
+    """
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and give its exit code.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+    """
     try:
-        return _code(app(arguments, prog_name="diffcl"))
+        app(arguments, prog_name="diffcl")
     except SystemExit as end:
-        return _code(end.code)
-    except KeyboardInterrupt:
-        errors.print("Stopped.")
-        return 130
+        if end.code == STOPPED:
+            warn("Stopped.")
+        return end.code if isinstance(end.code, int) else 0
     except DiffclError as error:
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        warn(str(error))
         return 2 if isinstance(error, UsageError) else 1
-
-
-def _code(code: object) -> int:
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def main() -> None:

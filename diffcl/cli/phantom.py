@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from diffcl.cli.console import console
-from diffcl.errors import OutputError
-
-_GRIDS: tuple[dict[str, Any], ...] = (
-    {},
-    {"rotation": (12.0, -8.0, 15.0)},
-    {"orientation": "LPS", "side": "right"},
-    {"spacing": (0.9, 0.9, 2.5), "rotation": (0.0, 10.0, 0.0)},
-    {"orientation": "ASR", "spacing": (0.8, 0.8, 1.5)},
-    {"side": "right", "rotation": (-20.0, 5.0, -10.0), "orientation": "LAS"},
-)
-"""How the scans lie: one after the other upright, oblique, flipped, anisotropic, sagittal, oblique and flipped."""
+from diffcl.cli.console import progress_bar, say
+from diffcl.cli.outputs import make_folder
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder; scans go into `images/`, truth into `labels/`.")],
+    out: Annotated[Path, typer.Argument(help="Folder; scans go into `images/`, their truth into `labels/`.")],
     count: Annotated[int, typer.Option(min=1, help="How many.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the first; each further one has the next.")] = 0,
     dicom: Annotated[
@@ -31,29 +21,30 @@ def phantom(
 ) -> None:
     """Make synthetic hippocampus-like MR crops for trying things. The same seed makes the same scan.
 
-    They lie upright, oblique, flipped, anisotropic and sagittal in turn.
+    They lie upright, oblique, on the right side, with flat voxels, sagittal and coronal in turn.
 
-    Example:
-        diffcl phantom trial/ --count 12
+    - `diffcl phantom trial/ --count 12`
+    - `diffcl phantom series/ --count 1 --seed 7 --dicom`
     """
+    with progress_bar("Making", count) as bar:
+        for done, number in enumerate(range(seed, seed + count), start=1):
+            write_phantom(out, number, dicom=dicom)
+            bar.show(done)
+    say(f"{out}: {count} synthetic scans with labels")
+
+
+def write_phantom(folder: Path, seed: int, *, dicom: bool = False) -> None:
+    """Write one scan into `images/` of a folder and its truth into `labels/`."""
     from diffcl.io import write_image
     from diffcl.io.dicom_write import write_series
-    from diffcl.phantom import make_phantom, phantom_grid
+    from diffcl.phantom import varied_phantom
 
+    made = varied_phantom(seed)
+    name = f"phantom-{seed:03d}"
     for kind in ("images", "labels"):
-        try:
-            (out / kind).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                out / kind, f"cannot be made ({error.strerror})", "Choose another folder"
-            ) from error
-    for number in range(seed, seed + count):
-        variant = _GRIDS[number % len(_GRIDS)]
-        made = make_phantom(number, phantom_grid(**variant), side=variant.get("side", "left"))
-        name = f"phantom-{number:03d}"
-        if dicom:
-            write_series(made.image, out / "images" / name, name=name)
-        else:
-            write_image(made.image, out / "images" / f"{name}.nii.gz")
-        write_image(made.label, out / "labels" / f"{name}.nii.gz")
-    console.print(f"{out}: {count} synthetic scans with labels", highlight=False, soft_wrap=True)
+        make_folder(folder / kind)
+    if dicom:
+        write_series(made.image, folder / "images" / name, name=name)
+    else:
+        write_image(made.image, folder / "images" / f"{name}.nii.gz")
+    write_image(made.label, folder / "labels" / f"{name}.nii.gz")

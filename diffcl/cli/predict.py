@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
-from diffcl.cli.console import DEFAULT_STORE, StoreOption, console, errors, print_json, progress_bar
-from diffcl.errors import DiffclError, OutputError, UsageError
+from diffcl.cli.console import progress_bar, say, say_json, warn
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
+from diffcl.cli.outputs import Outputs, make_folder, plan
+from diffcl.errors import DiffclError, OutputError
 
 if TYPE_CHECKING:
-    from diffcl.inference import Prediction, Predictor
+    from diffcl.inference import ModelInfo, Prediction
     from diffcl.io import Scan
 
 
@@ -27,19 +28,21 @@ def predict(
     out: Annotated[
         Path,
         typer.Option(
-            help="The label: an image file, `.dcm` for a DICOM segmentation of a DICOM series, or a folder, in which "
-            "each label is named like its scan."
+            help="The label: an image file; `.dcm` for a DICOM segmentation of a DICOM series; or a folder, in "
+            "which each label is called like its scan."
         ),
     ],
     uncertainty: Annotated[
-        Path | None, typer.Option(help="Where to write the uncertainty, 0..1: an image file, or a folder.")
+        Path | None, typer.Option(help="Write the uncertainty, 0 to 1, as an image file, or into a folder.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Where to write volumes, doubt, times and warnings: a `.json` file, or a folder."),
+        typer.Option(
+            help="Write volumes, disagreement, times and warnings as a `.json` file, or into a folder."
+        ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Where to draw the scan with its outline: a `.png` file, or a folder.")
+        Path | None, typer.Option(help="Draw the scan with its outline as a `.png` file, or into a folder.")
     ] = None,
     networks: Annotated[
         Literal["ensemble", "cs", "ds"], typer.Option(help="The ensemble, or one network alone.")
@@ -48,157 +51,87 @@ def predict(
         str | None, typer.Option(help="SeriesInstanceUID, for a DICOM folder that holds several series.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the noise that DS starts from; the model's own by default.")
+        int | None, typer.Option(min=0, help="Of the noise that DS starts from; by default the model's own.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    device: DeviceOption = "cpu",
     store: StoreOption = DEFAULT_STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a scan.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a scan, one a line.")
+    ] = False,
 ) -> None:
-    """Segment scans. Each label lies exactly on its scan.
+    """Segment scans. Each label lies exactly on the grid of its scan.
 
-    One bad scan does not stop the others; the exit code is then 1.
+    A scan that cannot be used does not stop the others; the exit code is then 1.
 
-    Examples:
-        diffcl predict scan.nii.gz --model hippocampus --out label.nii.gz
-
-        diffcl predict scans/*.nii.gz --model hippocampus --out labels/ --report reports/
-
-        diffcl predict series-folder --model hippocampus --out segmentation.dcm
+    - `diffcl predict scan.nii.gz --model hippocampus --out label.nii.gz`
+    - `diffcl predict scans/*.nii.gz --model hippocampus --out labels/ --report reports/`
+    - `diffcl predict series-folder --model hippocampus --out segmentation.dcm --picture look.png`
     """
-    targets = {
-        "label": _targets(scans, out, _image_suffix),
-        "uncertainty": _targets(scans, uncertainty, _image_suffix),
-        "report": _targets(scans, report, lambda scan: ".json"),
-        "picture": _targets(scans, picture, lambda scan: ".png"),
-    }
-    _check_targets(scans, targets)
+    outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture)
     from diffcl.inference import ModelStore, Predictor
     from diffcl.io import read_scan
     from diffcl.shipped import models_folder
 
-    predictor = Predictor(ModelStore(store, models_folder()).load(model, _device(device)))
+    predictor = Predictor(ModelStore(store, models_folder()).load(model, usable(device)))
     failed = 0
     with progress_bar("Segmenting", len(scans)) as bar:
-        for index, path in enumerate(scans):
-            places = {kind: paths[index] for kind, paths in targets.items() if paths}
+        for done, (path, output) in enumerate(zip(scans, outputs, strict=True), start=1):
             try:
                 scan = read_scan(path, series_uid=series)
+                if output.label.suffix.lower() == ".dcm" and scan.series is None:
+                    raise OutputError(output.label, "a DICOM segmentation needs a DICOM series as its scan",
+                                      "Write an image file, for example .nii.gz")  # fmt: skip
                 prediction = predictor(scan, networks=networks, seed=seed)
-                write(predictor, scan, prediction, places)
+                write(scan, prediction, predictor.model.info, output)
             except DiffclError as error:
                 failed += 1
-                _say_error(path, error, as_json=as_json)
+                warn(str(error))
+                if as_json:
+                    say_json({"scan": str(path), "error": str(error)})
             else:
-                _say(prediction, places["label"], as_json=as_json)
-            bar.advance(bar.task_ids[0])
+                tell(path, prediction, output, as_json=as_json)
+            bar.show(done)
     if failed:
         raise typer.Exit(1)
 
 
-def write(predictor: Predictor, scan: Scan, prediction: Prediction, places: dict[str, Path]) -> None:
-    """Write what was asked for of one prediction.
-
-    Args:
-        predictor: What made it.
-        scan: What it was made of.
-        prediction: What was found.
-        places: Path of the `label` and, where wanted, of `uncertainty`, `report` and `picture`.
-    """
+def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
+    """Write what was asked for of one prediction."""
     from diffcl.io import write_image
     from diffcl.io.atomic import write_text
 
-    info = predictor.model.info
-    if places["label"].suffix.lower() == ".dcm":
+    for path in output.paths():
+        make_folder(path.parent)
+    if output.label.suffix.lower() == ".dcm" and scan.series is not None:
         from diffcl.io.dicom_seg import write_seg
 
-        if scan.series is None:
-            raise OutputError(places["label"], "a DICOM segmentation needs a DICOM series as its scan",
-                              "Write an image file, for example .nii.gz")  # fmt: skip
-        write_seg(prediction.label, scan.series, info.recipe.labels, places["label"],
+        write_seg(prediction.label, scan.series, info.recipe.labels, output.label,
                   model_name=info.name, model_version=info.version)  # fmt: skip
     else:
-        write_image(prediction.label, places["label"])
-    if "uncertainty" in places:
-        write_image(prediction.uncertainty, places["uncertainty"])
-    if "report" in places:
-        write_text(places["report"], prediction.report.model_dump_json(indent=2) + "\n")
-    if "picture" in places:
+        write_image(prediction.label, output.label)
+    if output.uncertainty is not None:
+        write_image(prediction.uncertainty, output.uncertainty)
+    if output.report is not None:
+        write_text(output.report, prediction.report.model_dump_json(indent=2) + "\n")
+    if output.picture is not None:
         from diffcl.evaluation.picture import draw_prediction
 
-        draw_prediction(scan, prediction, info.recipe.labels, places["picture"])
+        found = prediction.report
+        title = f"{found.case}, by {found.model} {found.version}"
+        if found.disagreement is not None:
+            title += f", disagreement {found.disagreement:.2f}"
+        draw_prediction(scan.image, prediction.label, prediction.uncertainty, info.recipe.labels,
+                        output.picture, title=title)  # fmt: skip
 
 
-def _targets(scans: list[Path], out: Path | None, suffix: Any) -> list[Path]:
-    """Where the result of each scan goes: `out` itself when it is a file's name, else a file inside of it."""
-    if out is None:
-        return []
-    from diffcl.io.formats import DICOM_SUFFIX, image_suffix, scan_name
-
-    is_file = image_suffix(out) is not None or out.suffix.lower() in (DICOM_SUFFIX, ".json", ".png")
-    if is_file and not out.is_dir():
-        if len(scans) > 1:
-            raise UsageError(out, f"is one file for {len(scans)} scans", "Name a folder")
-        return [out]
-    return [out / f"{scan_name(scan)}{suffix(scan)}" for scan in scans]
-
-
-def _image_suffix(scan: Path) -> str:
-    from diffcl.io.formats import image_suffix
-
-    suffix = None if scan.is_dir() else image_suffix(scan)
-    return ".nii.gz" if suffix in (None, ".nhdr", ".mhd") else str(suffix)
-
-
-def _check_targets(scans: list[Path], targets: dict[str, list[Path]]) -> None:
-    """Refuse results that would overwrite a scan or each other, and make their folders."""
-    inputs = {scan.resolve() for scan in scans}
-    seen: set[Path] = set()
-    for target in (path for paths in targets.values() for path in paths):
-        place = target.resolve()
-        if place in inputs:
-            raise UsageError(target, "is the scan itself", "Write the result elsewhere")
-        if place in seen:
-            raise UsageError(
-                target, "would be written twice", "Give scans of different names, or more folders"
-            )
-        seen.add(place)
-    for folder in sorted({path.parent for path in seen}):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                folder, f"cannot be made ({error.strerror})", "Choose another folder"
-            ) from error
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}", "is not a device", "Use cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda", "this machine has no usable GPU", "Use cpu")
-    return name
-
-
-def _say_error(path: Path, error: DiffclError, *, as_json: bool) -> None:
+def tell(path: Path, prediction: Prediction, output: Outputs, *, as_json: bool) -> None:
+    """Say what was found in one scan."""
+    found = prediction.report
     if as_json:
-        print_json({"scan": str(path), "error": str(error)})
-    else:
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(prediction: Prediction, label: Path, *, as_json: bool) -> None:
-    report = prediction.report
-    if as_json:
-        print_json({**report.model_dump(), "label": str(label)})
+        say_json({"scan": str(path), "label": str(output.label), **found.model_dump()})
         return
-    volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in report.volumes_ml.items())
-    doubt = "" if report.disagreement is None else f", doubt {report.disagreement:.2f}"
-    seconds = sum(report.seconds.values())
-    console.print(f"[bold]{escape(report.case)}[/bold]: {volumes}{doubt}, {seconds:.1f} s, {escape(str(label))}",
-                  highlight=False, soft_wrap=True)  # fmt: skip
-    for warning in report.warnings:
-        errors.print(
-            f"  {escape(report.case)}: {escape(warning)}", style="yellow", highlight=False, soft_wrap=True
-        )
+    volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in found.volumes_ml.items())
+    doubt = "" if found.disagreement is None else f", disagreement {found.disagreement:.2f}"
+    say(f"{found.case}: {volumes}{doubt}, {sum(found.seconds.values()):.1f} s -> {output.label}")
+    for warning in found.warnings:
+        warn(f"{found.case}: {warning}", style="yellow")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli.console import DEFAULT_STORE, StoreOption, console
+from diffcl.cli.console import say
+from diffcl.cli.options import DEFAULT_STORE, StoreOption
 
 
 def publish(
@@ -16,22 +17,20 @@ def publish(
     baseline: Annotated[
         Path | None,
         typer.Option(
-            help="A supervised run on the same scans, whose score is to stand in the card for comparison."
+            help="A supervised run on the same scans, whose score is to stand beside it in the card."
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Publish the best weights of a run, with scores on its validation scans and a card.
 
-    Example:
-        diffcl publish runs/first --name hippocampus
+    - `diffcl publish runs/first --name hippocampus`
     """
     from diffcl.inference import ModelStore
     from diffcl.training import publish as publish_run
 
-    folder = publish_run(run, name, ModelStore(store), baseline=baseline)
-    scores = ModelStore(store).info(name).scores
+    models = ModelStore(store)
+    folder = publish_run(run, name, models, baseline=baseline)
+    scores = models.info(name).scores
     dice = f", validation Dice {scores['ensemble']['dice']:.4f}" if scores else ""
-    console.print(
-        f"{folder}: published as the current version of {name}{dice}", highlight=False, soft_wrap=True
-    )
+    say(f"{folder}: published as the current version of {name}{dice}")

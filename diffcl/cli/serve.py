@@ -11,8 +11,13 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli.console import errors
-from diffcl.errors import OutputError, UsageError
+from diffcl.cli.console import warn
+from diffcl.cli.outputs import make_folder
+from diffcl.cli.phantom import write_phantom
+from diffcl.errors import UsageError
+
+SAMPLES = 6
+"""How many scans are made where no sample scans came with the installation."""
 
 
 def serve(
@@ -42,8 +47,8 @@ def serve(
 
     Labels and trained models are kept beside the scans. The sample scans are copied first, and never changed.
 
-    Example:
-        diffcl serve --studies scans/ --models hippocampus
+    - `diffcl serve`
+    - `diffcl serve --studies scans/ --models hippocampus --port 8123`
     """
     _check_port(host, port)
     served = _studies(studies, work)
@@ -57,7 +62,7 @@ def serve(
         command += ["--conf", "models", models]
     if store is not None:
         command += ["--conf", "store", str(store.resolve())]
-    errors.print(_next_steps(host, port, served), highlight=False, soft_wrap=True, markup=False)
+    warn(_next_steps(host, port, served))
     # MONAI Label reads settings from a file .env of the working directory, and PYTHONPATH without asking for it.
     os.chdir(app)
     environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
@@ -99,11 +104,11 @@ def _sample_copy(work: Path) -> Path:
     samples, copy = samples_folder(), (work / "sample-scans").resolve()
     if copy.is_dir():
         return copy
-    if not samples.is_dir():
-        raise UsageError(
-            "--studies", "is missing, and this installation has no sample scans", "Name a folder of scans"
-        )
-    _make(work)
+    if not samples.is_dir():  # an installed package has none, but can make them
+        samples = work / "phantoms"
+        for seed in range(SAMPLES):
+            write_phantom(samples, seed)
+    make_folder(work)
     with replace_folder(copy) as temporary:
         for scan in sorted((samples / "images").glob("*.nii.gz")):
             shutil.copyfile(scan, temporary / scan.name)
@@ -118,20 +123,11 @@ def _app(work: Path) -> Path:
     app = app_folder()
     if os.access(app, os.W_OK):
         return app
+    make_folder(work)
     copy = (work / "app").resolve()
-    _make(work)
     with replace_folder(copy) as temporary:
         shutil.copytree(app, temporary, dirs_exist_ok=True)
     return copy
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            folder, f"cannot be made ({error.strerror})", "Choose another folder with --work"
-        ) from error
 
 
 def _check_models(models: str, studies: str, store: Path | None) -> None:

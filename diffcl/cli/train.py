@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from diffcl.cli.console import console, errors, progress_bar
+from diffcl.cli.console import progress_bar, say, warn
+from diffcl.cli.options import DeviceOption, usable
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,42 +54,45 @@ def train(
         Path | None,
         typer.Option(help="Folder for prepared scans, which several runs may share; in the run by default."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    device: DeviceOption = "cpu",
 ) -> None:
     """Train CS and DS on labelled and unlabelled scans.
 
-    All scans that are neither labelled nor for validation are unlabelled: no file of `labels/` is opened for them.
-    The run's folder holds its settings, a journal of every loss term, curves, checkpoints and the best weights.
+    All scans that are neither labelled nor for validation are unlabelled: no file of `labels/` is opened for
+    them. The run's folder holds its settings, a journal of every loss term, curves, checkpoints and the best
+    weights. A run that was stopped or killed continues with the same command and `--resume`, to the same result.
 
-    Example:
-        diffcl train --recipe hippocampus --data scans/ --labelled 16 --validation 40 --out runs/first
+    - `diffcl train --recipe hippocampus --data scans/ --labelled 16 --validation 40 --out runs/first`
+    - `diffcl train --recipe my.toml --data scans/ --labelled labelled.txt --out runs/mine --steps 500`
     """
     from diffcl import training
     from diffcl.data.cases import find_cases
     from diffcl.recipe import load_recipe
 
     settings = changed(load_recipe(recipe), steps=steps, method=method, seed=seed)
-    cases = find_cases(
-        data, labelled=_names(labelled, "--labelled"), validation=_names(validation, "--validation")
-    )
-    errors.print(
-        f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
-        f"{len(cases.validation)} validation scans, {settings.training.steps} steps",
-        highlight=False,
-    )
-    with progress_bar("Preparing", settings.training.steps) as bar:
+    first, last = names(labelled, "--labelled"), names(validation, "--validation")
+    cases = find_cases(data, labelled=first, validation=last)
+    total = settings.training.steps
+    warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
+         f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
+    with progress_bar("Preparing", total) as bar:
 
         def show(progress: Progress) -> None:
             losses = progress.losses
-            told = f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}"
-            bar.update(bar.task_ids[0], completed=progress.step, description=told)
+            bar.show(progress.step, text=f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}")
             if progress.scores is not None:
-                errors.print(f"step {progress.step}: validation Dice {progress.scores.dice:.4f}, "
-                             f"worst {progress.scores.worst.dice:.4f}", highlight=False)  # fmt: skip
+                warn(f"step {progress.step}: validation Dice {progress.scores.dice:.4f}, "
+                     f"worst {progress.scores.worst.dice:.4f}")  # fmt: skip
 
-        best = training.train(cases, settings, out, resume=resume, cache=cache, device=device, on_step=show)
+        try:
+            best = training.train(
+                cases, settings, out, resume=resume, cache=cache, device=usable(device), on_step=show
+            )
+        except KeyboardInterrupt:
+            warn(f"{out}: stopped. Continue with the same command and --resume")
+            raise
     score = "" if best is None else f", best validation Dice {best.dice:.4f}"
-    console.print(f"{out}: {settings.training.steps} steps done{score}", highlight=False, soft_wrap=True)
+    say(f"{out}: {total} steps done{score}")
 
 
 def changed(recipe: Recipe, *, steps: int | None, method: str | None, seed: int | None) -> Recipe:
@@ -106,8 +110,12 @@ def changed(recipe: Recipe, *, steps: int | None, method: str | None, seed: int 
     return recipe.changed(training=fields)
 
 
-def _names(text: str, option: str) -> int | Path:
-    """A number of scans, or a file of names."""
+def names(text: str, option: str) -> int | Path:
+    """A number of scans, or a file of names.
+
+    Raises:
+        UsageError: If the text is neither.
+    """
     if text.isdecimal():
         return int(text)
     if not Path(text).is_file():

@@ -1,0 +1,123 @@
+"""Where the results of each scan go, decided and checked before any work is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final
+
+from diffcl.errors import OutputError, UsageError
+from diffcl.io.formats import DICOM_SUFFIX, image_suffix, scan_name
+
+IMAGES: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
+KINDS: Final = {
+    "label": (*IMAGES, DICOM_SUFFIX),
+    "uncertainty": IMAGES,
+    "report": (".json",),
+    "picture": (".png",),
+}
+"""What the name of one file ends in, for each kind of result; any other name is a folder's."""
+
+_OTHER_FILES: Final = (".mhd", ".nhdr", ".gz", ".jpg", ".jpeg", ".pdf", ".txt", ".csv", ".zip")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results of one scan go; None for what is not wanted."""
+
+    label: Path
+    uncertainty: Path | None = None
+    report: Path | None = None
+    picture: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [path for path in astuple(self) if path is not None]
+
+
+def plan(
+    scans: Sequence[Path],
+    label: Path,
+    *,
+    uncertainty: Path | None = None,
+    report: Path | None = None,
+    picture: Path | None = None,
+) -> list[Outputs]:
+    """Where the results of each scan go.
+
+    A name that ends as a file of its kind does is that file, for one scan only. Any other name is a folder,
+    in which each result is called like its scan.
+
+    Raises:
+        UsageError: If a result would replace a scan, another result or lie among the images of a series, or
+            a name ends in what cannot be written.
+        OutputError: If a folder can neither be made nor written into.
+    """
+    wanted = {"label": label, "uncertainty": uncertainty, "report": report, "picture": picture}
+    places = {kind: _places(scans, kind, place) for kind, place in wanted.items() if place is not None}
+    outputs = [
+        Outputs(**{kind: paths[index] for kind, paths in places.items()}) for index in range(len(scans))
+    ]
+    _check_collisions(scans, outputs)
+    for folder in sorted({path.parent for output in outputs for path in output.paths()}):
+        _check_writable(folder)
+    return outputs
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
+
+
+def _places(scans: Sequence[Path], kind: str, place: Path) -> list[Path]:
+    name = place.name.lower()
+    known = {suffix for suffixes in KINDS.values() for suffix in suffixes}
+    if place.is_dir():
+        return [place / f"{scan_name(scan)}{_suffix(scan, kind)}" for scan in scans]
+    if name.endswith(KINDS[kind]):
+        if len(scans) > 1:
+            raise UsageError(place, f"is one file for {len(scans)} scans", "Name a folder")
+        return [place]
+    if name.endswith((*known, *_OTHER_FILES)) or place.is_file():
+        endings = ", ".join(KINDS[kind])
+        raise UsageError(place, f"cannot hold the {kind}", f"Name a folder, or a file that ends in {endings}")
+    return [place / f"{scan_name(scan)}{_suffix(scan, kind)}" for scan in scans]
+
+
+def _suffix(scan: Path, kind: str) -> str:
+    """Ending of a result in a folder: that of the scan for images, where it can be written."""
+    if KINDS[kind][0] not in IMAGES:
+        return KINDS[kind][0]
+    suffix = None if scan.is_dir() else image_suffix(scan)
+    return suffix if suffix in IMAGES else IMAGES[0]
+
+
+def _check_collisions(scans: Sequence[Path], outputs: Sequence[Outputs]) -> None:
+    inputs = {scan.resolve() for scan in scans}
+    seen: set[Path] = set()
+    for path in (path for output in outputs for path in output.paths()):
+        place = path.resolve()
+        if place in inputs:
+            raise UsageError(path, "is a scan itself", "Write the result elsewhere")
+        if place.parent in inputs:
+            raise UsageError(path, "would lie among the images of a scan", "Write the result elsewhere")
+        if place in seen:
+            raise UsageError(path, "would be written twice", "Give scans of different names, or more folders")
+        seen.add(place)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing could be written, without making it."""
+    first = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not first.is_dir() or not os.access(first, os.W_OK | os.X_OK):
+        what = "is not writable" if first.is_dir() else "is a file"
+        raise OutputError(first, what, "Choose another folder for the results")
