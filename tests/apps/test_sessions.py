@@ -72,7 +72,9 @@ def test_an_id_that_is_a_path_is_no_session(sessions: SafeSessions, name: str, t
     assert Path(sessions.store_path).is_dir()
 
 
-@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # MONAI Label's way to make names
+@pytest.mark.filterwarnings(
+    "ignore:Implicitly cleaning up:ResourceWarning"
+)  # MONAI Label's way to make names
 def test_a_zip_file_is_unpacked_inside_the_session(sessions: SafeSessions, tmp_path: Path) -> None:
     with ZipFile(tmp_path / "series.zip", "w") as archive:
         archive.writestr("1.dcm", b"a slice")
