@@ -46,7 +46,7 @@ def reference() -> Scan:
     if spec is None:
         raise SystemExit("mamba-ssm is missing: make test installs it, without its kernels")
     package = ModuleType("mamba_ssm")
-    package.__path__ = list(spec.submodule_search_locations or [])
+    package.__spec__, package.__path__ = spec, list(spec.submodule_search_locations or [])
     sys.modules |= {"mamba_ssm": package, "selective_scan_cuda": ModuleType("selective_scan_cuda")}
     from mamba_ssm.ops.selective_scan_interface import selective_scan_ref
 

@@ -78,5 +78,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes) -> 
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"liver: no such recipe. Give a TOML file or one of: .*hippocampus"):
+    with pytest.raises(
+        RecipeError, match=r"liver: no such recipe. Give a TOML file or one of: .*hippocampus"
+    ):
         load_recipe("liver")

@@ -20,6 +20,16 @@ from nibabel.spatialimages import HeaderDataError
 
 from diffcl.errors import ScanError
 
+NIFTI_GEOMETRY: Final = (
+    "pixdim", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
+    "qoffset_z",
+)  # fmt: skip
+"""Fields of a NIfTI header that say where its voxels lie."""
+
+SMALLEST: Final = 1e-30
+LARGEST: Final = 1e6
+"""No number of a geometry, mm, is as large, or as small and not 0."""
+
 EXPORT_AGAIN: Final = "Export or copy the file again"
 
 
@@ -89,8 +99,13 @@ def _nifti_layout(path: Path, content: bytes) -> tuple[int, np.dtype[Any], int]:
     except (HeaderDataError, KeyError, ValueError) as error:
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
     offset = float(header["vox_offset"])
-    if not (1 <= header["dim"][0] <= 7 and all(size > 0 for size in shape) and kind[1] <= offset < 2**40):
+    sizes_fit = 1 <= header["dim"][0] <= 7 and all(size > 0 for size in shape)
+    type_fits = header["bitpix"] == 8 * dtype.itemsize > 0
+    if not (sizes_fit and type_fits and kind[1] <= offset < 2**40):
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN)
+    geometry = np.abs(np.concatenate([np.atleast_1d(header[field]) for field in NIFTI_GEOMETRY]))
+    if not ((geometry == 0) | ((geometry > SMALLEST) & (geometry < LARGEST))).all():
+        raise ScanError(path, "its voxel size, position or orientation makes no sense", EXPORT_AGAIN)
     return math.prod(int(size) for size in shape), dtype, int(offset)
 
 
@@ -116,7 +131,7 @@ def data_beside(path: Path, name: str) -> Path:
     Raises:
         ScanError: If it is elsewhere, or the voxels are scattered over several files.
     """
-    if Path(name).name != name or "%" in name or name.startswith("LIST"):
+    if Path(name).name != name or set("%\0") & set(name) or name.startswith("LIST"):
         raise ScanError(path, "its voxels are not in one file beside it", "Convert it to .mha or .nii.gz")
     return path.with_name(name)
 

@@ -43,15 +43,16 @@ def scan_by_definition(
         delta = delta + delta_bias[:, None]
     if delta_softplus:
         delta = functional.softplus(delta)
-    y = torch.zeros_like(u) if D is None else D[:, None] * u
-    outputs = list(y.unbind(dim=2))
     state = u.new_zeros(u.shape[0], *A.shape)
-    order = range(u.shape[2])
-    for token in reversed(order) if reverse else order:
-        step = delta[:, :, token, None]
-        state = torch.exp(step * A) * state + step * B[:, None, :, token] * u[:, :, token, None]
-        outputs[token] = outputs[token] + (state * C[:, None, :, token]).sum(dim=-1)
-    y = torch.stack(outputs, dim=2) if outputs else y
+    outputs = []
+    tokens = list(zip(*(volume.unbind(dim=2) for volume in (u, delta, B, C)), strict=True))
+    for value, step, b, c in reversed(tokens) if reverse else tokens:
+        push = (step * value)[:, :, None] * b[:, None]
+        state = torch.exp(step[:, :, None] * A) * state + push
+        outputs.append((state * c[:, None]).sum(dim=-1))
+    y = torch.stack(outputs[::-1] if reverse else outputs, dim=2) if outputs else u
+    if D is not None:
+        y = y + D[:, None] * u
     return y if z is None else y * functional.silu(z)
 
 
