@@ -43,7 +43,7 @@ def test_another_seed_starts_ds_elsewhere(model: Model, scan: Scan) -> None:
     assert not np.array_equal(*maps)
 
 
-def test_the_label_is_where_the_object_is(model: Model, recipe: Recipe, scan: Scan) -> None:
+def test_the_label_is_where_the_object_is(model: Model, scan: Scan) -> None:
     """A CS that calls bright voxels class 2 finds the bright box of any scan where it lies."""
 
     class Bright(nn.Module):
@@ -60,11 +60,11 @@ def test_the_label_is_where_the_object_is(model: Model, recipe: Recipe, scan: Sc
     prediction = Predictor(replace(model, cs=Bright()))(there, networks="cs")  # type: ignore[arg-type]
     truth = values > 50
     found = voxels(prediction.label) == 2
-    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.85
-    volume = truth.sum() * np.prod(scan.image.GetSpacing()) / 1000
-    assert prediction.report.volumes_ml["tail"] == pytest.approx(volume, rel=0.25)
-    assert prediction.report.volumes_ml["head"] == 0
-    assert recipe.labels[1].name == "tail"
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.8
+    middles = [np.argwhere(mask).mean(axis=0) for mask in (truth, found)]
+    np.testing.assert_allclose(*middles, atol=0.5)
+    volume = found.sum() * np.prod(scan.image.GetSpacing()) / 1000
+    assert prediction.report.volumes_ml == {"head": 0, "tail": pytest.approx(volume, abs=1e-3)}
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -1,0 +1,196 @@
+"""The commands as a person types them: what is written, what is said, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from synthetic import make_scan, make_studies, publish_untrained, same_place
+
+from diffcl.cli.main import run
+from diffcl.inference import ModelStore
+from diffcl.io import read_label
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with an untrained model `organ`."""
+    publish_untrained(ModelStore(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> list[Path]:
+    """Scans of awkward geometry."""
+    return sorted(make_studies(tmp_path / "scans").glob("*.nii.gz"))
+
+
+def predict(store: Path, scans: Sequence[Path], *options: object) -> int:
+    words = ["predict", *scans, "--model", "organ", "--store", store, *options]
+    return run([str(word) for word in words])
+
+
+def test_every_label_lies_on_its_scan(store: Path, scans: list[Path], tmp_path: Path) -> None:
+    assert predict(store, scans, "--out", tmp_path / "out") == 0
+    for scan in scans:
+        assert same_place(read_label(tmp_path / "out" / scan.name), sitk.ReadImage(scan))
+
+
+def test_all_results_of_one_scan(
+    store: Path, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    files = {kind: out / name for kind, name in
+             {"out": "l.nrrd", "uncertainty": "u.nii.gz", "report": "r.json", "picture": "p.png"}.items()}  # fmt: skip
+    options = [word for kind, path in files.items() for word in (f"--{kind}", path)]
+    assert predict(store, scans[:1], *options, "--json") == 0
+    assert all(path.stat().st_size > 0 for path in files.values())
+    said, report = json.loads(capsys.readouterr().out), json.loads(files["report"].read_text())
+    assert said["volumes_ml"] == report["volumes_ml"]
+    doubt = sitk.GetArrayFromImage(sitk.ReadImage(files["uncertainty"]))
+    assert 0 <= doubt.min() <= doubt.max() <= 1
+
+
+def test_one_bad_scan_does_not_stop_the_rest(
+    store: Path, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "scans" / "bad.nii.gz"
+    bad.write_bytes(b"not an image")
+    assert predict(store, [bad, *scans[:1]], "--out", tmp_path / "out") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [scans[0].name]
+    errors = capsys.readouterr().err
+    assert "bad.nii.gz: " in errors
+    assert "Traceback" not in errors
+
+
+def test_a_dicom_series_gives_a_segmentation(store: Path, tmp_path: Path) -> None:
+    assert run(["phantom", str(tmp_path / "made"), "--count", "1", "--dicom"]) == 0
+    series = next((tmp_path / "made" / "images").iterdir())
+    assert predict(store, [series], "--out", tmp_path / "label.nii.gz") == 0
+    assert predict(store, [series], "--out", tmp_path / "label.dcm") == 1, "the untrained model has no codes"
+    assert not (tmp_path / "label.dcm").exists()
+    assert len(pydicom.dcmread(next(series.iterdir())).SeriesInstanceUID) > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--model", "liver"], "there is none of that name. Known models: "),
+        (["--networks", "all"], "Invalid value"),
+        (["--seed", "many"], "Invalid value"),
+    ],
+    ids=["model", "networks", "seed"],
+)
+def test_wrong_use_is_said_in_one_line(
+    store: Path,
+    scans: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    message: str,
+) -> None:
+    assert predict(store, scans[:1], "--out", tmp_path / "out", *change) == 2
+    errors = capsys.readouterr().err
+    assert message in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_a_scan_is_never_overwritten(store: Path, scans: list[Path]) -> None:
+    before = scans[0].read_bytes()
+    assert predict(store, scans[:1], "--out", scans[0]) == 2
+    assert predict(store, scans, "--out", scans[0].parent) == 2
+    assert scans[0].read_bytes() == before
+
+
+def test_a_damaged_model_is_refused(
+    store: Path, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = store / "organ" / "1" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert predict(store, scans[:1], "--out", tmp_path / "out.nii.gz") == 1
+    assert "weights.safetensors: is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_models_are_listed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--store", str(store), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {model["name"] for model in listed} >= {"organ"}
+    assert run(["models", "--store", str(store)]) == 0
+    assert "organ" in capsys.readouterr().out
+
+
+def test_phantoms_agree_with_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["phantom", str(tmp_path), "--count", "2"]) == 0
+    labels = str(tmp_path / "labels")
+    assert run(["evaluate", labels, labels, "--recipe", "hippocampus", "--out", str(tmp_path / "a.csv")]) == 0
+    assert "1.0000" in capsys.readouterr().out
+    assert "hippocampus_anterior" in (tmp_path / "a.csv").read_text()
+    assert run(["evaluate", labels, labels, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"]
+
+
+RECIPE = """
+name = "organ"
+[[labels]]
+value = 1
+name = "organ"
+[grid]
+spacing = [3.0, 3.0, 3.0]
+window = [8, 8, 8]
+crop = [8, 8, 8]
+[cs]
+filters = [4, 8]
+blocks = [1, 1]
+hf_mamba_levels = []
+[ds]
+filters = [4, 8]
+blocks = [1, 1]
+[training]
+steps = 100
+supervised_start = 50
+"""
+
+
+def test_from_scans_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    for kind in ("images", "labels"):
+        (data / kind).mkdir(parents=True)
+    for index, name in enumerate(("straight", "oblique", "flipped")):
+        scan = make_scan(name)
+        label = sitk.Cast(scan > 200, sitk.sitkUInt8)
+        sitk.WriteImage(scan, data / "images" / f"scan{index}.nii.gz")
+        sitk.WriteImage(label, data / "labels" / f"scan{index}.nii.gz")
+    (tmp_path / "organ.toml").write_text(RECIPE)
+    train = ["train", "--recipe", str(tmp_path / "organ.toml"), "--data", str(data), "--labelled", "1",
+             "--validation", "1", "--out", str(tmp_path / "run"), "--steps", "3"]  # fmt: skip
+    assert run(train) == 0
+    assert run(train) == 2, "the folder is in use"
+    assert run([*train, "--resume"]) == 0
+    store = str(tmp_path / "store")
+    assert run(["publish", str(tmp_path / "run"), "--name", "organ", "--store", store]) == 0
+    assert ModelStore(tmp_path / "store").names() == ["organ"]
+    assert "organ" in capsys.readouterr().out
+    assert np.array_equal(ModelStore(tmp_path / "store").versions("organ"), [1])
+
+
+def test_a_port_in_use_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert run(["serve", "--studies", str(scans[0].parent), "--port", port]) == 2
+    assert f"127.0.0.1:{port}: cannot be listened on" in capsys.readouterr().err
+
+
+def test_missing_studies_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--studies", str(tmp_path / "none"), "--port", "18431"]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
