@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from diffcl.data.augment import MARGIN, intensity_augmentation, spatial_augmentation
-from diffcl.data.prepare import EDGE, TrainingScan
+from diffcl.data.prepare import TrainingScan
 from diffcl.recipe import Recipe
 
 
@@ -108,9 +109,9 @@ class Batches:
     def _draw(self, scan: TrainingScan, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A crop `(1, X, Y, Z)` and its label `(X, Y, Z)`, turned and scaled; the label is 0 where unknown."""
         centre = self._centre(scan, random)
-        channels = {"image": _box(scan.image[0], centre, self._box, EDGE)[None]}
+        channels = {"image": _box(scan.image[0], centre, self._box)[None]}
         if scan.label is not None:
-            channels["label"] = _box(scan.label, centre, self._box, 0)[None].float()
+            channels["label"] = _box(scan.label, centre, self._box)[None].float()
         transform = spatial_augmentation(self._recipe.augmentation, self._recipe.grid.crop)
         transform.set_random_state(seed=int(random.integers(2**31)))
         changed = transform(channels)
@@ -119,23 +120,26 @@ class Batches:
         return image, label
 
     def _centre(self, scan: TrainingScan, random: np.random.Generator) -> list[int]:
-        """A voxel about which to crop: on the object, or where the crop covers as much of the scan as it can."""
+        """A voxel about which to crop: on the object or anywhere, the crop covering what it can of the scan."""
+        target = None
         if scan.label is not None and random.random() < self._recipe.training.crop_on_object:
             inside = torch.nonzero(scan.label)
             if len(inside):
-                return [int(v) for v in inside[int(random.integers(len(inside)))]]
+                target = inside[int(random.integers(len(inside)))].tolist()
         centre = []
-        for size, crop in zip(scan.image.shape[1:], self._recipe.grid.crop, strict=True):
-            slack = abs(size - crop)
-            start = int(random.integers(slack + 1)) - (slack if size < crop else 0)
+        for axis, crop in enumerate(self._recipe.grid.crop):
+            first, last = sorted((0, scan.image.shape[1 + axis] - crop))
+            start = int(random.integers(first, last + 1))
+            if target is not None and last > 0:
+                start = min(max(target[axis] - crop // 2, first), last)
             centre.append(start + crop // 2)
         return centre
 
     def _intensities(self, image: Tensor, random: np.random.Generator) -> Tensor:
         transform = intensity_augmentation(self._recipe.augmentation)
         transform.set_random_state(seed=int(random.integers(2**31)))
-        changed = transform({"image": image.clone()})["image"]
-        return torch.as_tensor(changed).float()
+        changed: Tensor = transform({"image": image.clone()})["image"]
+        return changed.as_tensor() if isinstance(changed, MetaTensor) else changed
 
     def _boxes(self, count: int, random: np.random.Generator) -> Tensor:
         """A box of two thirds of each side at a random place in each crop, as bidirectional copy-paste has it.
@@ -152,14 +156,9 @@ class Batches:
         return boxes
 
 
-def _box(volume: Tensor, centre: Sequence[int], size: Sequence[int], outside: float) -> Tensor:
-    """The box of a size about a voxel, filled with `outside` where the volume ends."""
-    result = torch.full(tuple(size), outside, dtype=volume.dtype)
-    source, target = [], []
-    for middle, length, limit in zip(centre, size, volume.shape, strict=True):
-        start = middle - length // 2
-        first, last = max(start, 0), min(start + length, limit)
-        source.append(slice(first, max(first, last)))
-        target.append(slice(first - start, max(first, last) - start))
-    result[target[0], target[1], target[2]] = volume[source[0], source[1], source[2]]
-    return result
+def _box(volume: Tensor, centre: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The box of a size about a voxel of `(X, Y, Z)`, continued by the nearest voxel where the volume ends."""
+    for axis, (middle, length) in enumerate(zip(centre, size, strict=True)):
+        wanted = torch.arange(length) + (middle - length // 2)
+        volume = volume.index_select(axis, wanted.clamp(0, volume.shape[axis] - 1))
+    return volume

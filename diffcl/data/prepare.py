@@ -25,9 +25,6 @@ from diffcl.io.atomic import replace_file
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
 
-EDGE = -1.0
-"""Value of the prepared scan outside of the scan: the darkest there is."""
-
 GRID_TOLERANCE_MM = 1e-2
 """How far a label's grid may lie from its scan's; file formats round positions to about 1e-5 mm."""
 

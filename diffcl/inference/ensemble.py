@@ -11,7 +11,6 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffcl.data.prepare import EDGE
 from diffcl.diffusion import LabelDiffusion
 from diffcl.recipe import Recipe
 
@@ -76,7 +75,7 @@ def ask(
     before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
     after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
     padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]
-    padded = functional.pad(image[None].float(), padding, value=EDGE)
+    padded = functional.pad(image[None].float(), padding, mode="replicate")
     generator = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
     noise = torch.randn(1, recipe.classes, *padded.shape[2:], generator=generator).to(padded)
     diffusion = LabelDiffusion(recipe.diffusion)
