@@ -1,4 +1,4 @@
-# make serve    serve the sample scans on 127.0.0.1:8000; PORT=, STUDIES= and MODELS= change that
+# make serve    serve the sample scans on 127.0.0.1:8000; PORT=, STUDIES=, MODELS= and RECIPE= change that
 # make test     every check, then every test
 # make check    format, lint, types and import order
 # make lock     write constraints.txt anew from pyproject.toml, keeping the versions that still fit
@@ -10,11 +10,12 @@ SHELL := bash
 .PHONY: serve test check lock clean
 
 PORT ?= 8000
-export PORT STUDIES MODELS PYTHON
+export PORT STUDIES MODELS RECIPE PYTHON
 
 serve:
 	.ci/set-up serve
-	.venv/bin/diffcl serve --port "$$PORT" $${STUDIES:+--studies "$$STUDIES"} $${MODELS:+--models "$$MODELS"}
+	.venv/bin/diffcl serve --port "$$PORT" $${STUDIES:+--studies "$$STUDIES"} $${MODELS:+--models "$$MODELS"} \
+		$${RECIPE:+--recipe "$$RECIPE"}
 
 test: check
 	.venv/bin/python -m pytest --cov

@@ -34,6 +34,12 @@ def serve(
     models: Annotated[
         str | None, typer.Option(help="Names of the models to serve, with commas; by default all.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or TOML file of a recipe whose task is served too, with or without a model of it."
+        ),
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(help="Folder of the models that users train; by default `models` inside the studies."),
@@ -49,6 +55,7 @@ def serve(
 
     - `diffcl serve`
     - `diffcl serve --studies scans/ --models hippocampus --port 8123`
+    - `diffcl serve --studies scans/ --recipe my-organ.toml`
     """
     _check_port(host, port)
     served = _studies(studies, work)
@@ -60,6 +67,8 @@ def serve(
     if models is not None:
         _check_models(models, served, store)
         command += ["--conf", "models", models]
+    if recipe is not None:
+        command += ["--conf", "recipe", _recipe(recipe)]
     if store is not None:
         command += ["--conf", "store", str(store.resolve())]
     warn(_next_steps(host, port, served))
@@ -138,6 +147,14 @@ def _check_models(models: str, studies: str, store: Path | None) -> None:
     known = ModelStore(beside, models_folder())
     for name in (part.strip() for part in models.split(",")):
         known.folder(name)
+
+
+def _recipe(recipe: str) -> str:
+    """The name of a recipe that comes with diffcl, or the absolute path of a file; checked."""
+    from diffcl.recipe import load_recipe
+
+    load_recipe(recipe)
+    return str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
 
 
 def _next_steps(host: str, port: int, studies: str) -> str:

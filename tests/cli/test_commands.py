@@ -194,3 +194,8 @@ def test_a_port_in_use_is_said(scans: list[Path], capsys: pytest.CaptureFixture[
 def test_missing_studies_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--studies", str(tmp_path / "none"), "--port", "18431"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_not_there_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--studies", str(scans[0].parent), "--port", "18432", "--recipe", "none.toml"]) == 1
+    assert "none.toml" in capsys.readouterr().err
