@@ -48,3 +48,15 @@ class UsageError(DiffclError):
 
 class OutputError(DiffclError):
     """A result that could not be written; nothing of it stays behind."""
+
+
+class ArchiveError(DiffclError):
+    """A DICOM archive that refuses, does not have what is asked for, or answers what makes no sense."""
+
+
+class ArchiveDownError(ArchiveError):
+    """A DICOM archive that does not answer now; it may later."""
+
+
+class GoneError(ArchiveError):
+    """What is asked for is not in the archive, or not any more."""
