@@ -17,6 +17,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core.typeconv.castgraph import Conversion
@@ -27,6 +28,15 @@ WIDTH = 16
 _FLOAT, _INT, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
 _FLOATS, _INTS, _HALVES = (ir.VectorType(kind, WIDTH) for kind in (_FLOAT, _INT, _HALF))
 _INDEX = ir.IntType(64)
+
+
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call, to run without Python's lock; keep the result on disk where that is possible."""
+    try:
+        fast: Callable[..., Any] = numba.njit(kernel, nogil=True, cache=True)
+    except RuntimeError:  # numba found no folder that it can write to
+        fast = numba.njit(kernel, nogil=True)
+    return fast
 
 
 class LanesType(types.Type):
@@ -79,6 +89,10 @@ class _Memory:
 
     def _at(self, index: Any, kind: Any) -> Any:
         return self.builder.bitcast(self.builder.gep(self.data, [index]), kind.as_pointer())
+
+
+def _constant_float(value: float) -> Any:
+    return ir.Constant(_FLOATS, [value] * WIDTH)
 
 
 def _constant(kind: Any, value: int) -> Any:
@@ -181,6 +195,12 @@ def minimum(b: Any, left: Any, right: Any) -> Any:
 def maximum(b: Any, left: Any, right: Any) -> Any:
     """The larger one in each lane; the left one if either is not a number."""
     return b.select(b.fcmp_ordered(">", right, left), right, left)
+
+
+@_function(lanes, lanes, lanes, lanes)
+def where_positive(b: Any, condition: Any, then: Any, otherwise: Any) -> Any:
+    """Of each lane the one or the other."""
+    return b.select(b.fcmp_ordered(">", condition, _constant_float(0.0)), then, otherwise)
 
 
 def _spread(b: Any, number: Any) -> Any:

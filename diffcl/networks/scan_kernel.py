@@ -21,6 +21,7 @@ import numpy as np
 
 from diffcl.networks.lanes import (
     WIDTH,
+    compiled,
     load,
     maximum,
     minimum,
@@ -120,15 +121,6 @@ class _Block(NamedTuple):
     z: Array
     b: Array
     c: Array
-
-
-def numba_kernel(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, to run without Python's lock; keep the result on disk where that is possible."""
-    try:
-        fast: Callable[..., Any] = numba.njit(kernel, nogil=True, cache=True)
-    except RuntimeError:  # numba found no folder that it can write to
-        fast = numba.njit(kernel, nogil=True)
-    return fast
 
 
 _f32 = np.float32
@@ -274,7 +266,7 @@ def _step_size(inputs, block, t):
     return _softplus(step) if inputs.delta_softplus else step
 
 
-@numba_kernel
+@compiled
 def forward(inputs, item, index, out, borders):
     """Scan sixteen channels of one item.
 
@@ -340,7 +332,7 @@ def _states_of_chunk(inputs, block, tokens, h, powers, remainders, y_tile):
         store(y_tile, t * WIDTH, y)
 
 
-@numba_kernel
+@compiled
 def backward(inputs, item, index, borders, grad, to):
     """Gradients of sixteen channels of one item.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional
 from diffcl.networks import scan_kernel
 from diffcl.networks.lanes import WIDTH
 from diffcl.networks.scan_kernel import CHUNK, Gradients, Inputs, Volume
+from diffcl.networks.threads import for_each
 
 
 def scan_by_definition(
@@ -161,7 +161,9 @@ class _CompiledScan(torch.autograd.Function):
         out = _empty_like(u)
         inputs = _kernel_inputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
         written = _volume(out, reverse), borders.numpy()
-        _for_each_block(items, blocks, lambda *block: scan_kernel.forward(inputs, *block, *written))
+        for_each(
+            lambda *block: scan_kernel.forward(inputs, *block, *written), product(range(items), range(blocks))
+        )
         ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, borders)
         ctx.delta_softplus, ctx.reverse = delta_softplus, reverse
         return out
@@ -182,8 +184,9 @@ class _CompiledScan(torch.autograd.Function):
             _volume(v, ctx.reverse) for v in (grad, du, ddelta, du if dz is None else dz)
         )
         to = Gradients(to_u, to_delta, dA.numpy(), dB.numpy(), dC.numpy(), dD.numpy(), to_z, dbias.numpy())
-        _for_each_block(
-            items, blocks, lambda *block: scan_kernel.backward(inputs, *block, borders.numpy(), arriving, to)
+        for_each(
+            lambda *block: scan_kernel.backward(inputs, *block, borders.numpy(), arriving, to),
+            product(range(items), range(blocks)),
         )
 
         def weights(partial: Tensor, like: Tensor) -> Tensor:
@@ -252,25 +255,3 @@ def _empty_like(volume: Tensor) -> Tensor:
     if volume.stride(1) == 1:
         return volume.new_empty((items, length, channels)).mT
     return volume.new_empty((items, channels, length))
-
-
-def _for_each_block(items: int, blocks: int, work: Callable[[int, int], None]) -> None:
-    """Call `work` for every item and block of channels, on as many threads as torch is set to use."""
-    tasks = iter([(item, block) for item in range(items) for block in range(blocks)])  # shared by the threads
-
-    def drain() -> None:
-        for item, block in tasks:
-            work(item, block)
-
-    helpers = [_threads().submit(drain) for _ in range(min(torch.get_num_threads(), items * blocks) - 1)]
-    drain()
-    for helper in helpers:
-        helper.result()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="selective-scan")
-
-
-os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked child has none of its parent's threads

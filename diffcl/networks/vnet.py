@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from diffcl.networks.norm import NormActivation
 
 
 class Convolutions(nn.Module):
@@ -24,7 +26,7 @@ class Convolutions(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False) for _ in range(count)
         )
-        self.norms = nn.ModuleList(nn.InstanceNorm3d(channels, affine=True) for _ in range(count))
+        self.norms = nn.ModuleList(NormActivation(channels) for _ in range(count))
         self.time = nn.Linear(time_features, 2 * channels) if time_features else None
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
@@ -32,13 +34,8 @@ class Convolutions(nn.Module):
         inner = x
         last = len(self.convolutions) - 1
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            inner = norm(convolution(inner))
-            if index == 0 and self.time is not None and time is not None:
-                scale, shift = self.time(time)[:, :, None, None, None].chunk(2, dim=1)
-                inner = torch.addcmul(shift, inner, 1 + scale)
-            if index == last:
-                inner = inner + x
-            inner = functional.leaky_relu(inner, 0.01, inplace=True)
+            told = self.time(time) if index == 0 and self.time is not None and time is not None else None
+            inner = norm(convolution(inner), told, x if index == last else None)
         return inner
 
 
@@ -46,9 +43,7 @@ class Resize(nn.Sequential):
     """A strided or transposed 2x2x2 convolution with normalisation: half or double the grid."""
 
     def __init__(self, convolution: nn.Module, channels: int) -> None:
-        super().__init__(
-            convolution, nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01, inplace=True)
-        )
+        super().__init__(convolution, NormActivation(channels))
 
 
 class VNet(nn.Module):
@@ -93,6 +88,7 @@ class VNet(nn.Module):
             for width, count in zip(filters[:-1], blocks[:-1], strict=True)
         )
         self.skips = nn.ModuleDict({str(level): module for level, module in (skips or {}).items()})
+        self.to(memory_format=torch.channels_last_3d)  # in which convolutions on a CPU are the fastest
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """`(B, in_channels, X, Y, Z)` to voxel features `(B, filters[0], X, Y, Z)`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
-from diffcl.networks.scan_kernel import numba_kernel
+from diffcl.networks.lanes import compiled
 from diffcl.networks.selective_scan import scan_by_definition, selective_scan
 
 EXACT = 1e-5  # of the largest value
@@ -215,7 +215,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_kernel_compiles_where_nothing_can_be_cached() -> None:
     double = eval("lambda x: 2 * x")  # made without a file, so there is no folder for a cache
-    assert numba_kernel(double)(21) == 42
+    assert compiled(double)(21) == 42
 
 
 def test_backward_keeps_no_state_for_every_token() -> None:
