@@ -7,8 +7,9 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import highdicom as hd
 import numpy as np
@@ -57,11 +58,39 @@ def write_seg(
             written.
         ValueError: If the label map is not on the grid of the series, or has a value without a class.
     """
-    _check_grid(label, series)
-    voxels = sitk.GetArrayViewFromImage(label)
-    if voxels.max() > len(labels):
-        raise ValueError(f"value {voxels.max()} has no class")
-    _write(voxels.astype(np.uint8), "BINARY", series, labels, path, model_name, model_version)
+    maker = _Maker("AUTOMATIC", model_name, model_version, f"Segmentation by {model_name}")
+    _write(_values(label, series, labels), "BINARY", series, labels, path, maker)
+
+
+def write_annotation(
+    label: sitk.Image,
+    series: DicomSeries,
+    labels: Sequence[LabelClass],
+    path: Path,
+    *,
+    proposed_by: tuple[str, int] | None = None,
+    title: str = "Label",
+) -> None:
+    """Write what a person outlined as a binary DICOM segmentation of its series; see `write_seg`.
+
+    Its segments count as made by hand, or semi-automatically if they began as a model's proposal; so it can
+    be told from what a model made alone.
+
+    Args:
+        label: See `write_seg`.
+        series: See `write_seg`.
+        labels: See `write_seg`.
+        path: See `write_seg`.
+        proposed_by: Name and version of the model whose proposal was corrected, if there was one.
+        title: Description of the series of the segmentation, up to 64 characters.
+
+    Raises:
+        OutputError: See `write_seg`.
+        ValueError: See `write_seg`.
+    """
+    kind: Literal["SEMIAUTOMATIC", "MANUAL"] = "SEMIAUTOMATIC" if proposed_by else "MANUAL"
+    model, number = proposed_by or ("diffcl", 0)
+    _write(_values(label, series, labels), "BINARY", series, labels, path, _Maker(kind, model, number, title))
 
 
 def write_probability_seg(
@@ -92,7 +121,8 @@ def write_probability_seg(
     for probability in probabilities:
         _check_grid(probability, series)
     voxels = np.stack([sitk.GetArrayViewFromImage(one) for one in probabilities], axis=-1)
-    _write(np.clip(voxels, 0, 1), "FRACTIONAL", series, labels, path, model_name, model_version)
+    maker = _Maker("AUTOMATIC", model_name, model_version, f"Segmentation by {model_name}")
+    _write(np.clip(voxels, 0, 1), "FRACTIONAL", series, labels, path, maker)
 
 
 def coded(code: Code) -> hd.sr.CodedConcept:
@@ -111,14 +141,38 @@ def algorithm(model_name: str, model_version: int) -> hd.AlgorithmIdentification
     )
 
 
+@dataclass(frozen=True)
+class _Maker:
+    """Who made a segmentation.
+
+    Attributes:
+        kind: A model alone, a person on a model's proposal, or a person alone.
+        model: Name of the model, or of this package.
+        version: Of the model.
+        title: Describes the series.
+    """
+
+    kind: Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
+    model: str
+    version: int
+    title: str
+
+
+def _values(label: sitk.Image, series: DicomSeries, labels: Sequence[LabelClass]) -> npt.NDArray[Any]:
+    _check_grid(label, series)
+    voxels = sitk.GetArrayViewFromImage(label)
+    if voxels.max() > len(labels):
+        raise ValueError(f"value {voxels.max()} has no class")
+    return voxels.astype(np.uint8)
+
+
 def _write(
     voxels: npt.NDArray[Any],
     kind: str,
     series: DicomSeries,
     labels: Sequence[LabelClass],
     path: Path,
-    model_name: str,
-    model_version: int,
+    maker: _Maker,
 ) -> None:
     if series.frames:
         voxels = voxels[np.argsort(series.frames)]  # highdicom wants the order of the frames
@@ -127,17 +181,19 @@ def _write(
             source_images=source_images(series, path),
             pixel_array=voxels,
             segmentation_type=kind,
-            segment_descriptions=[_segment(one, path, model_name, model_version) for one in labels],
+            segment_descriptions=[_segment(one, path, maker) for one in labels],
             series_instance_uid=hd.UID(),
             series_number=series_number(series, SERIES_NUMBER),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer="diffcl",
-            manufacturer_model_name=model_name,
+            manufacturer_model_name=maker.model,
             software_versions=version(),
-            device_serial_number=str(model_version),
-            content_description=f"{model_name} version {model_version}"[:64],
-            series_description=f"Segmentation by {model_name}"[:64],
+            device_serial_number=str(maker.version),
+            content_description=(
+                maker.title if maker.kind == "MANUAL" else f"{maker.model} version {maker.version}"
+            )[:64],
+            series_description=maker.title[:64],
             omit_empty_frames=False,
         )
         carry_patient(segmentation, series)
@@ -151,7 +207,7 @@ def carry_patient(target: hd.base.SOPClass, series: DicomSeries) -> None:
     target.copy_patient_and_study_information(series.headers[0])
 
 
-def _segment(one: LabelClass, path: Path, model_name: str, model_version: int) -> hd.seg.SegmentDescription:
+def _segment(one: LabelClass, path: Path, maker: _Maker) -> hd.seg.SegmentDescription:
     if one.type is None:
         raise OutputError(path, f"class {one.name} has no DICOM code", "Add its type to the recipe")
     segment = hd.seg.SegmentDescription(
@@ -159,8 +215,8 @@ def _segment(one: LabelClass, path: Path, model_name: str, model_version: int) -
         segment_label=one.name,
         segmented_property_category=coded(one.category),
         segmented_property_type=coded(one.type),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm(model_name, model_version),
+        algorithm_type=maker.kind,
+        algorithm_identification=None if maker.kind == "MANUAL" else algorithm(maker.model, maker.version),
         anatomic_regions=[coded(one.region)] if one.region else None,
     )
     if one.modifier:

@@ -90,7 +90,16 @@ def _values(path: Path, content: Dataset, labels: Sequence[LabelClass] | None) -
     values = {}
     for segment in content.SegmentSequence:
         number = int(segment.SegmentNumber)
-        values[number] = number if labels is None else _class_of(path, segment, labels).value
+        values[number] = number
+        if labels is not None:
+            found = class_of(segment, labels)
+            if found is None:
+                raise ScanError(
+                    path,
+                    f"segment {number} ({_name_of(segment)}) is no class of this task",
+                    f"Name it one of: {', '.join(one.name for one in labels)}",
+                )
+            values[number] = found.value
         if not 1 <= values[number] <= 255:
             raise ScanError(
                 path, f"segment {number} is beyond 255", "Give a segmentation of fewer structures"
@@ -98,8 +107,9 @@ def _values(path: Path, content: Dataset, labels: Sequence[LabelClass] | None) -
     return values
 
 
-def _class_of(path: Path, segment: Dataset, labels: Sequence[LabelClass]) -> LabelClass:
-    name = str(segment.get("SegmentLabel", "")).strip()
+def class_of(segment: Dataset, labels: Sequence[LabelClass]) -> LabelClass | None:
+    """The class that an item of a SegmentSequence means, by its name or else by its codes; None for none."""
+    name = _name_of(segment)
     for one in labels:
         if one.name.casefold() == name.casefold():
             return one
@@ -110,13 +120,11 @@ def _class_of(path: Path, segment: Dataset, labels: Sequence[LabelClass]) -> Lab
         one for one in labels if one.type
         and code == (one.type.value, [one.modifier.value] if one.modifier else [])
     ]  # fmt: skip
-    if len(fitting) != 1:
-        raise ScanError(
-            path,
-            f"segment {segment.SegmentNumber} ({name}) is no class of this task",
-            f"Name it one of: {', '.join(one.name for one in labels)}",
-        )
-    return fitting[0]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _name_of(segment: Dataset) -> str:
+    return str(segment.get("SegmentLabel", "")).strip()
 
 
 def _frames(content: Dataset) -> list[Frame]:

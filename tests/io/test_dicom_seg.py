@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from diffcl.errors import OutputError, ScanError
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom import DicomSeries
-from diffcl.io.dicom_seg import cielab, write_probability_seg, write_seg
+from diffcl.io.dicom_seg import cielab, write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom_seg_read import read_seg
 from diffcl.io.dicom_write import write_series
 from diffcl.labels import Code, LabelClass
@@ -126,7 +126,7 @@ def test_a_class_that_is_absent_does_not_shift_the_others(
     assert_same(sitk.Cast(read_with_dcmqi(tmp_path / "seg.dcm", tmp_path / "dcmqi"), sitk.sitkUInt8), second)
 
 
-@pytest.mark.parametrize("kind", ["binary", "empty", "probabilities"])
+@pytest.mark.parametrize("kind", ["binary", "empty", "probabilities", "by hand", "corrected"])
 def test_the_validator_of_dicom3tools_finds_no_error(
     source: DicomSeries, label: sitk.Image, tmp_path: Path, dciodvfy: Callable[[Path], str], kind: str
 ) -> None:
@@ -134,9 +134,36 @@ def test_the_validator_of_dicom3tools_finds_no_error(
     if kind == "probabilities":
         likely = [sitk.Cast(label == one.value, sitk.sitkFloat32) for one in LABELS]
         write_probability_seg(likely, source, LABELS, path, **MODEL)
+    elif kind in ("by hand", "corrected"):
+        write_annotation(
+            label, source, LABELS, path, proposed_by=("heart", 4) if kind == "corrected" else None
+        )
     else:
         write_seg(label if kind == "binary" else label * 0, source, LABELS, path, **MODEL)
     assert dciodvfy(path) == ""
+
+
+@pytest.mark.parametrize(
+    ("proposed_by", "kind", "algorithm"),
+    [(("heart", 4), "SEMIAUTOMATIC", "heart"), (None, "MANUAL", "")],
+    ids=["corrected", "by hand"],
+)
+def test_what_a_person_outlined_is_told_from_what_a_model_made(
+    series: Path,
+    label: sitk.Image,
+    tmp_path: Path,
+    proposed_by: tuple[str, int] | None,
+    kind: str,
+    algorithm: str,
+) -> None:
+    source, path = read_scan(series).series, tmp_path / "seg.dcm"
+    assert source is not None
+    write_annotation(label, source, LABELS, path, proposed_by=proposed_by, title="Label 3")
+    assert_same(read_seg(path, source, LABELS), label)
+    found = pydicom.dcmread(path)
+    assert found.SeriesDescription == "Label 3"
+    assert [one.SegmentAlgorithmType for one in found.SegmentSequence] == [kind, kind]
+    assert found.SegmentSequence[0].get("SegmentAlgorithmName", "") == algorithm
 
 
 def test_segments_are_coded_coloured_and_name_their_algorithm(

@@ -27,10 +27,12 @@ name = "organ"
 [[labels]]
 value = 1
 name = "organ_head"
+type = { value = "69536005", meaning = "Head" }
 
 [[labels]]
 value = 2
 name = "organ_tail"
+type = { value = "78961009", meaning = "Spleen" }
 
 [grid]
 spacing = [1.5, 1.5, 1.5]
