@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class ModelInfo(BaseModel):
     scores: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
     profile: Profile
+
+    @property
+    def learned_from(self) -> dict[str, int]:
+        """How many scans taught or judged it: labelled, unlabelled, validation."""
+        return {kind: len(self.provenance.get(kind, [])) for kind in ("labelled", "unlabelled", "validation")}
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,9 @@ def save_model(folder: Path, info: ModelInfo, cs: nn.Module, ds: nn.Module) -> N
     weights = {f"cs.{name}": value.contiguous().cpu() for name, value in cs.state_dict().items()}
     weights |= {f"ds.{name}": value.contiguous().cpu() for name, value in ds.state_dict().items()}
     with replace_file(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(errno.EIO, "not all of it could be written") from error
     with replace_file(folder / DESCRIPTION) as temporary:
         temporary.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")

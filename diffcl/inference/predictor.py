@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from diffcl.data.grid import Geometry
 from diffcl.data.prepare import prepare
+from diffcl.inference.doubt import doubt
 from diffcl.inference.ensemble import Networks, ask
 from diffcl.inference.model import Model
 from diffcl.io.scan import Scan
@@ -38,6 +39,8 @@ class Report(BaseModel):
         volumes_ml: Millilitres of each class.
         disagreement: 1 - Dice between the outlines of CS and DS, 0..1; larger is more doubtful. None when
             only one network was asked.
+        doubt: Share of the label that is expected to be wrong, 0..1, see `diffcl.inference.doubt`.
+        learned_from: How many scans of each kind the model was trained on.
         seconds: Time of each stage.
         warnings: One sentence each.
     """
@@ -50,6 +53,8 @@ class Report(BaseModel):
     networks: str
     volumes_ml: dict[str, float]
     disagreement: float | None
+    doubt: float
+    learned_from: dict[str, int]
     seconds: dict[str, float]
     warnings: list[str]
 
@@ -130,6 +135,8 @@ class Predictor:
             networks=networks,
             volumes_ml=volumes_ml(label, original, recipe),
             disagreement=opinions.disagreement,
+            doubt=doubt(opinions),
+            learned_from=model.info.learned_from,
             seconds=clock.seconds,
             warnings=warnings,
         )

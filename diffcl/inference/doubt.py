@@ -1,0 +1,67 @@
+"""How far a prediction can be trusted: one number for the scan, and the places worth a second look."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from torch import Tensor
+
+from diffcl.inference.ensemble import Opinions
+
+UNSURE = 0.5
+"""Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
+
+NEGLIGIBLE = 0.05
+"""Probabilities below it, summed over a large scan, would outweigh the object."""
+
+
+def doubt(opinions: Opinions) -> float:
+    """Share of the prediction that is expected to be wrong, 0 (sure) .. 1.
+
+    Of what the probabilities promise, only as much counts as both networks agree on:
+    `1 - expected Dice x Dice between CS and DS`. Where nothing was found, nothing is promised, and doubt is 1.
+
+    Args:
+        opinions: Of both networks, or of one, which agrees with itself.
+    """
+    agreement = 1.0 if opinions.disagreement is None else 1.0 - opinions.disagreement
+    return round(1.0 - expected_dice(opinions.mean) * agreement, 4)
+
+
+def expected_dice(probabilities: Tensor) -> float:
+    """Dice that the most probable classes can expect if the probabilities are right; mean over the classes.
+
+    The Dice of a class, with the sum of its probability in place of the unknown number of true voxels. A
+    class that is neither found nor expected anywhere does not count.
+
+    Args:
+        probabilities: `(K, X, Y, Z)`, background first.
+
+    Returns:
+        0..1; 0 where nothing is found or expected.
+    """
+    found = probabilities.argmax(dim=0)
+    scores = []
+    for value, probability in enumerate(probabilities[1:].double(), start=1):
+        inside = found == value
+        total = float(inside.sum() + probability[probability >= NEGLIGIBLE].sum())
+        if total:
+            scores.append(2 * float(probability[inside].sum()) / total)
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def to_check(uncertainty: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:
+    """Where a person should look: doubtful places that are thicker than the doubt along every border.
+
+    Args:
+        uncertainty: Of each voxel, 0..1.
+        spacing: Of the grid on which the networks work, mm. What is thinner than about two of its voxels is
+            an ordinary border.
+
+    Returns:
+        uint8 on the same grid, 1 where to look.
+    """
+    finest = min(spacing)
+    radius = [round(finest / own) for own in uncertainty.GetSpacing()]
+    unsure: sitk.Image = sitk.BinaryThreshold(uncertainty, UNSURE, 2.0)
+    return sitk.BinaryMorphologicalOpening(unsure, radius, sitk.sitkCross) if any(radius) else unsure
