@@ -95,10 +95,8 @@ class _Compiled(torch.autograd.Function):
         mean = start + sums[:, 0] / count
         variance = (sums[:, 1] / count - (sums[:, 0] / count) ** 2).clamp(min=0)
         spread = (variance + EPSILON).rsqrt()
-        factor = gain.double() * spread
-        offset = bias.double() - mean * factor
         added = values if residual is None else _rows(residual)
-        scaling = _flat(factor), _flat(offset)
+        scaling = _flat(mean), _flat(gain.double() * spread), _flat(bias)
         written = _rows(like)
         slope = np.float32(SLOPE)
         shape.each(
@@ -121,8 +119,8 @@ class _Compiled(torch.autograd.Function):
         of_bias, of_gain = sums[:, 0], sums[:, 1] * spread
         to_g = gain.double() * spread
         to_x = -to_g * spread * of_gain / shape.rows
-        offset = -to_g * of_bias / shape.rows - to_x * mean
-        weights = _flat(to_g), _flat(to_x), _flat(offset)
+        offset = -to_g * of_bias / shape.rows
+        weights = middle, _flat(to_g), _flat(to_x), _flat(offset)
         dx = torch.empty_like(x)
         dg = torch.empty_like(x) if ctx.residual else dx
         to = _rows(dx), ctx.residual, _rows(dg)

@@ -32,15 +32,15 @@ def moments(x, rows, channels, item, first, last, sums):
 
 
 @compiled
-def activate(x, factor, offset, residual, added, slope, rows, channels, item, first, last, y):
-    """`y = leaky_relu(factor x + offset + residual)`; without the residual unless it is to be added."""
+def activate(x, mean, factor, offset, residual, added, slope, rows, channels, item, first, last, y):
+    """`y = leaky_relu(factor (x - mean) + offset + residual)`; the residual only if it is to be added."""
     base = item * rows * channels
     for c in range(0, channels, WIDTH):
-        f = load(factor, item * channels + c)
-        o = load(offset, item * channels + c)
+        own = item * channels + c
+        middle, f, o = load(mean, own), load(factor, own), load(offset, own)
         for row in range(first, last):
             at = base + row * channels + c
-            value = load(x, at) * f + o
+            value = (load(x, at) - middle) * f + o
             if added:
                 value = value + load(residual, at)
             store(y, at, maximum(value, value * slope))
@@ -66,17 +66,20 @@ def gradient_moments(x, y, arriving, mean, slope, rows, channels, item, first, l
 
 
 @compiled
-def gradient(x, y, arriving, to_g, to_x, offset, slope, rows, channels, item, first, last, dx, g_wanted, dg):
-    """`dx = to_g g + to_x x + offset`, and g itself where it is wanted."""
+def gradient(
+    x, y, arriving, mean, to_g, to_x, offset, slope, rows, channels, item, first, last, dx, g_wanted, dg
+):
+    """`dx = to_g g + to_x (x - mean) + offset`, and g itself where it is wanted."""
     base = item * rows * channels
     one = splat(np.float32(1))
     leak = one * slope
     for c in range(0, channels, WIDTH):
         own = item * channels + c
-        of_g, of_x, rest = load(to_g, own), load(to_x, own), load(offset, own)
+        middle, rest = load(mean, own), load(offset, own)
+        of_g, of_x = load(to_g, own), load(to_x, own)
         for row in range(first, last):
             at = base + row * channels + c
             g = load(arriving, at) * where_positive(load(y, at), one, leak)
-            store(dx, at, of_g * g + of_x * load(x, at) + rest)
+            store(dx, at, of_g * g + of_x * (load(x, at) - middle) + rest)
             if g_wanted:
                 store(dg, at, g)

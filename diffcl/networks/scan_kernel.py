@@ -13,7 +13,6 @@ float32 is still right to six digits. The plain recurrence would be right to thr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch
 from torch import Tensor, nn
 
 from diffcl.networks.norm import NormActivation
