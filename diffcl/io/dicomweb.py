@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -149,7 +150,7 @@ class Archive:
                     search_filters=dict(filters), fields=fields, offset=len(found) or None
                 )
                 before = len(found)
-                found.update((entry.uid, entry) for entry in map(_entry, page))
+                found.update((entry.uid, entry) for entry in map(_entry, page) if is_uid(entry.uid))
                 if len(found) == before or len(page) < SMALLEST_PAGE:
                     return list(found.values())
 
@@ -298,6 +299,15 @@ class _Bearer(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text can be an identifier of DICOM; one that can is also safe as a file's name.
+
+    >>> is_uid("1.2.840.10008"), is_uid("../1.2"), is_uid("")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[0-9][0-9.]{0,63}", text) is not None
 
 
 def _tag(keyword: str) -> str:

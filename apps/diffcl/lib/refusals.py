@@ -1,4 +1,7 @@
-"""Errors of the library as answers that reach the person: a 4xx status with one sentence."""
+"""Errors of the library as answers that reach the person: a status with one sentence.
+
+4xx says that the request cannot be answered, 502 and 503 that the archive behind the server does not play its part.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from contextlib import contextmanager
 
 from fastapi import HTTPException
 
-from diffcl.errors import DiffclError, ScanError, UsageError
+from diffcl.errors import ArchiveDownError, ArchiveError, DiffclError, GoneError, ScanError, UsageError
 
 LISTED = 10
 """Names listed in a sentence before it says how many more there are."""
@@ -23,6 +26,12 @@ def refusals() -> Iterator[None]:
         yield
     except UsageError as error:
         raise HTTPException(400, str(error)) from error
+    except GoneError as error:
+        raise HTTPException(404, str(error)) from error
+    except ArchiveDownError as error:
+        raise HTTPException(503, str(error)) from error
+    except ArchiveError as error:
+        raise HTTPException(502, str(error)) from error
     except DiffclError as error:
         raise HTTPException(422, str(error)) from error
 

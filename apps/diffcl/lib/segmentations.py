@@ -1,0 +1,156 @@
+"""What is known of the segmentations in an archive, asked for once each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
+from diffcl.errors import GoneError
+from diffcl.io.atomic import write_text
+from diffcl.io.dicom_files import DAMAGED
+from diffcl.io.dicom_seg_read import class_of
+from diffcl.io.dicomweb import Archive, SeriesEntry, is_uid
+from diffcl.recipe import Recipe
+
+KEPT = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "ContentDate",
+    "ContentTime", "SegmentationType", "SegmentSequence", "ReferencedSeriesSequence",
+)  # fmt: skip
+"""All that is kept of a segmentation's header: nothing about the patient."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segmentation in an archive.
+
+    Attributes:
+        uid: SOPInstanceUID.
+        series: Its own SeriesInstanceUID.
+        study: StudyInstanceUID.
+        image: SeriesInstanceUID of what it segments.
+        made: Date and time of its making, `YYYYMMDDhhmmss.ffffff`; the later sorts after the earlier.
+        title: Description of its series.
+        binary: Whether it is a label, not a map of probabilities.
+        by_model: Whether a model made it alone.
+        segments: Items of the SegmentSequence.
+    """
+
+    uid: str
+    series: str
+    study: str
+    image: str
+    made: str
+    title: str
+    binary: bool
+    by_model: bool
+    segments: tuple[Dataset, ...] = field(repr=False)
+
+    @property
+    def time(self) -> str:
+        """When it was made, for people.
+
+        >>> Segmentation("1", "1", "1", "1", "20260102030405.06", "", True, False, ()).time
+        '2026-01-02T03:04:05'
+        """
+        date, time = self.made[:8], self.made[8:14]
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}T{time[:2]}:{time[2:4]}:{time[4:]}"
+
+    def task(self, tasks: Sequence[Recipe]) -> Recipe | None:
+        """The first task whose classes all its segments are; None for none."""
+        if not self.segments:
+            return None
+        return next(
+            (task for task in tasks if all(class_of(one, task.labels) for one in self.segments)), None
+        )
+
+
+class Segmentations:
+    """The segmentations of an archive.
+
+    They never change once stored, so what was learned of them is kept, in a file for each of their series.
+
+    Args:
+        folder: Where that is.
+        archive: Where they are.
+    """
+
+    def __init__(self, folder: Path, archive: Archive) -> None:
+        self._folder = folder
+        self._archive = archive
+        self._known: dict[str, tuple[int, list[Segmentation]]] = {}
+
+    def of(self, entries: Sequence[SeriesEntry]) -> list[Segmentation]:
+        """The segmentations in some series, oldest first; what cannot be understood is left out.
+
+        Raises:
+            ArchiveError: If the archive cannot be asked.
+        """
+        found = [one for entry in entries for one in self._in(entry)]
+        return sorted(found, key=lambda one: (one.made, one.uid))
+
+    def remember(self, header: Dataset) -> None:
+        """Keep what is known of one that was just stored, alone in its series."""
+        kept = Dataset()
+        for keyword in KEPT:
+            if keyword in header:
+                kept[keyword] = header[keyword]
+        self._keep(str(header.SeriesInstanceUID), [kept.to_json_dict()])
+
+    def _in(self, entry: SeriesEntry) -> list[Segmentation]:
+        count, found = self._known.get(entry.uid, (0, []))
+        if count == 0 or entry.images not in (None, count):
+            headers = self._read(entry.uid)
+            if not headers or entry.images not in (None, len(headers)):
+                try:
+                    headers = self._archive.describe(entry.study, entry.uid, KEPT)
+                except GoneError:
+                    return []
+                self._keep(entry.uid, headers)
+            found = [one for header in headers if (one := read(header))]
+            self._known[entry.uid] = len(headers), found
+        return found
+
+    def _file(self, series: str) -> Path:
+        return self._folder / f"{series}.json"
+
+    def _read(self, series: str) -> list[dict[str, Any]]:
+        try:
+            known: list[dict[str, Any]] = json.loads(self._file(series).read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return []
+        return known
+
+    def _keep(self, series: str, headers: list[dict[str, Any]]) -> None:
+        for header in headers:  # of what it refers to, the series is enough
+            for one in header.get("00081115", {}).get("Value", ()):
+                one.pop("0008114A", None)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_text(self._file(series), json.dumps(headers))
+
+
+def read(header: dict[str, Any]) -> Segmentation | None:
+    """A segmentation from its header in DICOM JSON; None for anything else."""
+    try:
+        one = Dataset.from_json(header)
+        if one.SOPClassUID != SegmentationStorage or not is_uid(one.SOPInstanceUID):
+            return None
+        segments = tuple(one.SegmentSequence)
+        return Segmentation(
+            uid=str(one.SOPInstanceUID),
+            series=str(one.SeriesInstanceUID),
+            study=str(one.StudyInstanceUID),
+            image=str(one.ReferencedSeriesSequence[0].SeriesInstanceUID),
+            made=f"{one.get('ContentDate', '')}{one.get('ContentTime', '')}",
+            title=str(one.get("SeriesDescription", "")),
+            binary=one.SegmentationType == "BINARY",
+            by_model=all(item.get("SegmentAlgorithmType") == "AUTOMATIC" for item in segments),
+            segments=segments,
+        )
+    except DAMAGED:
+        return None
