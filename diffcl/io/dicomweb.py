@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import warnings
@@ -27,6 +28,8 @@ from diffcl.io.atomic import not_written
 from diffcl.io.dicom_files import DAMAGED
 
 Answer = TypeVar("Answer")
+
+logging.getLogger("retrying").setLevel(logging.ERROR)  # or the client logs the stack of every failure
 
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take."""
