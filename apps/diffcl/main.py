@@ -2,8 +2,9 @@
 
 Settings, each as `--conf KEY VALUE`:
 
-    models    names to serve, with commas between them; all by default
+    models    names to serve, with commas between them; all by default. The first one chooses the next scan
     store     folder of the models that users train; `models` inside the studies by default
+    work      for studies in an archive: folder of everything that is kept here; the app's own by default
     recipe    name or file of the recipe of a task that may have no model yet
     device    where models compute: cpu (default) or cuda
     queue     requests that may wait for an inference before others are sent away; 8 by default
@@ -30,13 +31,16 @@ from diffcl.inference import ModelStore
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.shipped import models_folder
 from diffcl.version import version
+from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
 from lib.datastore import StudyDatastore
 from lib.infer import InferTasks
 from lib.models import ServedModels
 from lib.refusals import unknown
+from lib.scorer import Scorer
+from lib.scores import ScoreBook
 from lib.sessions import SafeSessions
-from lib.strategies import First, HandedOut, Random
+from lib.strategies import DEFAULT, strategies
 from lib.trainer import SemiSupervisedTraining
 
 _UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
@@ -50,12 +54,17 @@ class DiffclApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        beside = Path(app_dir if "://" in studies else studies)
+        beside = Path((conf.get("work") or app_dir) if "://" in studies else studies)
+        self._beside = beside
         self._work = beside / "training"
         store = ModelStore(Path(conf.get("store") or beside / "models"), models_folder())
         new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
         names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
-        self._models = ServedModels(store, names, conf.get("device", "cpu"), new)
+        device = conf.get("device", "cpu")
+        self._models = ServedModels(store, names, device, new)
+        chooser = next(iter(names or self._models.untrained() or self._models.names()), None)
+        book = ScoreBook(beside / "scores")
+        self._scorer = Scorer(self._models, chooser, self.datastore, book, device)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -71,9 +80,9 @@ class DiffclApp(MONAILabelApp):
         return list({recipe.name: recipe for recipe in self._models.recipes().values()}.values())
 
     def init_datastore(self) -> Datastore:
-        """The checked local datastore, or MONAI Label's own for a DICOMweb address."""
+        """The checked local datastore, or that of an archive for a DICOMweb address."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            return open_archive(self.studies, self._beside, self.tasks)
         return StudyDatastore(Path(self.studies), self.tasks)
 
     def init_infers(self) -> Mapping[str, InferTask]:
@@ -94,9 +103,8 @@ class DiffclApp(MONAILabelApp):
         return self._models.recipes().get(name, otherwise)
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """OHIF asks for `random` and no other."""
-        handed_out = HandedOut()
-        return {"random": Random(handed_out), "first": First(handed_out)}
+        """OHIF asks for `random` and no other; Slicer offers all, in this order."""
+        return strategies(self._scorer.book)
 
     def init_batch_infer(self) -> CpuBatchInfer:
         """Batch inference that works without a GPU."""
@@ -106,6 +114,7 @@ class DiffclApp(MONAILabelApp):
         """Called once by the server before it answers: the first request must not pay for loading."""
         super().on_init_complete()
         self._models.warm_up()
+        self._scorer.start()
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Answer an inference request.
@@ -128,7 +137,8 @@ class DiffclApp(MONAILabelApp):
         if save and (image_id is None or not task.saves_labels):
             what = "an uploaded scan" if image_id is None else model
             raise HTTPException(422, f"save_label: the result of {what} cannot be kept as a label")
-        file, params = task({**request, "image": str(path), "case": image_id})
+        with self._scorer.steps_aside():
+            file, params = task({**request, "image": str(path), "case": image_id})
         tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
         tag = str(tag.value if isinstance(tag, DefaultLabelTag) else tag)
         if image_id is not None:
@@ -144,11 +154,15 @@ class DiffclApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown strategy.
         """
-        strategy = request.get("strategy") or "random"
+        strategy = request.get("strategy") or DEFAULT
         if strategy not in self._strategies:
             raise unknown("strategy", strategy, self._strategies)
-        found: dict[str, Any] = super().next_sample(request)
-        return found
+        while True:
+            try:
+                found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})
+                return found
+            except UnusableError:  # each series once, for from then on it does not wait for a label
+                continue
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:  # noqa: ARG002
         """What the annotator is told after submitting."""
@@ -191,7 +205,11 @@ class DiffclApp(MONAILabelApp):
         if not isinstance(image, str) or not image:
             raise HTTPException(400, "image: none is named, or the session has ended. Name the id of a scan")
         if image in store.list_images():
-            path = Path(store.get_image_uri(image))
+            path = (
+                store.scan_path(image)
+                if isinstance(store, ArchiveDatastore)
+                else Path(store.get_image_uri(image))
+            )
             if path.exists():
                 return image, path
         elif self._was_sent(Path(image)):

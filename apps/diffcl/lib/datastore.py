@@ -81,6 +81,14 @@ class StudyDatastore(LocalDatastore):
         with self._index.locked():
             self._reconcile_datastore()
 
+    def images(self) -> dict[str, Path]:
+        """The file of every scan, by id."""
+        index = self._datastore
+        folder = Path(index.image_path())
+        return {
+            image_id: folder / f"{image_id}{entry.image.ext}" for image_id, entry in index.objects.items()
+        }
+
     def set_name(self, name: str) -> None:
         """Name the studies."""
         with refusals(), self._change() as index:

@@ -1,0 +1,212 @@
+"""Keeps the scores of the scans up to date: in the background, in a process of the lowest priority."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Condition, Event, Lock, Thread
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
+
+from diffcl.active import ScanScore
+from diffcl.errors import DiffclError
+from diffcl.inference.model import read_info
+from lib.datastore import StudyDatastore
+from lib.models import ServedModels
+from lib.scores import Edition, ScoreBook, State, state_of
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+"""How often it is looked whether scans or the model have changed."""
+
+Look = Callable[[dict[str, Any]], dict[str, Any]]
+"""Answers the questions of `diffcl.active.worker`."""
+
+
+class LookingProcess:
+    """`diffcl.active.worker` as a process, started when something is asked, and again if it has died.
+
+    A process rather than a thread, because a thread of low priority that holds Python's lock keeps the whole
+    server waiting.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = Lock()
+
+    def __call__(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask; a scan on which the process dies has an error as well."""
+        with self._lock:
+            process = self._process
+            if process is None:
+                process = self._process = _start()
+        with suppress(OSError, ValueError):  # it has ended
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline())
+            return answer
+        self.close()
+        return {"error": "the process that looked at it has ended"}
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def _start() -> subprocess.Popen[str]:
+    """One thread; a session of its own, so that Ctrl-C in the server's terminal does not reach it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffcl.active.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=environment, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+class Scorer:
+    """Scores every scan of a local datastore once a version of the model, and again when it changes.
+
+    Labelled scans come first, for the others are compared with them; then the others in an order that has
+    nothing to do with their names, so that those scored so far are a fair sample.
+
+    Args:
+        models: Gives the versions.
+        name: Of the model that scores; None scores nothing.
+        datastore: Gives the scans. Those of a remote archive are not fetched for this.
+        book: Keeps the scores.
+        device: Where the model computes.
+        look: Looks at a scan.
+    """
+
+    def __init__(
+        self,
+        models: ServedModels,
+        name: str | None,
+        datastore: Callable[[], Datastore],
+        book: ScoreBook,
+        device: str = "cpu",
+        look: Look | None = None,
+    ) -> None:
+        self.book = book
+        self._models = models
+        self._name = name
+        self._datastore = datastore
+        self._device = device
+        self._look = look or LookingProcess()
+        self._failed: set[tuple[Edition, str, State]] = set()
+        self._stopped = Event()
+        self._busy = 0
+        self._idle = Condition()
+
+    def start(self) -> None:
+        """Begin; ends with the program."""
+        Thread(target=self._run, name="scorer", daemon=True).start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
+        with self._idle:
+            self._idle.notify_all()
+        if isinstance(self._look, LookingProcess):
+            self._look.close()
+
+    @contextmanager
+    def steps_aside(self) -> Iterator[None]:
+        """No scan is begun during the block: somebody waits for an answer."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def update(self) -> int:
+        """Score every scan that has no score yet; the number of those that were looked at.
+
+        Ends early when another version becomes the current one.
+        """
+        found = self._edition()
+        datastore = self._datastore()
+        if found is None or not isinstance(datastore, StudyDatastore):
+            return 0
+        edition, question = found
+        self.book.open(edition)
+        images = datastore.images()
+        looked, failed = 0, set()
+        for image in _in_order(images, datastore.get_labeled_images()):
+            state = _state(images[image])
+            if state is None or (edition, image, state) in self._failed:
+                failed.add(image)
+                continue
+            if self.book.has(edition, image, state):
+                continue
+            with self._idle:
+                self._idle.wait_for(lambda: self._busy == 0 or self._stopped.is_set())
+            now = self._edition()
+            if self._stopped.is_set() or now is None or now[0] != edition:
+                return looked
+            answer = self._look({**question, "scan": str(images[image])})
+            looked += 1
+            if "error" in answer:
+                logger.warning(f"{image} has no score: {answer['error']}")
+                self._failed.add((edition, image, state))
+                failed.add(image)
+            elif _state(images[image]) == state:
+                self.book.keep(edition, image, state, ScanScore.model_validate(answer))
+        self.book.tidy(edition, images.keys() - failed)
+        return looked
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                looked = self.update()
+                if looked:
+                    logger.info(f"Scores of {looked} scans are new")
+            except (DiffclError, OSError) as error:
+                logger.error(f"Scans are not scored: {error}")
+            self._stopped.wait(LOOK_SECONDS)
+
+    def _edition(self) -> tuple[Edition, dict[str, Any]] | None:
+        """With what to score now, and what the worker is told about it; None without a usable model."""
+        untrained = self._models.untrained()
+        if self._name in untrained:
+            recipe = untrained[self._name]
+            return Edition.of_recipe(recipe), {"recipe": recipe.model_dump(mode="json")}
+        if self._name is None:
+            return None
+        try:
+            folder = self._models.store.folder(self._name)
+            edition = Edition.of_model(read_info(folder))
+        except DiffclError:
+            return None  # the server's log has it already
+        return edition, {"model": str(folder), "device": self._device}
+
+
+def _in_order(images: dict[str, Path], labelled: list[str]) -> list[str]:
+    first = set(labelled)
+    return sorted(images, key=lambda image: (image not in first, hashlib.sha256(image.encode()).digest()))
+
+
+def _state(scan: Path) -> State | None:
+    try:
+        return state_of(scan)
+    except DiffclError:
+        return None  # removed meanwhile
