@@ -40,7 +40,9 @@ class Grid(Section):
     Attributes:
         spacing: Voxel size in mm along right-left, posterior-anterior and inferior-superior.
         window: Voxels that the networks see at once in a prediction; a larger scan is read in such windows.
-        crop: Voxels of a training crop.
+            A training sets one that is not given to its crop.
+        crop: Voxels of a training crop. A training sets one that is not given to the size of the scans, if
+            that is not too large.
     """
 
     spacing: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
@@ -283,6 +285,29 @@ class Training(Section):
         return self
 
 
+class FineTuning(Section):
+    """The schedule of a run that starts from a published model instead of random weights.
+
+    Short, with small steps, and with the unlabelled scans almost from the beginning, so that the model keeps
+    what it knows. Everything else is as in `Training`.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        supervised_start: The first steps, which use labelled crops only.
+        learning_rate: At its peak.
+    """
+
+    steps: Count = 60
+    supervised_start: Steps = 6
+    learning_rate: Positive = 3e-4
+
+    @model_validator(mode="after")
+    def _start_fits(self) -> FineTuning:
+        if self.supervised_start > self.steps:
+            raise ValueError("supervised_start cannot exceed steps")
+        return self
+
+
 class Inference(Section):
     """How a prediction is made.
 
@@ -338,6 +363,7 @@ class Recipe(Section):
     contrastive: Contrastive = Contrastive()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    fine_tuning: FineTuning = FineTuning()
     inference: Inference = Inference()
     card: Card = Card()
 
@@ -370,15 +396,17 @@ class Recipe(Section):
     def changed(self, **sections: dict[str, Any]) -> Recipe:
         """A copy with some fields of some sections replaced, checked like a file.
 
+        What was left to its default stays so.
+
         >>> load_recipe("hippocampus").changed(training={"steps": 10, "supervised_start": 5}).training.steps
         10
 
         Raises:
             RecipeError: If a field is unknown or a value impossible.
         """
-        content = self.model_dump()
+        content = self.model_dump(exclude_unset=True)
         for section, fields in sections.items():
-            content[section] = {**content[section], **fields}
+            content[section] = {**content.get(section, {}), **fields}
         return parse_recipe(content, self.name)
 
 

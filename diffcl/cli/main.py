@@ -33,10 +33,10 @@ for command in (
     train.train,
     evaluate.evaluate,
     publish.publish,
-    models.models,
     phantom.phantom,
 ):
     app.command()(command)
+app.add_typer(models.app, name="models")
 
 
 def _say_version(wanted: bool) -> None:

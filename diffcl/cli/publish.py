@@ -20,17 +20,35 @@ def publish(
             help="A supervised run on the same scans, whose score is to stand beside it in the card."
         ),
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Publish only if the Dice on the run's validation scans is at most this much lower than that of the "
+            "model in use; otherwise it is kept as a version that is not. By default nothing is compared.",
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Publish the best weights of a run, with scores on its validation scans and a card.
 
     - `diffcl publish runs/first --name hippocampus`
+    - `diffcl publish runs/second --name hippocampus --margin 0.01`
     """
     from diffcl.inference import ModelStore
+    from diffcl.shipped import models_folder
     from diffcl.training import publish as publish_run
+    from diffcl.training.gate import publish_if_not_worse
 
-    models = ModelStore(store)
-    folder = publish_run(run, name, models, baseline=baseline)
-    scores = models.info(name).scores
-    dice = f", validation Dice {scores['ensemble']['dice']:.4f}" if scores else ""
-    say(f"{folder}: published as the current version of {name}{dice}")
+    models = ModelStore(store, models_folder())
+    if margin is None:
+        folder = publish_run(run, name, models, baseline=baseline)
+        scores = models.info(name).scores
+        dice = f", validation Dice {scores['ensemble']['dice']:.4f}" if scores else ""
+        say(f"{folder}: published as the current version of {name}{dice}")
+        return
+    version = publish_if_not_worse(run, name, models, margin=margin, baseline=baseline)
+    say(f"{models.version_folder(name, version.number)}: {version.decision.reason}")
+    if not version.decision.published:
+        raise typer.Exit(1)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diffcl.cli.console import progress_bar, say, warn
-from diffcl.cli.options import DeviceOption, usable
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
     from diffcl.recipe import Recipe
-    from diffcl.training import Progress
+    from diffcl.training import Parent, Progress
 
 
 def train(
@@ -54,6 +54,14 @@ def train(
         Path | None,
         typer.Option(help="Folder for prepared scans, which several runs may share; in the run by default."),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Name or folder of a published model whose weights to start from, by the recipe's schedule for that.",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = "cpu",
 ) -> None:
     """Train CS and DS on labelled and unlabelled scans.
@@ -64,15 +72,18 @@ def train(
 
     - `diffcl train --recipe hippocampus --data scans/ --labelled 16 --validation 40 --out runs/first`
     - `diffcl train --recipe my.toml --data scans/ --labelled labelled.txt --out runs/mine --steps 500`
+    - `diffcl train --recipe hippocampus --data mine/ --labelled 8 --out runs/mine --start-from hippocampus`
     """
     from diffcl import training
     from diffcl.data.cases import find_cases
     from diffcl.recipe import load_recipe
 
-    settings = changed(load_recipe(recipe), steps=steps, method=method, seed=seed)
+    settings = changed(load_recipe(recipe), method=method, seed=seed)
+    parent = None if start_from is None else find_parent(start_from, store, settings)
+    plan = training.Plan(steps=steps, parent=parent)
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
-    total = settings.training.steps
+    total = plan.schedule(settings).training.steps
     warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
          f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
     with progress_bar("Preparing", total) as bar:
@@ -86,7 +97,14 @@ def train(
 
         try:
             best = training.train(
-                cases, settings, out, resume=resume, cache=cache, device=usable(device), on_step=show
+                cases,
+                settings,
+                out,
+                plan=plan,
+                resume=resume,
+                cache=cache,
+                device=usable(device),
+                on_step=show,
             )
         except KeyboardInterrupt:
             warn(f"{out}: stopped. Continue with the same command and --resume")
@@ -95,19 +113,27 @@ def train(
     say(f"{out}: {total} steps done{score}")
 
 
-def changed(recipe: Recipe, *, steps: int | None, method: str | None, seed: int | None) -> Recipe:
-    """The recipe with what the command line changes. Its phases keep their share of the steps."""
-    fields: dict[str, object] = {}
-    if steps is not None:
-        share = steps / recipe.training.steps
-        fields["steps"] = steps
-        for phase in ("supervised_start", "validate_every"):
-            fields[phase] = max(1, round(getattr(recipe.training, phase) * share))
-    if method is not None:
-        fields["method"] = method
-    if seed is not None:
-        fields["seed"] = seed
-    return recipe.changed(training=fields)
+def changed(recipe: Recipe, *, method: str | None, seed: int | None) -> Recipe:
+    """The recipe with what the command line changes."""
+    fields = {"method": method, "seed": seed}
+    return recipe.changed(training={key: value for key, value in fields.items() if value is not None})
+
+
+def find_parent(model: str, store: Path, recipe: Recipe) -> Parent:
+    """The published version to start from.
+
+    Raises:
+        UsageError: If there is no such model, or its networks are not those of the recipe.
+    """
+    from diffcl.inference import ModelStore
+    from diffcl.shipped import models_folder
+    from diffcl.training import Parent
+
+    parent = Parent.of(ModelStore(store, models_folder()).folder(model))
+    why = parent.unlike(recipe)
+    if why:
+        raise UsageError(f"--start-from {model}", why, "Start from another model, or from scratch")
+    return parent
 
 
 def names(text: str, option: str) -> int | Path:

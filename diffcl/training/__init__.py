@@ -2,5 +2,6 @@
 
 from diffcl.training.loop import Progress, train
 from diffcl.training.publishing import publish
+from diffcl.training.schedule import Parent, Plan
 
-__all__ = ["Progress", "publish", "train"]
+__all__ = ["Parent", "Plan", "Progress", "publish", "train"]

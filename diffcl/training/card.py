@@ -18,7 +18,9 @@ _ROWS = {
 def write_card(info: ModelInfo) -> str:
     """The card as Markdown."""
     recipe, origin = info.recipe, info.provenance
-    training = recipe.training
+    training = recipe.training.model_copy(update=origin.get("training", {}))
+    parent = origin.get("parent")
+    start = f"from the weights of {parent['name']} {parent['version']}, " if parent else ""
     labels = ", ".join(f"{entry.value} = {entry.name}" for entry in recipe.labels)
     return "\n".join(
         [
@@ -33,8 +35,8 @@ def write_card(info: ModelInfo) -> str:
             f"**Terms.** {recipe.card.terms or 'Those of the scans it learned from.'}",
             "",
             f"**Training.** {len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
-            f"{training.steps} steps of {training.labelled_crops} labelled and {training.unlabelled_crops} unlabelled "
-            f"crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels at "
+            f"{start}{training.steps} steps of {training.labelled_crops} labelled and "
+            f"{training.unlabelled_crops} unlabelled crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels at "
             f"{'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
             f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
             f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans.",

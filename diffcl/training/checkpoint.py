@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,16 @@ from diffcl.io.atomic import replace_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors and plain values, whole or not at all."""
+    """Write a state of tensors and plain values, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     with replace_file(path) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(errno.EIO, "not all of it could be written") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

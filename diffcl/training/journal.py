@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diffcl.io.atomic import replace_file
+from diffcl.io.atomic import not_written, replace_file
 
 
 class Journal:
@@ -22,6 +22,7 @@ class Journal:
         kept = [entry for entry in read_journal(path) if entry["step"] <= last_step]
         with replace_file(path) as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Journal:
@@ -31,10 +32,17 @@ class Journal:
         self._file.close()
 
     def write(self, step: int, entry: dict[str, Any]) -> None:
-        """Add a line. A number that is not finite is written as null."""
+        """Add a line. A number that is not finite is written as null.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
         line = {key: _finite(value) for key, value in {"step": step, **entry}.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise not_written(self._path, error) from error
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

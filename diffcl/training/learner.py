@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diffcl.diffusion import LabelDiffusion
+from diffcl.errors import DataError
 from diffcl.losses.contrastive import MemoryBank
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
@@ -61,6 +62,12 @@ class Student(Generic[Network]):
         self._schedule.step()
         self.average.update_parameters(self.network)
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Put published weights into the network and into its average, before the first step."""
+        self.network.load_state_dict(weights)
+        self.teacher.load_state_dict(weights)
+        self.average.n_averaged.fill_(1)  # or the first step would be taken for the average of all before
+
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs."""
         return {
@@ -103,6 +110,24 @@ class Learner:
         self.ds = None if recipe.training.method == "supervised" else Student(ds, recipe.training)
         self.bank = MemoryBank(recipe.classes, recipe.cs.projection, recipe.contrastive).to(device)
         self.diffusion = LabelDiffusion(recipe.diffusion)
+
+    def start_from(self, cs: nn.Module, ds: nn.Module) -> None:
+        """Take over the weights of published networks of the same shapes."""
+        self.cs.start_from(cs.state_dict())
+        if self.ds is not None:
+            self.ds.start_from(ds.state_dict())
+
+    def learn(self, cs_loss: Tensor, ds_loss: Tensor, step: int) -> None:
+        """Let both networks take their step.
+
+        Raises:
+            DataError: If a loss is not finite; nothing was changed by the step.
+        """
+        if not torch.isfinite(cs_loss + ds_loss):
+            raise DataError(f"step {step}", "the loss is not finite", "Lower training.learning_rate")
+        self.cs.learn(cs_loss)
+        if self.ds is not None:
+            self.ds.learn(ds_loss)
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to continue to the same result."""

@@ -1,34 +1,52 @@
-"""From a run to a published model: weights, ensemble weight, scores and card."""
+"""From a run to a version of a model: weights, ensemble weight, scores and card."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffcl.data.prepare import prepare
-from diffcl.errors import UsageError
+from diffcl.data.prepare import PreparedScan, prepare
+from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.model import Model, ModelInfo, save_model
 from diffcl.inference.profile import Profile
 from diffcl.inference.store import ModelStore
 from diffcl.io import read_scan
-from diffcl.io.atomic import replace_file
+from diffcl.io.atomic import write_text
+from diffcl.recipe import Recipe
 from diffcl.training.card import write_card
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.learner import Learner
-from diffcl.training.loop import read_run
-from diffcl.training.validation import unpublished, validate
+from diffcl.training.run import read_run
+from diffcl.training.validation import ValidationScan, read_validation, unpublished, validate
 from diffcl.training.weighing import weigh
 from diffcl.version import version
 
+BY_HAND = {"published": True, "reason": "Published by hand, without a comparison."}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is no version yet.
+
+    Attributes:
+        model: With a description that lacks name, number and decision.
+        judges: Validation scans that can still be read.
+        run: Tells the run from every other; empty where there was none.
+    """
+
+    model: Model
+    judges: Sequence[ValidationScan]
+    run: str = ""
+
 
 def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = None) -> Path:
-    """Publish the best networks of a run as a new version of a model.
-
-    The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
-    stays the recipe's.
+    """Publish the best networks of a run as a new version of a model, whatever the one in use is like.
 
     Args:
         run: Folder of a run of `train`.
@@ -43,44 +61,93 @@ def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = 
         UsageError: If the folder holds no run, or one that trained CS alone.
         DataError: If the run has no weights yet.
     """
-    recipe, cases = read_run(run)
+    return add_version(make_candidate(run, baseline=baseline), name, store, BY_HAND)
+
+
+def add_version(candidate: Candidate, name: str, store: ModelStore, decision: dict[str, Any]) -> Path:
+    """Keep a candidate as a new version, which is in use from now on if it was `published`.
+
+    Args:
+        candidate: What it is.
+        name: Name of the model.
+        store: Where it goes.
+        decision: What its provenance shall say about its publication: `published`, `reason` and more.
+
+    Returns:
+        The folder of the new version.
+    """
+    info = candidate.model.info
+    provenance = {**info.provenance, "run": candidate.run, "decision": decision}
+
+    def fill(folder: Path, number: int) -> None:
+        final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})
+        save_model(folder, final, candidate.model.cs, candidate.model.ds)
+        write_text(folder / "card.md", write_card(final))
+
+    return store.add(name, fill, use=bool(decision["published"]))
+
+
+def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
+    """The best networks of a run as a model.
+
+    The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
+    stays the recipe's. Scans that vanished or became unreadable since the run began are left out.
+
+    Raises:
+        UsageError: If the folder holds no run, or one that trained CS alone.
+        DataError: If the run has no weights yet.
+    """
+    made = read_run(run)
+    recipe, cases = made.recipe, made.cases
     best = load_checkpoint(run / "best.pt")
     if "ds" not in best:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
     model = _networks(run)
+    judges = []
+    for case in cases.validation:
+        with suppress(DiffclError):
+            judges.append(read_validation(case, recipe))
     scores: dict[str, Any] = {}
-    if cases.validation:
-        weight, found = weigh(model, cases.validation)
+    if judges:
+        weight, found = weigh(model, judges)
         recipe = recipe.changed(inference={"ds_weight": weight})
         scores = {name: one.numbers() for name, one in found.items()}
         if baseline is not None:
-            supervised = validate(cases.validation, _networks(baseline), networks="cs")
-            scores["supervised"] = supervised.numbers()
-    seen = [case.image for case in cases.labelled] + [case.image for case in cases.unlabelled]
-    profile = Profile.of((prepare(read_scan(image), recipe) for image in seen), recipe.modality)
+            scores["supervised"] = validate(judges, _networks(baseline), networks="cs").numbers()
+    parent = made.plan.parent
     provenance = {
         "labelled": [case.name for case in cases.labelled],
         "unlabelled": [case.name for case in cases.unlabelled],
-        "validation": [case.name for case in cases.validation],
+        "validation": [judge.scan.name for judge in judges],
+        "parent": parent and {"name": parent.name, "version": parent.version},
+        "training": made.scheduled.training.model_dump(),
         "best_step": best["step"],
         "diffcl": version(),
         "torch": torch.__version__,
     }
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    seen = [case.image for case in cases.labelled] + [case.image for case in cases.unlabelled]
+    info = ModelInfo(
+        name=recipe.name,
+        version=0,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        recipe=recipe,
+        scores=scores,
+        provenance=provenance,
+        profile=Profile.of(_prepared(seen, recipe), recipe.modality),
+    )
+    return Candidate(Model(info, model.cs, model.ds, model.device), judges, made.id)
 
-    def fill(folder: Path, number: int) -> None:
-        info = ModelInfo(name=name, version=number, created=created, recipe=recipe, scores=scores,
-                         provenance=provenance, profile=profile)  # fmt: skip
-        save_model(folder, info, model.cs, model.ds)
-        with replace_file(folder / "card.md") as temporary:
-            temporary.write_text(write_card(info), encoding="utf-8")
 
-    return store.add(name, fill)
+def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
+    """Those scans that can be read, prepared."""
+    for image in images:
+        with suppress(DiffclError):
+            yield prepare(read_scan(image), recipe)
 
 
 def _networks(run: Path) -> Model:
     """The best networks of a run; DS is untrained where the run trained CS alone."""
-    recipe, _ = read_run(run)
+    recipe = read_run(run).recipe
     best = load_checkpoint(run / "best.pt")
     learner = Learner(recipe, torch.device("cpu"))
     learner.cs.teacher.load_state_dict(best["cs"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,35 @@ from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import Model, ModelInfo
 from diffcl.inference.predictor import Predictor
 from diffcl.inference.profile import Profile
-from diffcl.io import read_label, read_scan
+from diffcl.io import Scan, read_label, read_scan
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class ValidationScan:
+    """A scan that judges, in memory.
+
+    Attributes:
+        scan: As it is.
+        truth: Values of the task's classes on its grid, uint8.
+    """
+
+    scan: Scan
+    truth: sitk.Image
+
+
+def read_validation(case: LabelledCase, recipe: Recipe) -> ValidationScan:
+    """Read a validation case.
+
+    Raises:
+        ScanError: If the scan or label cannot be read.
+        DataError: If they do not fit each other or the recipe.
+    """
+    scan = replace(read_scan(case.image), name=case.name)
+    truth = to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label)
+    return ValidationScan(scan, truth)
 
 
 @dataclass(frozen=True)
@@ -101,23 +126,20 @@ def score_case(
     return CaseScore(name, dice, float(np.mean([one.hd95 for one in classes])), disagreement)
 
 
-def validate(cases: Sequence[LabelledCase], model: Model, *, networks: Networks = "ensemble") -> Scores:
-    """Predict every case and compare with its label, both on the scan's own grid.
+def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Networks = "ensemble") -> Scores:
+    """Predict every scan and compare with its label, both on the scan's own grid.
 
     The networks are put into evaluation mode and back.
     """
     training = model.cs.training
     model.cs.eval()
     model.ds.eval()
-    recipe = model.info.recipe
     predictor = Predictor(model)
     scores = []
-    for case in cases:
-        scan = read_scan(case.image)
-        prediction = predictor(scan, networks=networks)
-        truth = to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label)
-        doubt = prediction.report.disagreement
-        scores.append(score_case(case.name, prediction.label, truth, recipe, doubt))
+    for one in scans:
+        found = predictor(one.scan, networks=networks)
+        doubt = found.report.disagreement
+        scores.append(score_case(one.scan.name, found.label, one.truth, model.info.recipe, doubt))
     model.cs.train(training)
     model.ds.train(training)
     return Scores(tuple(scores))

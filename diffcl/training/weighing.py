@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcl.data.cases import LabelledCase
 from diffcl.data.grid import Geometry, voxels
-from diffcl.data.prepare import prepare, to_classes
+from diffcl.data.prepare import prepare
 from diffcl.evaluation.metrics import dice
 from diffcl.inference.ensemble import ask
 from diffcl.inference.model import Model
 from diffcl.inference.predictor import decide
-from diffcl.io import read_label, read_scan
 from diffcl.recipe import Recipe
-from diffcl.training.validation import CaseScore, Scores, score_case
+from diffcl.training.validation import CaseScore, Scores, ValidationScan, score_case
 
 WEIGHTS_TRIED = tuple(step / 10 for step in range(11))
 
@@ -52,17 +50,17 @@ class Answer:
         return decide((1 - weight) * self.cs.astype(np.float32) + weight * self.ds.astype(np.float32), recipe)
 
 
-def weigh(model: Model, cases: Sequence[LabelledCase]) -> tuple[float, dict[str, Scores]]:
+def weigh(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[str, Scores]]:
     """The best weight of DS, and the scores of the `ensemble` with it, of `cs` and of `ds`.
 
     The best weight has the highest mean Dice; of several, the one nearest to a half.
 
     Args:
         model: The networks.
-        cases: At least one validation case.
+        scans: At least one.
     """
     recipe = model.info.recipe
-    answers = [_answer(model, case) for case in cases]
+    answers = [_answer(model, scan) for scan in scans]
 
     def quality(weight: float) -> tuple[float, float]:
         every = [_mean_dice(answer.label(weight, recipe), answer.truth, recipe) for answer in answers]
@@ -73,16 +71,15 @@ def weigh(model: Model, cases: Sequence[LabelledCase]) -> tuple[float, dict[str,
     return best, {name: _scores(answers, weight, recipe) for name, weight in weights.items()}
 
 
-def _answer(model: Model, case: LabelledCase) -> Answer:
+def _answer(model: Model, judge: ValidationScan) -> Answer:
     recipe = model.info.recipe
-    scan = read_scan(case.image)
-    prepared = prepare(scan, recipe)
+    prepared = prepare(judge.scan, recipe)
     opinions = ask(prepared.image.to(model.device), recipe, model.cs, model.ds)
     assert opinions.cs is not None
     assert opinions.ds is not None
-    truth = to_classes(read_label(case.label), prepared.original, recipe, case.label)
     cs, ds = (prepared.restore(one).astype(np.float16) for one in (opinions.cs, opinions.ds))
-    return Answer(case.name, prepared.original, voxels(truth), cs, ds, opinions.disagreement)
+    truth = voxels(judge.truth)
+    return Answer(judge.scan.name, prepared.original, truth, cs, ds, opinions.disagreement)
 
 
 def _mean_dice(label: NDArray[Any], truth: NDArray[Any], recipe: Recipe) -> float:

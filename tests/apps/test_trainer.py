@@ -17,7 +17,8 @@ from diffcl.inference import ModelStore
 from diffcl.recipe import Recipe
 from lib import trainer as module
 from lib.datastore import StudyDatastore
-from lib.trainer import SemiSupervisedTraining, for_training
+from lib.options import check_options
+from lib.trainer import SemiSupervisedTraining, TrainOptions, with_class_values
 
 QUICK = {"steps": 4, "validation_share": 0.3}
 
@@ -39,9 +40,22 @@ def make(tmp_path: Path) -> Callable[[], SemiSupervisedTraining]:
     return lambda: SemiSupervisedTraining("organ", lambda: ORGAN, store, tmp_path / "training")
 
 
-def test_the_options_are_numbers_that_viewers_can_show(make: Callable[[], SemiSupervisedTraining]) -> None:
+def test_the_options_are_what_viewers_can_show(make: Callable[[], SemiSupervisedTraining]) -> None:
     config = make().config()
-    assert config == {"steps": ORGAN.training.steps, "validation_share": 0.2, "margin": 0.01}
+    assert config == {
+        "start_from": ["published model", "scratch"],
+        "steps": 0,
+        "minutes": 0,
+        "validation_share": 0.2,
+        "margin": 0.01,
+    }
+
+
+def test_what_slicer_sends_back_is_accepted(make: Callable[[], SemiSupervisedTraining]) -> None:
+    config = make().config()
+    options = check_options(TrainOptions, {**config, "start_from": "scratch", "steps": "", "minutes": 0})
+    assert (options.start_from, options.steps, options.minutes) == ("scratch", 0, 0)
+    assert check_options(TrainOptions, config).start_from == "published model"
 
 
 def test_a_training_publishes_and_tells(
@@ -125,7 +139,7 @@ def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
             "a", torch.full((1, 20, 20, 20), float("nan")), torch.zeros(20, 20, 20, dtype=torch.int64)
         )
 
-    monkeypatch.setattr("diffcl.training.loop.prepare_case", broken)
+    monkeypatch.setattr("lib.collect.prepare_case", broken)
     with pytest.raises(HTTPException, match="the loss is not finite"):
         make()(QUICK, labelled)
     assert make().stats()["status"] == "failed"
@@ -133,7 +147,15 @@ def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
 
 
 @pytest.mark.parametrize(
-    "option", [{"steps": 0}, {"steps": "many"}, {"validation_share": 0.9}, {"margin": -1}]
+    "option",
+    [
+        {"steps": -1},
+        {"steps": "many"},
+        {"minutes": -1},
+        {"start_from": "chance"},
+        {"validation_share": 0.9},
+        {"margin": -1},
+    ],
 )
 def test_an_impossible_option_is_named(
     option: dict[str, Any], make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
@@ -142,15 +164,8 @@ def test_an_impossible_option_is_named(
         make()(option, labelled)
 
 
-def test_the_schedule_fits_the_steps() -> None:
-    training = for_training(ORGAN, 20).training
-    assert (training.steps, training.supervised_start) == (20, 4)
-    assert training.validate_every == 5
-    assert for_training(ORGAN, None).training == ORGAN.training
-
-
 def test_labels_of_the_studies_hold_the_values_of_the_classes() -> None:
     labels = [ORGAN.labels[0].model_copy(update={"sources": (500, 600)}), ORGAN.labels[1]]
     recipe = Recipe.model_validate(ORGAN.model_dump() | {"labels": [label.model_dump() for label in labels]})
-    assert [label.source_values for label in for_training(recipe, None).labels] == [(1,), (2,)]
-    assert np.array_equal([label.value for label in for_training(recipe, None).labels], [1, 2])
+    assert [label.source_values for label in with_class_values(recipe).labels] == [(1,), (2,)]
+    assert np.array_equal([label.value for label in with_class_values(recipe).labels], [1, 2])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffcl.errors import ModelError, UsageError
+from diffcl.errors import ModelError
 from diffcl.inference import Model, ModelStore, load_model
 from diffcl.inference.model import save_model
 
@@ -81,54 +81,3 @@ def test_a_damaged_model_is_refused(folder: Path, kind: str, message: str) -> No
         load_model(folder)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_versions_and_the_current_one(model: Model, tmp_path: Path) -> None:
-    store = ModelStore(tmp_path)
-    assert store.names() == []
-    for _ in range(3):
-        store.add("organ", fill_with(model))
-    assert store.names() == ["organ"]
-    assert store.versions("organ") == [1, 2, 3]
-    assert store.folder("organ") == tmp_path / "organ" / "3"
-    store.switch("organ", 2)
-    assert store.load("organ").info.version == 2
-    assert store.load(tmp_path / "organ" / "1").info.version == 1
-    assert store.load(str(tmp_path / "organ")).info.version == 2
-    with pytest.raises(UsageError, match="has no version 7"):
-        store.switch("organ", 7)
-
-
-def test_a_failed_publication_leaves_no_trace(model: Model, tmp_path: Path) -> None:
-    store = ModelStore(tmp_path)
-    store.add("organ", fill_with(model))
-
-    def fail(folder: Path, _: int) -> None:
-        (folder / "weights.safetensors").write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(Exception, match="No space left"):
-        store.add("organ", fail)
-    assert sorted(path.name for path in (tmp_path / "organ").iterdir()) == ["1", "current"]
-    assert store.load("organ").info.version == 1
-
-
-def test_the_first_store_counts(model: Model, tmp_path: Path) -> None:
-    seeds, mine = ModelStore(tmp_path / "seeds"), ModelStore(tmp_path / "mine")
-    for _ in range(2):
-        seeds.add("organ", fill_with(model))
-    mine.add("organ", fill_with(model))
-    both = ModelStore(tmp_path / "mine", tmp_path / "seeds")
-    assert both.info("organ").version == 1
-    assert both.folder("organ").parent.parent.name == "mine"
-
-
-def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"model liver: there is none of that name. Known models: organ"):
-        ModelStore(folder.parent.parent).load("liver")
-
-
-def test_a_damaged_record_of_the_current_version_is_refused(folder: Path) -> None:
-    (folder.parent / "current").write_text("9\n")
-    with pytest.raises(ModelError, match="names version '9', which is not there"):
-        ModelStore(folder.parent.parent).load("organ")

@@ -11,12 +11,11 @@ import torch
 from diffcl.data.cases import Cases, LabelledCase
 from diffcl.errors import DataError, UsageError
 from diffcl.recipe import Recipe
-from diffcl.training import Progress, train
+from diffcl.training import Plan, Progress, train
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
 from diffcl.training.learner import Learner
-from diffcl.training.loop import learn, read_run
-from diffcl.training.step import StepLosses, StepWeights
+from diffcl.training.run import read_run
 
 
 class Killed(BaseException):
@@ -32,9 +31,10 @@ def test_a_run_leaves_everything_behind(cases: Cases, recipe: Recipe, tmp_path: 
     assert [progress.step for progress in told if progress.scores] == [3, 6]
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
-        "recipe.json", "cases.json", "journal.jsonl", "curves.png", "checkpoint.pt", "best.pt", "prepared",
+        "recipe.json", "plan.json", "cases.json", "journal.jsonl", "curves.png", "checkpoint.pt", "best.pt", "prepared",
     }  # fmt: skip
-    assert read_run(tmp_path / "run") == (recipe, cases)
+    made = read_run(tmp_path / "run")
+    assert (made.recipe, made.cases, made.plan) == (recipe, cases, Plan())
     terms = {"L_c", "L_c_s", "L_c_p", "L_cl", "L_d", "L_d_s", "L_d_p", "mu_1", "mu_2"}
     steps = [entry for entry in read_journal(tmp_path / "run" / "journal.jsonl") if "validation" not in entry]
     assert all(terms <= set(entry) for entry in steps)
@@ -116,11 +116,9 @@ def test_all_unusable_cases_are_named_before_any_step(cases: Cases, recipe: Reci
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe) -> None:
-    bad = torch.tensor(float("nan"))
-    zero = torch.zeros(())
-    losses = StepLosses(bad, zero, zero, zero, zero, StepWeights(0.0, 0.0, 0.0))
+    learner = Learner(recipe, torch.device("cpu"))
     with pytest.raises(DataError, match="step 7: the loss is not finite"):
-        learn(Learner(recipe, torch.device("cpu")), losses, 7)
+        learner.learn(torch.tensor(float("nan")), torch.zeros(()), 7)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""From the studies to the cases of a training: who teaches, who judges, who is left out and why."""
+"""From the studies to the scans of a training: who teaches, who judges, who is left out and why."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
-from diffcl.data.prepare import prepare_case
+from diffcl.data.prepare import TrainingScan, prepare_case
 from diffcl.errors import DataError, DiffclError
 from diffcl.recipe import Recipe
+from diffcl.training.scans import Scans
+from diffcl.training.validation import ValidationScan, read_validation
 from lib.datastore import StudyDatastore
 
 FINAL = DefaultLabelTag.FINAL.value
@@ -23,19 +26,21 @@ ENOUGH_TO_JUDGE = 4
 
 @dataclass(frozen=True)
 class Collected:
-    """The cases of a training.
+    """The scans of a training.
 
     Attributes:
         cases: Labelled, unlabelled and validation cases, all of them readable.
+        scans: The same, read: what happens to their files from now on does no harm.
         refused: Why each scan that is left out is left out.
     """
 
     cases: Cases
+    scans: Scans
     refused: dict[str, str]
 
 
 def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> Collected:
-    """Find the cases of a task among the studies.
+    """Find and read the scans of a task among the studies.
 
     Labelled are the scans whose final label is of this task; all others are unlabelled, whatever labels of
     other tasks they have. Of at least `ENOUGH_TO_JUDGE` labelled scans a share is kept for validation: those
@@ -52,36 +57,73 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
         DataError: If no labelled scan is left.
     """
     refused: dict[str, str] = {}
-    labelled, unlabelled = [], []
+    labelled: dict[LabelledCase, TrainingScan] = {}
+    unlabelled: dict[UnlabelledCase, TrainingScan] = {}
     for image in sorted(datastore.list_images()):
-        path = Path(datastore.get_image_uri(image))
-        label = _label(datastore, image, recipe.name)
-        case = UnlabelledCase(image, path) if label is None else LabelledCase(image, path, label)
         try:
-            prepare_case(case, recipe, cache)
+            case = _case(datastore, image, recipe.name)
+            scan = prepare_case(case, recipe, cache)
         except (DiffclError, OSError) as error:
             refused[image] = str(error)
             continue
         if isinstance(case, LabelledCase):
-            labelled.append(case)
+            labelled[case] = scan
         else:
-            unlabelled.append(case)
-    if not labelled:
+            unlabelled[case] = scan
+    chosen = _judges([case.name for case in labelled], share)
+    validation = _read([case for case in labelled if case.name in chosen], recipe, refused)
+    teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
+    if not teachers:
         why = f" ({'; '.join(refused.values())})" if refused else ""
         raise DataError(
             f"task {recipe.name}", f"no scan with a usable final label{why}", "Label one and submit it"
         )
-    judges = _judges([case.name for case in labelled], share)
-    cases = Cases(
-        tuple(case for case in labelled if case.name not in judges),
-        tuple(unlabelled),
-        tuple(case for case in labelled if case.name in judges),
+    return Collected(
+        Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
+        Scans(list(teachers.values()), list(unlabelled.values()), list(validation.values())),
+        refused,
     )
-    return Collected(cases, refused)
+
+
+def judges(datastore: Datastore, recipe: Recipe, share: float) -> list[ValidationScan]:
+    """The validation scans that a training of the task would have now; those that cannot be read are left out."""
+    cases = []
+    for image in sorted(datastore.list_images()):
+        try:
+            case = _case(datastore, image, recipe.name)
+        except DiffclError:  # its label vanished
+            continue
+        if isinstance(case, LabelledCase):
+            cases.append(case)
+    chosen = _judges([case.name for case in cases], share)
+    return list(_read([case for case in cases if case.name in chosen], recipe, {}).values())
+
+
+def _read(
+    cases: Sequence[LabelledCase], recipe: Recipe, refused: dict[str, str]
+) -> Mapping[LabelledCase, ValidationScan]:
+    """The validation scans that can be read; why the others cannot goes into `refused`."""
+    found = {}
+    for case in cases:
+        try:
+            found[case] = read_validation(case, recipe)
+        except DiffclError as error:
+            refused[case.name] = str(error)
+    return found
+
+
+def _case(datastore: Datastore, image: str, task: str) -> LabelledCase | UnlabelledCase:
+    path = Path(datastore.get_image_uri(image))
+    label = _label(datastore, image, task)
+    return UnlabelledCase(image, path) if label is None else LabelledCase(image, path, label)
 
 
 def _label(datastore: Datastore, image: str, task: str) -> Path | None:
-    """The final label of a scan if it is of the task; the very version, which no later one replaces."""
+    """The final label of a scan if it is of the task; the very version, which no later one replaces.
+
+    Raises:
+        UsageError: If its file vanished.
+    """
     if FINAL not in datastore.get_labels_by_image_id(image):
         return None
     info: dict[str, Any] = datastore.get_label_info(image, FINAL)

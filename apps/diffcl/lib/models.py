@@ -31,7 +31,7 @@ class ServedModels:
         store: Where the models are.
         only: Names to serve; all by default.
         device: Where they compute.
-        new: A task that may have no model yet.
+        new: A task that may have no model yet; the labels and the next training of one that has are by it.
 
     Raises:
         UsageError: If a name is not in the store.
@@ -68,14 +68,14 @@ class ServedModels:
         return {name: recipe for name, recipe in self._new.items() if name not in names}
 
     def recipes(self) -> dict[str, Recipe]:
-        """The recipes of all served models that are not damaged, and of tasks without one."""
-        found = self.untrained()
+        """The recipes of all served models that are not damaged; a recipe that was given counts before its model's."""
+        found = {}
         for name in self.names():
             try:
                 found[name] = self.info(name).recipe
             except DiffclError as error:
                 logger.error(str(error))
-        return found
+        return found | self._new
 
     def info(self, name: str) -> ModelInfo:
         """Description of the current version of a model.

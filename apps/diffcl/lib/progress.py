@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -32,6 +33,7 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "progress.json"
         self._lock = folder / "progress.lock"
+        self._reading = Lock()
         self._told: dict[str, Any] = {}
         self._began = 0.0
 
@@ -65,11 +67,13 @@ class Progress:
 
     def read(self) -> dict[str, Any]:
         """What was told last; a training whose process is gone was stopped. Empty where there was none."""
-        try:
-            told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        if told["status"] not in ENDED and not self._held():
+        with self._reading:  # two readers would take each other's look at the lock for a training
+            held = self._held()
+            try:
+                told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+            except (FileNotFoundError, json.JSONDecodeError):
+                return {}
+        if told["status"] not in ENDED and not held:
             told |= {
                 "status": "stopped",
                 "message": "Stopped before its end. Train again with the same options to continue it.",
@@ -79,6 +83,8 @@ class Progress:
 
     def _held(self) -> bool:
         """Whether a process still holds the lock; its death, of whatever kind, lets go of it."""
+        if not self._lock.exists():
+            return False
         try:
             with FileLock(self._lock, timeout=0):
                 return False

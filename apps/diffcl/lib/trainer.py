@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from monailabel.interfaces.datastore import Datastore
@@ -20,11 +22,12 @@ from pydantic import Field
 
 from diffcl.errors import DiffclError
 from diffcl.inference import ModelStore
+from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
-from diffcl.training import train
-from diffcl.training.gate import Decision, publish_if_not_worse
+from diffcl.training import Parent, Plan, train
+from diffcl.training.gate import Version, publish_if_not_worse
 from diffcl.training.loop import Progress as StepProgress
-from diffcl.training.loop import describe_cases
+from diffcl.training.run import begun, describe_cases, read_run
 from lib.collect import Collected, collect
 from lib.options import Options, check_options
 from lib.progress import Progress
@@ -35,19 +38,34 @@ logger = logging.getLogger(__name__)
 TOLD_EVERY = 1.0
 """Seconds between two notes of the progress."""
 
+LOGGED = 10
+"""Lines in the log, at least, about the steps of a training."""
+
+MARGIN = 0.01
+"""How much lower the Dice of a new version may be, where nothing else is said."""
+
+VALIDATION_SHARE = 0.2
+"""Share of the labelled scans that judge instead of teach, where nothing else is said."""
+
+STARTS = ("published model", "scratch")
+
 
 class TrainOptions(Options):
-    """What a client may ask of a training.
+    """What a client may ask of a training. Numbers of 0 mean that nothing is asked.
 
     Attributes:
-        steps: Optimiser steps; the recipe's where none are given.
+        start_from: Where the weights come from: the model in use, or random ones.
+        steps: Optimiser steps; as many as the recipe says where none are given.
+        minutes: Time for the steps and for judging, in place of a number of steps.
         validation_share: Share of the labelled scans that judge instead of teach.
         margin: How much lower the Dice of the result may be than that of the model in use.
     """
 
-    steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.2
-    margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    start_from: Literal["published model", "scratch"] = "published model"
+    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
+    validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
+    margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
 
 
 class SemiSupervisedTraining(TrainTask):
@@ -74,8 +92,8 @@ class SemiSupervisedTraining(TrainTask):
         self._progress = Progress(folder)
 
     def config(self) -> dict[str, Any]:
-        """The options in the viewers' form."""
-        return {**TrainOptions().model_dump(), "steps": self._recipe().training.steps}
+        """The options in the viewers' form: a list offers its entries."""
+        return {**TrainOptions().model_dump(), "start_from": list(STARTS), "minutes": 0}
 
     def stats(self) -> dict[str, Any]:
         """How the last training goes or went."""
@@ -84,32 +102,47 @@ class SemiSupervisedTraining(TrainTask):
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train, judge and publish.
 
+        In a child process, what people must know of a failure goes into the log, and the process ends.
+
         Args:
             request: The options.
             datastore: The studies.
 
         Returns:
-            The decision, and how many scans were used.
+            The decision, the number of the version, and how many scans were used.
 
         Raises:
             HTTPException: 4xx with a sentence, if an option is impossible or nothing can be learned.
         """
+        child = "local_rank" in request  # MONAI Label's mark
+        if child:
+            keep_out_of_the_way()
         with refusals():
-            options = check_options(TrainOptions, request)
-            if "local_rank" in request:  # MONAI Label's mark of a child, which must not starve the server
-                os.nice(10)
-                torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-            recipe = for_training(self._recipe(), options.steps)
-            with self._progress.running(recipe.training.steps):
-                try:
-                    return self._train(recipe, options, datastore)
-                except DiffclError as error:
-                    logger.error(str(error))
-                    self._progress.tell("failed", str(error))
-                    raise
+            try:
+                return self._tell_all(request, datastore)
+            except DiffclError as error:
+                logger.error(str(error))
+                if child:
+                    sys.exit(1)
+                raise
+
+    def _tell_all(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train, and let the progress say how it ended, whatever happens."""
+        options = check_options(TrainOptions, request)
+        recipe = with_class_values(self._recipe())
+        with self._progress.running(options.steps or recipe.training.steps):
+            try:
+                return self._train(recipe, options, datastore)
+            except Exception as error:
+                known = isinstance(error, DiffclError)
+                message = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+                with suppress(DiffclError):  # the disk may be full
+                    self._progress.tell("failed", message)
+                raise
 
     def _train(self, recipe: Recipe, options: TrainOptions, datastore: Datastore) -> dict[str, Any]:
-        found = collect(datastore, recipe, options.validation_share, self._folder / "prepared")
+        prepared = self._folder / "prepared"
+        found = collect(datastore, recipe, options.validation_share, prepared)
         counts = {
             "labelled": len(found.cases.labelled),
             "unlabelled": len(found.cases.unlabelled),
@@ -119,72 +152,110 @@ class SemiSupervisedTraining(TrainTask):
         for image, why in found.refused.items():
             logger.warning(f"{image} is left out: {why}")
         logger.info(f"{self._name}: {counts}")
-        self._progress.tell("training", "The networks learn.", **counts)
         run = self._folder / "current"
-        resume = self._same_as_before(run, recipe, found)
-        train(
-            found.cases, recipe, run, resume=resume, cache=self._folder / "prepared", on_step=self._teller()
-        )
+        resume = self._same_as_before(run, recipe, options, found)
+        if resume:
+            recipe, plan = (made := read_run(run)).recipe, made.plan
+            start = "A run that was stopped is continued."
+        else:
+            plan, start = self._plan(recipe, options)
+        logger.info(start)
+        steps = plan.schedule(recipe).training.steps
+        self._progress.tell("training", start, total_epochs=steps, **counts)
+        train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, on_step=self._teller())
         self._progress.tell("judging", "The result is compared with the model in use.")
-        decision = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
-        self._archive(run, decision)
-        logger.info(decision.reason)
+        version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
+        decision = version.decision
+        result = {**asdict(decision), "version": version.number, **counts}
+        self._archive(run, version)
+        logger.info(f"Version {version.number}. {decision.reason}")
         scores = {} if decision.candidate is None else {"best_metric": decision.candidate}
-        self._progress.tell(
-            "done", decision.reason, epoch=recipe.training.steps, **scores, **asdict(decision)
-        )
-        return {**asdict(decision), **counts}
+        self._progress.tell("done", decision.reason, **scores, **result)
+        return result
 
-    def _same_as_before(self, run: Path, recipe: Recipe, found: Collected) -> bool:
+    def _plan(self, recipe: Recipe, options: TrainOptions) -> tuple[Plan, str]:
+        """How long a new run lasts and where it starts from, and the latter in words."""
+        plan = Plan(options.steps or None, options.minutes or None)
+        if options.start_from == "scratch":
+            return plan, "The networks learn from scratch."
+        try:
+            parent = Parent.of(self._store.folder(self._name))
+            why = parent.unlike(recipe)
+        except DiffclError as error:
+            why = str(error)
+        if why:
+            return plan, f"The networks learn from scratch: {why}."
+        return replace(plan, parent=parent), f"The networks go on from version {parent.version}."
+
+    def _same_as_before(self, run: Path, recipe: Recipe, options: TrainOptions, found: Collected) -> bool:
         """Whether a run that was stopped learned the same from the same; any other is removed."""
-        asked = json.dumps([recipe.model_dump(mode="json"), describe_cases(found.cases)], sort_keys=True)
-        digest = hashlib.sha256(asked.encode()).hexdigest()
+        asked = [
+            recipe.model_dump(mode="json", exclude={"inference"}),  # which publishing changes
+            options.model_dump(exclude={"margin"}),
+            describe_cases(found.cases),
+        ]
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         mark = self._folder / "current.txt"
-        begun = (run / "cases.json").is_file() and mark.is_file()
-        if begun and mark.read_text(encoding="utf-8") == digest:
-            logger.info("A run that was stopped is continued.")
+        if begun(run) and mark.is_file() and mark.read_text(encoding="utf-8") == digest:
             return True
+        mark.unlink(missing_ok=True)  # first, or a kill would leave it beside half a run
         shutil.rmtree(run, ignore_errors=True)
-        mark.write_text(digest, encoding="utf-8")
+        write_text(mark, digest)
         return False
 
-    def _archive(self, run: Path, decision: Decision) -> None:
+    def _archive(self, run: Path, version: Version) -> None:
         """Keep a run that ended, without what only continuing it needs."""
-        (run / "checkpoint.pt").unlink(missing_ok=True)
-        (run / "decision.json").write_text(json.dumps(asdict(decision), indent=2) + "\n", encoding="utf-8")
         numbers = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
-        run.rename(self._folder / str(max(numbers, default=0) + 1))
+        place = run.rename(self._folder / str(max(numbers, default=0) + 1))
+        (place / "checkpoint.pt").unlink(missing_ok=True)
+        decision = {**asdict(version.decision), "version": version.number}
+        write_text(place / "decision.json", json.dumps(decision, indent=2) + "\n")
 
     def _teller(self) -> Callable[[StepProgress], None]:
-        told = 0.0
+        told, began, first = 0.0, time.monotonic(), 0
 
         def tell(progress: StepProgress) -> None:
-            nonlocal told
-            if progress.scores is not None:
-                self._progress.tell("training", "The networks learn.", best_metric=progress.scores.dice)
-                logger.info(f"Step {progress.step} of {progress.steps}: Dice {progress.scores.dice:.3f}")
-            if time.monotonic() - told > TOLD_EVERY:
+            nonlocal told, first
+            first = first or progress.step
+            scored = {} if progress.scores is None else {"best_metric": progress.scores.dice}
+            last = progress.step == progress.steps
+            if scored or last or progress.step % max(1, progress.steps // LOGGED) == 0:
+                a_step = (time.monotonic() - began) / (progress.step - first + 1)
+                logger.info(in_words(progress, a_step * (progress.steps - progress.step)))
+            if scored or last or time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 self._progress.tell(
-                    "training", "The networks learn.", epoch=progress.step, losses=progress.losses
-                )
+                    "training", "The networks learn.", epoch=progress.step, total_epochs=progress.steps,
+                    losses=progress.losses, **scored,
+                )  # fmt: skip
 
         return tell
 
 
-def for_training(recipe: Recipe, steps: int | None) -> Recipe:
-    """The recipe for labels as the studies keep them, with its schedule fitted to a number of steps.
+def in_words(progress: StepProgress, seconds: float) -> str:
+    """A line of the log.
 
-    Labels of the studies hold the values of the classes, whatever the values in other files are.
+    >>> in_words(StepProgress(10, 60, {"L_c": 0.51, "L_d": 0.62}, None), 84.0)
+    'Step 10 of 60: L_c 0.510, L_d 0.620. About 1.4 minutes left.'
     """
-    before = recipe.training
-    count = steps or before.steps
+    losses = progress.losses
+    dice = "" if progress.scores is None else f" Dice {progress.scores.dice:.3f}."
+    return (
+        f"Step {progress.step} of {progress.steps}: L_c {losses['L_c']:.3f}, L_d {losses['L_d']:.3f}.{dice}"
+        f" About {seconds / 60:.1f} minutes left."
+    )
+
+
+def keep_out_of_the_way() -> None:
+    """A training gives way to the server: lower priority, and one core less than there are."""
+    os.nice(10)
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+
+
+def with_class_values(recipe: Recipe) -> Recipe:
+    """The recipe for labels as the studies keep them.
+
+    They hold the values of the classes, whatever the values in other files are.
+    """
     labels = [entry.model_dump() | {"sources": ()} for entry in recipe.labels]
-    training = {
-        "steps": count,
-        "supervised_start": round(before.supervised_start * count / before.steps),
-        "validate_every": max(1, min(before.validate_every, count // 4)),
-        "checkpoint_every": max(1, min(before.checkpoint_every, count // 4)),
-    }
-    content = recipe.model_dump() | {"labels": labels, "training": before.model_dump() | training}
-    return Recipe.model_validate(content)
+    return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"labels": labels})

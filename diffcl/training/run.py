@@ -1,0 +1,136 @@
+"""The folder of a run: what it was made of, so that it can be continued and published.
+
+RUN/recipe.json         all settings, before the schedule of this run
+RUN/plan.json           how long it lasts and where it starts from
+RUN/cases.json          which scans were used for what
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
+from diffcl.errors import UsageError
+from diffcl.io.atomic import write_text
+from diffcl.recipe import Recipe, parse_recipe
+from diffcl.training.schedule import Plan
+
+PREPARED = "prepared"
+"""Folder of prepared scans inside a run, unless they are kept elsewhere."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was made of.
+
+    Attributes:
+        recipe: All settings, before the schedule of this run.
+        cases: Its scans.
+        plan: With the number of steps that was chosen.
+        id: Tells it from every other run; empty for one of a program that gave none.
+    """
+
+    recipe: Recipe
+    cases: Cases
+    plan: Plan
+    id: str = ""
+
+    @property
+    def scheduled(self) -> Recipe:
+        """The recipe with the schedule of this run."""
+        return self.plan.schedule(self.recipe)
+
+
+def begun(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / "recipe.json").is_file()
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder for a new run that holds anything but prepared scans.
+
+    Raises:
+        UsageError: If it does.
+    """
+    if folder.exists() and any(entry.name != PREPARED for entry in folder.iterdir()):
+        raise UsageError(folder, "already holds a run", "Continue it with --resume, or name another folder")
+
+
+def start_run(folder: Path, cases: Cases, recipe: Recipe, plan: Plan) -> Run:
+    """Write down what a new run is made of. The recipe is written last: with it, all is there.
+
+    Raises:
+        OutputError: If that is not possible.
+    """
+    run = Run(recipe, cases, plan, uuid4().hex)
+    folder.mkdir(parents=True, exist_ok=True)
+    documents = {
+        "cases.json": describe_cases(cases),
+        "plan.json": {**plan.to_json(), "id": run.id},
+        "recipe.json": recipe.model_dump(mode="json"),
+    }
+    for name, content in documents.items():
+        write_text(folder / name, json.dumps(content, indent=2) + "\n")
+    return run
+
+
+def continue_run(folder: Path, cases: Cases, recipe: Recipe, plan: Plan) -> Run:
+    """The run in a folder, if it is the one asked for; what a kill left half-written is removed.
+
+    Raises:
+        UsageError: If its recipe, plan or cases differ.
+    """
+    run = read_run(folder)
+    asked = replace(plan, steps=run.plan.steps) if plan.minutes else plan
+    for name, same in (
+        ("recipe.json", run.recipe == recipe),
+        ("cases.json", run.cases == cases),
+        ("plan.json", run.plan == asked),
+    ):
+        if not same:
+            raise UsageError(folder / name, "differs from what was asked for now",
+                             "Resume with the same recipe and cases, or start a new run")  # fmt: skip
+    for stale in folder.glob(".*"):
+        stale.unlink()
+    return run
+
+
+def read_run(folder: Path) -> Run:
+    """What the run in a folder is made of.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    try:
+        recipe = parse_recipe(
+            json.loads((folder / "recipe.json").read_text(encoding="utf-8")), folder / "recipe.json"
+        )
+        listed = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+        plan = folder / "plan.json"
+        planned = json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else {}
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(folder, "holds no run", "Give the folder that diffcl train wrote") from error
+
+    def labelled(kind: str) -> tuple[LabelledCase, ...]:
+        return tuple(LabelledCase(c["name"], Path(c["image"]), Path(c["label"])) for c in listed[kind])
+
+    unlabelled = tuple(UnlabelledCase(c["name"], Path(c["image"])) for c in listed["unlabelled"])
+    cases = Cases(labelled("labelled"), unlabelled, labelled("validation"))
+    return Run(recipe, cases, Plan.from_json(planned) if planned else Plan(), planned.get("id", ""))
+
+
+def describe_cases(cases: Cases) -> dict[str, list[dict[str, str]]]:
+    """The cases of each kind as plain values: name, scan and, where it is known, label."""
+
+    def plain(case: LabelledCase | UnlabelledCase) -> dict[str, str]:
+        return {key: str(value) for key, value in dataclasses.asdict(case).items()}
+
+    return {
+        "labelled": [plain(case) for case in cases.labelled],
+        "unlabelled": [plain(case) for case in cases.unlabelled],
+        "validation": [plain(case) for case in cases.validation],
+    }

@@ -1,0 +1,56 @@
+"""The scans of a training in memory, so that a file that vanishes meanwhile does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
+from diffcl.data.prepare import TrainingScan, prepare_case
+from diffcl.errors import DataError, DiffclError
+from diffcl.recipe import Recipe
+from diffcl.training.validation import ValidationScan, read_validation
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Everything that a training reads.
+
+    Attributes:
+        labelled: Prepared scans with labels.
+        unlabelled: Prepared scans.
+        validation: Scans as they are, with labels.
+    """
+
+    labelled: Sequence[TrainingScan]
+    unlabelled: Sequence[TrainingScan]
+    validation: Sequence[ValidationScan]
+
+
+def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
+    """Prepare and read all cases, before any training.
+
+    Raises:
+        DataError: Naming every case that cannot be used.
+    """
+    prepared: dict[bool, list[TrainingScan]] = {True: [], False: []}
+    validation: list[ValidationScan] = []
+    faults = []
+    used: tuple[LabelledCase | UnlabelledCase, ...] = (*cases.labelled, *cases.unlabelled)
+    if recipe.training.method == "supervised":
+        used = cases.labelled
+    for case in used:
+        try:
+            prepared[isinstance(case, LabelledCase)].append(prepare_case(case, recipe, cache))
+        except DiffclError as error:
+            faults.append(str(error))
+    for judge in cases.validation:
+        try:
+            validation.append(read_validation(judge, recipe))
+        except DiffclError as error:
+            faults.append(str(error))
+    if faults:
+        count = len(used) + len(cases.validation)
+        raise DataError(f"{len(faults)} of {count} cases", " | ".join(faults), "Mend or unlist them")
+    return Scans(prepared[True], prepared[False], validation)

@@ -1,0 +1,113 @@
+"""How a run departs from its recipe: how long it lasts, and where it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcl.inference.model import read_info
+from diffcl.recipe import Recipe
+
+AVERAGED_SHARE = 0.1
+"""The averaged weights look back over this share of the steps at most."""
+
+VALIDATIONS = 2
+"""Of a fine-tuning: in its middle and at its end."""
+
+CHECKPOINTS = 4
+"""At least, in a run whose length is not the recipe's."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The published version from whose weights a run starts.
+
+    Attributes:
+        name: Of the model.
+        version: Its number.
+        folder: Where it is.
+    """
+
+    name: str
+    version: int
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Parent:
+        """The version in a folder.
+
+        Raises:
+            ModelError: If there is none.
+        """
+        info = read_info(folder)
+        return cls(info.name, info.version, folder)
+
+    def unlike(self, recipe: Recipe) -> str:
+        """Why its weights do not fit the networks of a recipe; empty if they do."""
+        own = read_info(self.folder).recipe
+        if own.classes != recipe.classes:
+            return (
+                f"{self.name} {self.version} has {own.classes} classes with background, not {recipe.classes}"
+            )
+        for kind, one, other in (("CS", own.cs, recipe.cs), ("DS", own.ds, recipe.ds)):
+            if one != other:
+                return f"{self.name} {self.version} has a {kind} of another shape"
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run departs from its recipe.
+
+    Attributes:
+        steps: Optimiser steps in all; None for as many as the recipe says.
+        minutes: Time for the steps and for judging the result, instead of a number of steps. The steps that
+            fit are found by a trial, so that the learning rate falls over them; if they take longer, the run
+            ends in time nevertheless.
+        parent: Where the weights come from; None for random ones.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    parent: Parent | None = None
+
+    def schedule(self, recipe: Recipe) -> Recipe:
+        """The recipe with the schedule of this run; its phases keep their share of the steps.
+
+        >>> from diffcl.recipe import load_recipe
+        >>> training = Plan(steps=120).schedule(load_recipe("hippocampus")).training
+        >>> training.steps, training.supervised_start, training.validate_every
+        (120, 40, 30)
+        """
+        usual = recipe.training if self.parent is None else recipe.fine_tuning
+        steps = self.steps or usual.steps
+        if self.parent is None and steps == recipe.training.steps:
+            return recipe
+        share = steps / usual.steps
+        every = recipe.training.validate_every * share if self.parent is None else steps / VALIDATIONS
+        return recipe.changed(
+            training={
+                "steps": steps,
+                "supervised_start": min(steps, round(usual.supervised_start * share)),
+                "learning_rate": usual.learning_rate,
+                "average": min(recipe.training.average, max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))),
+                "validate_every": max(1, round(every)),
+                "checkpoint_every": max(1, min(recipe.training.checkpoint_every, steps // CHECKPOINTS)),
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `from_json`."""
+        parent = self.parent and {**vars(self.parent), "folder": str(self.parent.folder)}
+        return {"steps": self.steps, "minutes": self.minutes, "parent": parent}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Plan:
+        """What `to_json` gave."""
+        parent = content["parent"]
+        return cls(
+            content["steps"],
+            content["minutes"],
+            parent and Parent(parent["name"], parent["version"], Path(parent["folder"])),
+        )
