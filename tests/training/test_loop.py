@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
-from diffcl.data.cases import Cases, LabelledCase
-from diffcl.errors import DataError, UsageError
+from diffcl.data.cases import Cases, LabelledCase, find_cases
+from diffcl.data.grid import Geometry
+from diffcl.errors import DataError, OutputError, UsageError
+from diffcl.inference import ModelInfo, ModelStore, load_model
+from diffcl.inference.model import save_model
+from diffcl.inference.profile import Profile
+from diffcl.io import read_scan
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
-from diffcl.training import Plan, Progress, train
+from diffcl.training import Parent, Plan, Progress, publish, train
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
 from diffcl.training.learner import Learner
@@ -131,3 +142,114 @@ def test_a_journal_cut_off_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None
     path = tmp_path / "journal.jsonl"
     path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "L_')
     assert read_journal(path) == [{"step": 1}]
+
+
+class TestFineTuning:
+    @pytest.fixture
+    def parent(self, recipe: Recipe, tmp_path: Path) -> Parent:
+        """A published model with weights that no seed gives."""
+
+        def fill(folder: Path, number: int) -> None:
+            cs, ds = ConvolutionSegmenter(recipe), DiffusionSegmenter(recipe)
+            for network in (cs, ds):
+                for parameter in network.parameters():
+                    parameter.data.normal_(std=0.05)
+            info = ModelInfo(
+                name="organ", version=number, created="", recipe=recipe, profile=Profile(modality="MR")
+            )
+            save_model(folder, info, cs, ds)
+
+        return Parent.of(ModelStore(tmp_path / "models").add("organ", fill))
+
+    def test_it_starts_from_the_published_weights(
+        self, cases: Cases, recipe: Recipe, parent: Parent, tmp_path: Path
+    ) -> None:
+        """With steps of almost no length it ends where it began, students and averages alike."""
+        still = recipe.changed(fine_tuning={"steps": 2, "supervised_start": 1, "learning_rate": 1e-12})
+        train(replace(cases, validation=()), still, tmp_path / "run", plan=Plan(parent=parent))
+        before = load_model(parent.folder)
+        best = load_checkpoint(tmp_path / "run" / "best.pt")
+        learner = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["learner"]
+        for key, network in (("cs", before.cs), ("ds", before.ds)):
+            for name, weight in network.state_dict().items():
+                torch.testing.assert_close(best[key][name], weight)
+                torch.testing.assert_close(learner[key]["network"][name], weight)
+
+    def test_its_average_remembers_the_published_weights(self, recipe: Recipe, parent: Parent) -> None:
+        model = load_model(parent.folder)
+        learner = Learner(recipe.changed(training={"average": 0.75}), torch.device("cpu"))
+        learner.start_from(model.cs, model.ds)
+        first = next(learner.cs.network.parameters())
+        before = first.detach().clone()
+        learner.cs.learn(first.sum())
+        torch.testing.assert_close(
+            next(learner.cs.teacher.parameters()), 0.75 * before + 0.25 * first.detach()
+        )
+
+    def test_a_killed_one_continues_to_the_same_result(
+        self, cases: Cases, recipe: Recipe, parent: Parent, tmp_path: Path
+    ) -> None:
+        def kill(_: Progress) -> None:
+            raise Killed
+
+        plan = Plan(steps=4, parent=parent)
+        train(cases, recipe, tmp_path / "whole", plan=plan)
+        with pytest.raises(Killed):
+            train(cases, recipe, tmp_path / "killed", plan=plan, on_step=kill)
+        (tmp_path / "killed" / "checkpoint.pt").unlink()  # killed before the first one
+        train(cases, recipe, tmp_path / "killed", plan=plan, resume=True)
+        same(*(load_checkpoint(tmp_path / run / "best.pt") for run in ("whole", "killed")))
+
+    def test_its_version_names_its_parent_and_keeps_the_recipe(
+        self, cases: Cases, recipe: Recipe, parent: Parent, tmp_path: Path
+    ) -> None:
+        train(cases, recipe, tmp_path / "run", plan=Plan(steps=2, parent=parent))
+        folder = publish(tmp_path / "run", "organ", ModelStore(tmp_path / "models"))
+        info = load_model(folder).info
+        assert info.provenance["parent"] == {"name": "organ", "version": 1}
+        assert info.provenance["training"]["steps"] == 2
+        assert info.recipe.training == recipe.training
+        assert "from the weights of organ 1, 2 steps" in (folder / "card.md").read_text()
+
+
+def test_files_that_vanish_or_break_meanwhile_do_no_harm(data: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """A labelled scan, its label, an unlabelled scan and one of two validation scans."""
+    mine = shutil.copytree(data, tmp_path / "data")
+    cases = find_cases(mine, labelled=2, validation=2)
+
+    def hurt(_: Progress) -> None:
+        cases.labelled[0].image.unlink(missing_ok=True)
+        cases.labelled[1].label.write_bytes(b"unreadable")
+        cases.unlabelled[0].image.write_bytes(b"unreadable")
+        cases.validation[0].image.unlink(missing_ok=True)
+
+    grid = Geometry.of(read_scan(mine / "images" / "scan4.nii.gz").image)
+    empty = sitk.Cast(grid.place(np.zeros(grid.size)), sitk.sitkUInt8)
+    sitk.WriteImage(empty, mine / "labels" / "scan4.nii.gz")
+    best = train(cases, recipe, tmp_path / "run", on_step=hurt)
+    assert best is not None
+    assert len(best.cases) == 2
+    folder = publish(tmp_path / "run", "organ", ModelStore(tmp_path / "models"))
+    info = load_model(folder).info
+    assert info.provenance["validation"] == ["scan5"]
+    assert len(info.provenance["labelled"]) == 2
+
+
+@pytest.mark.parametrize("file", ["checkpoint.pt", "best.pt"])
+def test_a_full_disk_is_said_and_the_run_continues_when_there_is_space(
+    file: str, cases: Cases, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def full(state: object, path: Path) -> None:
+        save(state, path)
+        if ("scores" in state) == (file == "best.pt"):  # type: ignore[operator]
+            path.write_bytes(path.read_bytes()[:1000])
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OutputError, match=file):
+            train(cases, recipe, tmp_path / "run")
+    assert train(cases, recipe, tmp_path / "run", resume=True) is not None
+    assert not list((tmp_path / "run").glob(".*"))
