@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli import evaluate, models, phantom, predict, publish, serve, train
+from diffcl.cli import evaluate, models, phantom, predict, prepare, publish, serve, train
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
 from diffcl.version import version
@@ -30,6 +30,7 @@ app = typer.Typer(
 for command in (
     predict.predict,
     serve.serve,
+    prepare.prepare,
     train.train,
     evaluate.evaluate,
     publish.publish,

@@ -199,3 +199,17 @@ def test_missing_studies_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_recipe_that_is_not_there_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--studies", str(scans[0].parent), "--port", "18432", "--recipe", "none.toml"]) == 1
     assert "none.toml" in capsys.readouterr().err
+
+
+def test_a_public_set_becomes_images_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = make_scan("oblique")
+    (tmp_path / "set").mkdir()
+    sitk.WriteImage(scan, tmp_path / "set" / "a_flair.nii.gz")
+    command = ["prepare", str(tmp_path / "set"), "--form", "brats", "--out", str(tmp_path / "out")]
+    assert run(command) == 1
+    assert "missing: " in capsys.readouterr().err
+    sitk.WriteImage(sitk.Cast(scan > 200, sitk.sitkUInt8), tmp_path / "set" / "a_seg.nii.gz")
+    assert run(command) == 0
+    assert "1 scans with labels" in capsys.readouterr().out
+    assert same_place(sitk.ReadImage(tmp_path / "out" / "labels" / "a.nii.gz"), scan)
+    assert run(command) == 2, "the folder exists"
