@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fastapi import HTTPException
 from monailabel.config import settings
@@ -34,13 +34,14 @@ from diffcl.version import version
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
 from lib.datastore import StudyDatastore
-from lib.infer import InferTasks
+from lib.infer import InferTasks, SegmentationTask
 from lib.models import ServedModels
 from lib.refusals import unknown
 from lib.scorer import Scorer
 from lib.scores import ScoreBook
 from lib.sessions import SafeSessions
 from lib.strategies import DEFAULT, strategies
+from lib.submission import CHECK_HERE
 from lib.trainer import SemiSupervisedTraining
 
 _UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
@@ -142,11 +143,24 @@ class DiffclApp(MONAILabelApp):
         tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
         tag = str(tag.value if isinstance(tag, DefaultLabelTag) else tag)
         if image_id is not None:
-            proposal = {"model": params["model"], "version": params["version"]}
-            store.update_image_info(image_id, {"proposal": proposal})
+            self._remember(image_id, task, params, store)
             if save:
                 store.save_label(image_id, file, tag, {"model": params["model"], "params": params})
         return {"label": image_id if save else file, "tag": tag, "file": file, "params": params}
+
+    def _remember(self, image_id: str, task: InferTask, params: dict[str, Any], store: Datastore) -> None:
+        """Keep what was proposed for a scan; a map of uncertainty proposes nothing."""
+        if isinstance(task, SegmentationTask) and task.prediction is not None:
+            about = {
+                "model": params["model"],
+                "version": params["version"],
+                "task": task.recipe.name,
+                "marked": CHECK_HERE in params["label_names"],
+            }
+            if isinstance(store, StudyDatastore):
+                store.keep_proposal(image_id, task.prediction.label, about)
+            else:
+                store.update_image_info(image_id, {"proposal": about})
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The next scan for an annotator.
@@ -165,13 +179,10 @@ class DiffclApp(MONAILabelApp):
                 continue
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:  # noqa: ARG002
-        """What the annotator is told after submitting."""
+        """What the annotator is told after submitting: what was changed, also in the proposal, and by the check."""
         info = self.datastore().get_label_info(label_id, DefaultLabelTag.FINAL.value)
-        return {
-            key: info[key]
-            for key in ("version", "changed_voxels", "remark")
-            if info.get(key) not in (None, "")
-        }
+        told = ("version", "changed_voxels", "started_from", "remark")
+        return {key: info[key] for key in told if info.get(key) not in (None, "")}
 
     def bundle_path(self, model: str | None) -> None:
         """MONAI Label asks before it starts a task; the place to refuse a trainer that does not exist.
@@ -184,15 +195,26 @@ class DiffclApp(MONAILabelApp):
             raise unknown("model", model, known)
 
     def model_file(self, model: str, validate: bool = True) -> None:
-        """No model file is given out, replaced or deleted through the API.
+        """No model file is given out or deleted through the API, nor replaced by MONAI Label's own handler.
 
         Raises:
             HTTPException: 405 for an upload.
         """
         if not validate:
             raise HTTPException(
-                405, f"model {model[:80]}: models are not uploaded; use diffcl publish on the server"
+                405, f"model {model[:80]}: this server checks no uploads; start it with diffcl serve"
             )
+
+    def accept_model(self, model: str, archive: BinaryIO) -> dict[str, Any]:
+        """Make an uploaded model a new version, if it is one of ours, and the one in use, if it is not worse.
+
+        Raises:
+            HTTPException: 404 for an unknown model, other 4xx for a file that is none.
+        """
+        if model not in self._trainers:
+            raise unknown("model", model, self._trainers)
+        answer: dict[str, Any] = self._trainers[model].accept(archive, self.datastore())
+        return answer
 
     def _load_sessions(self, load: bool = False) -> SafeSessions | None:
         if not load:

@@ -12,6 +12,7 @@ from fastapi import HTTPException
 from synthetic import ORGAN_TOML, SCANS, make_scan, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
+from diffcl.inference.doubt import to_check
 from diffcl.io import read_scan
 from diffcl.io.dicom_write import write_series
 from diffcl.shipped import app_folder
@@ -111,6 +112,32 @@ class TestInference:
         assert params["report"]["networks"] == "ensemble"
         assert params["latencies"]["total"] > 0
         json.dumps(params, allow_nan=False)
+
+    def test_a_line_says_what_a_person_wants_to_know(self, app: Any) -> None:
+        _, params = infer(app)
+        volumes = params["report"]["volumes_ml"]
+        assert params["summary"] == (
+            f"organ_head {volumes['organ_head']:.2f} ml, organ_tail {volumes['organ_tail']:.2f} ml; "
+            f"doubt {params['report']['doubt']:.2f}; organ version 1, learned from 2 labelled and 1 unlabelled scans"
+        )
+
+    def test_where_to_look_is_marked_on_request(self, app: Any, store: ModelStore, studies: Path) -> None:
+        plain, _ = infer(app)
+        marked, params = infer(app, check_here=True)
+        assert params["label_names"] == {"organ_head": 1, "organ_tail": 2, "check_here": 3}
+        prediction = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
+        where = sitk.GetArrayFromImage(to_check(prediction.uncertainty, (1.5, 1.5, 1.5))) == 1
+        assert where.any()  # an untrained model doubts
+        expected = np.where(where, 3, sitk.GetArrayFromImage(plain))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(marked), expected)
+        assert same_place(marked, plain)
+
+    def test_a_mark_is_never_kept(self, app: Any) -> None:
+        plain, _ = infer(app)
+        result = app.infer({"model": "organ", "image": "oblique", "check_here": "true", "save_label": True})
+        Path(result["file"]).unlink()
+        kept = sitk.ReadImage(app.datastore().get_label_uri("oblique", "original"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(kept), sitk.GetArrayFromImage(plain))
 
     def test_uncertainty_fills_the_bytes(self, app: Any, store: ModelStore, studies: Path) -> None:
         image, params = infer(app, model="organ_uncertainty")
@@ -272,6 +299,29 @@ class TestOtherRequests:
         store.save_label("oblique", str(label_file), "final", {})
         store.save_label("oblique", str(label_file), "final", {})
         assert app.on_save_label("oblique", "oblique") == {"version": 2, "changed_voxels": 0}
+
+    def test_after_correcting_a_proposal_the_annotator_is_told_how_much(
+        self, app: Any, tmp_path: Path
+    ) -> None:
+        image, _ = infer(app, check_here=True)
+        sitk.WriteImage(image, tmp_path / "untouched.nii.gz")
+        app.datastore().save_label("oblique", str(tmp_path / "untouched.nii.gz"), "final", {})
+        told = app.on_save_label("oblique", "oblique")
+        assert told["remark"] == "The segment check_here was left out."
+        assert (told["started_from"]["model"], told["started_from"]["version"]) == ("organ", 1)
+        assert all(change["dice"] == 1 for change in told["started_from"]["changes"].values())
+
+        proposal, _ = infer(app)
+        values = sitk.GetArrayFromImage(proposal)
+        before = int((values == 1).sum())
+        values[0, 0, :5] = [1, 1, 1, 0, 0]
+        added = int((values == 1).sum()) - before
+        corrected = sitk.GetImageFromArray(values)
+        corrected.CopyInformation(proposal)
+        sitk.WriteImage(corrected, tmp_path / "corrected.nii.gz")
+        app.datastore().save_label("oblique", str(tmp_path / "corrected.nii.gz"), "final", {})
+        changes = app.on_save_label("oblique", "oblique")["started_from"]["changes"]["organ_head"]
+        assert changes["added"] - changes["removed"] == added
 
     def test_models_are_neither_uploaded_nor_given_out(self, app: Any) -> None:
         assert app.model_file("organ") is None

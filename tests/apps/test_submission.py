@@ -11,7 +11,7 @@ from synthetic import ORGAN
 from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import DataError, ScanError
 from diffcl.recipe import Recipe
-from lib.submission import Submission, check_label
+from lib.submission import Proposal, Submission, check_label
 
 GRID = Geometry(
     (12, 10, 8), (0.7, 0.9, 2.5), (-31.5, 12.25, 101.1), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -32,11 +32,16 @@ def array() -> np.ndarray:
 
 
 def check(
-    image: sitk.Image, folder: Path, *tasks: Recipe, suffix: str = ".nii.gz", **info: Any
+    image: sitk.Image,
+    folder: Path,
+    *tasks: Recipe,
+    suffix: str = ".nii.gz",
+    proposal: Proposal | None = None,
+    **info: Any,
 ) -> Submission:
     file = folder / f"received{suffix}"
     sitk.WriteImage(image, file)
-    return check_label(file, GRID, tasks, info, "label of case1")
+    return check_label(file, GRID, tasks, info, "label of case1", proposal)
 
 
 def info_of(*names: str, first: int = 1) -> list[dict[str, Any]]:
@@ -176,3 +181,80 @@ def test_what_the_file_format_rounds_is_the_same_grid(tmp_path: Path) -> None:
 def test_a_scan_is_not_a_label(tmp_path: Path) -> None:
     with pytest.raises(ScanError):
         check(GRID.place(array().astype(np.float32) / 3), tmp_path, ORGAN)
+
+
+class TestCheckHere:
+    """A label that still holds the segment that marks where to look."""
+
+    NAMES = ("organ_head", "organ_tail", "check_here")
+
+    @staticmethod
+    def marked() -> np.ndarray:
+        values = array()
+        values[4:7, 3:6, 1:6] = 3  # over parts of both classes and of the background
+        return values
+
+    def test_its_voxels_become_what_was_proposed(self, tmp_path: Path) -> None:
+        found = check(
+            GRID.place(self.marked()), tmp_path, ORGAN, label_info=info_of(*self.NAMES),
+            proposal=Proposal(array(), "organ", True),
+        )  # fmt: skip
+        np.testing.assert_array_equal(voxels(found.label), array())
+        assert found.classes == info_of("organ_head", "organ_tail")
+        assert found.remark == "The segment check_here was left out."
+
+    def test_what_was_corrected_elsewhere_stays(self, tmp_path: Path) -> None:
+        corrected = self.marked()
+        corrected[2, 3:6, 1:4] = 0
+        found = check(
+            GRID.place(corrected), tmp_path, ORGAN, label_info=info_of(*self.NAMES),
+            proposal=Proposal(array(), "organ", True),
+        )  # fmt: skip
+        expected = array()
+        expected[2, 3:6, 1:4] = 0
+        np.testing.assert_array_equal(voxels(found.label), expected)
+
+    def test_it_may_stand_anywhere_among_the_segments(self, tmp_path: Path) -> None:
+        moved = np.array([0, 2, 3, 1], np.uint8)[self.marked()]
+        names = ("check_here", "organ_head", "organ_tail")
+        found = check(
+            GRID.place(moved), tmp_path, ORGAN, label_info=info_of(*names),
+            proposal=Proposal(array(), "organ", True),
+        )  # fmt: skip
+        np.testing.assert_array_equal(voxels(found.label), array())
+
+    @pytest.mark.parametrize(
+        "proposal",
+        [None, Proposal(None, "organ", True), Proposal(array(), "heart", True)],
+        ids=["none", "lost", "of another task"],
+    )
+    def test_without_the_proposal_the_nearest_class_counts(
+        self, proposal: Proposal | None, tmp_path: Path
+    ) -> None:
+        values = array()
+        values[3:4, 4:5, 2:3] = 3  # inside the first class
+        values[0:1, 9:10, 7:8] = 3  # far outside
+        found = check(GRID.place(values), tmp_path, ORGAN, label_info=info_of(*self.NAMES), proposal=proposal)
+        np.testing.assert_array_equal(voxels(found.label), array())
+
+    def test_a_file_without_names_is_understood_where_it_was_proposed_so(
+        self, other: Recipe, tmp_path: Path
+    ) -> None:
+        found = check(
+            GRID.place(self.marked()), tmp_path, other, ORGAN, proposal=Proposal(array(), "organ", True)
+        )
+        np.testing.assert_array_equal(voxels(found.label), array())
+        with pytest.raises(DataError, match="values 1, 2, 3 are not classes"):
+            check(
+                GRID.place(self.marked()), tmp_path, other, ORGAN, proposal=Proposal(array(), "organ", False)
+            )
+
+    def test_an_empty_one_does_no_harm(self, tmp_path: Path) -> None:
+        found = check(GRID.place(array()), tmp_path, ORGAN, label_info=info_of(*self.NAMES))
+        np.testing.assert_array_equal(voxels(found.label), array())
+        assert found.remark == ""
+
+    def test_a_label_of_nothing_else_is_empty(self, tmp_path: Path) -> None:
+        only = np.where(array() == 1, 1, 0).astype(np.uint8)
+        found = check(GRID.place(only), tmp_path, ORGAN, label_info=info_of("check_here"))
+        assert not voxels(found.label).any()

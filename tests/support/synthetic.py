@@ -107,6 +107,7 @@ def publish_untrained(store: ModelStore) -> Path:
             created="2026-01-01",
             recipe=ORGAN,
             profile=Profile(modality="MR"),
+            provenance={"labelled": ["a", "b"], "unlabelled": ["c"], "validation": []},
         )
         save_model(folder, info, ConvolutionSegmenter(ORGAN), DiffusionSegmenter(ORGAN))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
+import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import DefaultLabelTag
@@ -20,16 +22,19 @@ from numpy.typing import NDArray
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.data.prepare import same_grid
-from diffcl.errors import DataError, ScanError, UsageError
+from diffcl.errors import DataError, OutputError, ScanError, UsageError
 from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.atomic import replace_file
 from diffcl.io.formats import image_suffix
 from diffcl.recipe import Recipe
+from lib.changes import compare
 from lib.history import LABEL_SUFFIX, History
 from lib.index import Index, finite
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
-from lib.submission import check_label
+from lib.submission import Proposal, Submission, check_label
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats of scans and labels: those that are one file."""
@@ -64,6 +69,7 @@ class StudyDatastore(LocalDatastore):
         self._datastore_path = str(folder)
         self._extensions = [f"*{suffix}" for suffix in SUFFIXES]
         self.history = History(folder / "history")
+        self._proposals = folder / "proposals"
         for tag in (FINAL, ORIGINAL):
             _labels(self._snapshot, tag).mkdir(parents=True, exist_ok=True)
         self._finish_interrupted()
@@ -152,6 +158,22 @@ class StudyDatastore(LocalDatastore):
             entry = index.objects.pop(image_id, None)
             if entry:
                 (Path(index.image_path()) / f"{image_id}{entry.image.ext}").unlink(missing_ok=True)
+                self._proposal_file(image_id).unlink(missing_ok=True)
+
+    def keep_proposal(self, image_id: str, label: sitk.Image, about: dict[str, Any]) -> None:
+        """Remember what was proposed for a scan, to compare it with what the annotator makes of it.
+
+        Args:
+            image_id: The scan.
+            label: The proposed classes, on the scan's grid.
+            about: `model`, `version` and `task`, and whether places to check were `marked`.
+        """
+        try:
+            self._proposals.mkdir(exist_ok=True)
+            write_image(label, self._proposal_file(image_id))
+            self.update_image_info(image_id, {"proposal": about})
+        except (OSError, OutputError) as error:
+            logger.error(f"The proposal for {image_id} is not kept: {error}")
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -171,10 +193,11 @@ class StudyDatastore(LocalDatastore):
         where = f"label of {image_id}"
         with refusals(), self._saving, TemporaryDirectory() as temporary:
             tag = check_name(label_tag, "label tag")
+            grid, tasks = self._grid(image_id), self._tasks()
+            about = self._entry(image_id).image.info.get("proposal")
+            proposal = self._proposal(image_id, about, grid)
             with named(where):
-                checked = check_label(
-                    Path(label_filename), self._grid(image_id), self._tasks(), label_info, where
-                )
+                checked = check_label(Path(label_filename), grid, tasks, label_info, where, proposal)
             label = Path(temporary) / f"label{LABEL_SUFFIX}"
             write_image(checked.label, label)
             record = {
@@ -183,7 +206,7 @@ class StudyDatastore(LocalDatastore):
                 "task": checked.task,
                 "remark": checked.remark,
                 "changed_voxels": self._changed_voxels(image_id, voxels(checked.label)),
-                "started_from": self._entry(image_id).image.info.get("proposal"),
+                "started_from": _started_from(about, checked, proposal),
             }
             self._keep(image_id, tag, label, record)
         return image_id
@@ -251,6 +274,21 @@ class StudyDatastore(LocalDatastore):
 
     def _grid(self, image_id: str) -> Geometry:
         return Geometry.of(read_scan(Path(self.get_image_uri(image_id))).image)
+
+    def _proposal_file(self, image_id: str) -> Path:
+        return self._proposals / f"{image_id}{LABEL_SUFFIX}"
+
+    def _proposal(self, image_id: str, about: dict[str, Any] | None, grid: Geometry) -> Proposal | None:
+        """What was last proposed for a scan; without its label where that is gone or the scan is another."""
+        if not about:
+            return None
+        label = None
+        try:
+            image = read_label(self._proposal_file(image_id))
+            label = voxels(image) if same_grid(Geometry.of(image), grid) else None
+        except ScanError as error:
+            logger.warning(str(error))
+        return Proposal(label, about.get("task", ""), about.get("marked", False))
 
     def _changed_voxels(self, image_id: str, array: NDArray[Any]) -> int | None:
         """Voxels that differ from the final label, else the original one; None without either."""
@@ -380,6 +418,16 @@ def _listing(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
         else min(extensions, key=lambda ext: order[ext.lower()])
         for name, extensions in found.items()
     }
+
+
+def _started_from(
+    about: dict[str, Any] | None, checked: Submission, proposal: Proposal | None
+) -> dict[str, Any] | None:
+    """What is known of the proposal and, where the label is of the same task, what was changed in it."""
+    if about is None or proposal is None or proposal.label is None or checked.task != proposal.task:
+        return about
+    classes = {entry["name"]: entry["idx"] for entry in checked.classes}
+    return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}
 
 
 def _stamp() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import SimpleITK as sitk
@@ -17,11 +17,13 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from diffcl.errors import DiffclError, OutputError
-from diffcl.inference import ModelInfo, Prediction
+from diffcl.inference import ModelInfo, Prediction, Report
+from diffcl.inference.doubt import to_check
 from diffcl.recipe import Recipe
 from lib.models import ServedModels
 from lib.options import NETWORKS, InferOptions, check_options
 from lib.refusals import named, refusals
+from lib.submission import CHECK_HERE
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +47,17 @@ class PredictionTask(InferTask):
     Args:
         info: The current version of the model.
         models: Where predictions come from.
+
+    Attributes:
+        prediction: The answer to the last request, as the library gave it.
+        recipe: That of the version that was current when the task was made.
     """
 
     kind = InferType.OTHERS
     saves_labels = False
     """Whether its results may be kept as labels of a scan."""
+    more_options: ClassVar[Mapping[str, Any]] = {}
+    """Options beside those that both tasks have, with their defaults."""
 
     def __init__(self, info: ModelInfo, models: ServedModels) -> None:
         super().__init__(
@@ -57,8 +65,10 @@ class PredictionTask(InferTask):
             labels=self._labels([label.name for label in info.recipe.labels]),
             dimension=3,
             description=self._description(info),
-            config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed},
+            config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed, **self.more_options},
         )
+        self.prediction: Prediction | None = None
+        self.recipe = info.recipe
         self._name = info.name
         self._models = models
 
@@ -85,10 +95,11 @@ class PredictionTask(InferTask):
                 prediction = self._models.predict(
                     self._name, path, networks=options.networks, seed=options.seed
                 )
-            file = _write(self._image(prediction), options)
-        report = prediction.report
+            file = _write(self._image(prediction, options), options)
+        self.prediction, report = prediction, prediction.report
         return str(file), {
-            "label_names": self._labels(list(report.volumes_ml)),
+            "label_names": self._names(prediction, options),
+            "summary": summary(report),
             "model": report.model,
             "version": report.version,
             "report": report.model_dump(mode="json"),
@@ -101,15 +112,23 @@ class PredictionTask(InferTask):
     def _description(self, info: ModelInfo) -> str:
         raise NotImplementedError
 
-    def _image(self, prediction: Prediction) -> sitk.Image:
+    def _names(self, prediction: Prediction, options: InferOptions) -> dict[str, int]:  # noqa: ARG002
+        """Names and values of what the answer holds."""
+        return self._labels(list(prediction.report.volumes_ml))
+
+    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:
         raise NotImplementedError
 
 
 class SegmentationTask(PredictionTask):
-    """The label of a scan: values 1..N in the order of the labels, as Slicer and OHIF expect them."""
+    """The label of a scan: values 1..N in the order of the labels, as Slicer and OHIF expect them.
+
+    On request value N+1 marks where to look, over whatever class is there.
+    """
 
     kind = InferType.SEGMENTATION
     saves_labels = True
+    more_options: ClassVar[Mapping[str, Any]] = {"check_here": False}
 
     def _labels(self, names: list[str]) -> dict[str, int]:
         return {name: value for value, name in enumerate(names, start=1)}
@@ -117,8 +136,17 @@ class SegmentationTask(PredictionTask):
     def _description(self, info: ModelInfo) -> str:
         return f"{info.recipe.title or info.name}, version {info.version}"
 
-    def _image(self, prediction: Prediction) -> sitk.Image:
-        return prediction.label
+    def _names(self, prediction: Prediction, options: InferOptions) -> dict[str, int]:
+        names = super()._names(prediction, options)
+        return {**names, CHECK_HERE: len(names) + 1} if options.check_here else names
+
+    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:
+        if not options.check_here:
+            return prediction.label
+        marked = to_check(prediction.uncertainty, self.recipe.grid.spacing)
+        value = len(prediction.report.volumes_ml) + 1
+        image: sitk.Image = sitk.Mask(prediction.label, marked, value, 1)
+        return image
 
 
 class UncertaintyTask(PredictionTask):
@@ -127,9 +155,17 @@ class UncertaintyTask(PredictionTask):
     def _description(self, info: ModelInfo) -> str:
         return f"Uncertainty of {info.name}, version {info.version}: 0 sure, 255 all classes equally likely"
 
-    def _image(self, prediction: Prediction) -> sitk.Image:
+    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:  # noqa: ARG002
         scaled: sitk.Image = sitk.Cast(sitk.Round(prediction.uncertainty * 255), sitk.sitkUInt8)
         return scaled
+
+
+def summary(report: Report) -> str:
+    """One line for people: volumes, doubt, model, and what it learned from."""
+    volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in report.volumes_ml.items())
+    counts = report.learned_from
+    learned = f"learned from {counts['labelled']} labelled and {counts['unlabelled']} unlabelled scans"
+    return f"{volumes}; doubt {report.doubt:.2f}; {report.model} version {report.version}, {learned}"
 
 
 class NoModelYet(InferTask):

@@ -32,6 +32,7 @@ class InferOptions(Options):
     Attributes:
         networks: Who is asked.
         seed: Of the noise from which DS starts; the recipe's where none is given.
+        check_here: Whether the label has one more segment, which marks where to look.
         result_extension: File format of the answer.
         result_dtype: Voxel type of the answer.
         result_compress: Whether its voxels are compressed.
@@ -40,6 +41,7 @@ class InferOptions(Options):
 
     networks: Literal["ensemble", "cs", "ds"] = "ensemble"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    check_here: bool = False
     result_extension: Literal[".nrrd", ".nii.gz", ".nii", ".mha"] = ".nii.gz"
     result_dtype: Literal["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"] = "uint8"
     result_compress: bool = True

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from diffcl.data.grid import Geometry, resample, voxels
 from diffcl.data.prepare import same_grid
@@ -19,6 +20,24 @@ from diffcl.recipe import Recipe
 
 Names = Mapping[int, str]
 """Voxel value to the name of what it marks."""
+
+CHECK_HERE = "check_here"
+"""Name of the segment that marks where to look; it is never part of a label."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a model proposed for a scan.
+
+    Attributes:
+        label: Classes `(X, Y, Z)` on the scan's grid; None where they are not known any more.
+        task: Name of the recipe whose classes they are.
+        marked: Whether it was sent with the segment `CHECK_HERE`.
+    """
+
+    label: NDArray[Any] | None
+    task: str
+    marked: bool
 
 
 @dataclass(frozen=True)
@@ -39,12 +58,18 @@ class Submission:
 
 
 def check_label(
-    file: Path, scan: Geometry, tasks: Sequence[Recipe], info: Mapping[str, Any], where: str
+    file: Path,
+    scan: Geometry,
+    tasks: Sequence[Recipe],
+    info: Mapping[str, Any],
+    where: str,
+    proposal: Proposal | None = None,
 ) -> Submission:
     """Check a label file that a client sent for a scan.
 
     Names decide what a value means: those inside a `.seg.nrrd` file, else those of `label_info`. Without
-    any, the values must be those of a task.
+    any, the values must be those of a task. What is left of the segment `CHECK_HERE` becomes what was
+    proposed there, or the nearest class where that is not known.
 
     Args:
         file: The received file.
@@ -52,32 +77,67 @@ def check_label(
         tasks: Recipes whose classes are known.
         info: The client's params; `label_info` names the segments, `model` the model that proposed them.
         where: Named in errors.
+        proposal: What the annotator started from, where that is known.
 
     Raises:
         ScanError: If the file is not a 3D label map.
         DataError: If it lies outside the scan, or a value or name is unknown.
     """
     label, remark = _on_grid(read_label(file), scan, where)
+    remarks = [remark] if remark else []
     values = voxels(label)
     present = [int(value) for value in np.unique(values) if value != 0]
     preferred = str(info.get("model", ""))
     tasks = sorted(tasks, key=lambda task: task.name != preferred)
     names = _segment_names(file) or _listed_names(info.get("label_info"), present, where)
-    if not names:
+    marks = _marks(names, tasks, proposal)
+    marked = np.isin(values, sorted(marks))
+    values[marked] = 0
+    present = [value for value in present if value not in marks]
+    names = {value: name for value, name in names.items() if value not in marks}
+    task = _task_of_names(names, present, tasks, where) if names else None
+    if task is None:
         task = _task_of_values(present, tasks, preferred, where)
-        return Submission(label, task.name if task else None, _classes(task), remark)
-    unnamed = [value for value in present if value not in names]
-    if unnamed:
-        raise DataError(where, f"value {unnamed[0]} has no name in label_info", "Name every segment")
-    task = _task_of_names(names, present, tasks, where)
-    meaning = {value: _values(task)[_plain(names[value])] for value in present}
-    if any(old != new for old, new in meaning.items()):
-        result = np.zeros_like(values)
-        for old, new in meaning.items():
-            result[values == old] = new
-        label = scan.place(result)
-        remark = " ".join((remark, "Values were renumbered by the names of the segments.")).strip()
-    return Submission(label, task.name, _classes(task), remark)
+    elif any(value != _values(task)[_plain(names[value])] for value in present):
+        before, values = values, np.zeros_like(values)
+        for value in present:
+            values[before == value] = _values(task)[_plain(names[value])]
+        remarks.append("Values were renumbered by the names of the segments.")
+    if marked.any():
+        values[marked] = _instead_of_marks(values, marked, scan.spacing, task, proposal)
+        remarks.append(f"The segment {CHECK_HERE} was left out.")
+    return Submission(scan.place(values), task.name if task else None, _classes(task), " ".join(remarks))
+
+
+def _marks(names: Names, tasks: Sequence[Recipe], proposal: Proposal | None) -> set[int]:
+    """The values of the segment `CHECK_HERE`; in a file without names the one after the proposal's classes."""
+    if names:
+        return {value for value, name in names.items() if _plain(name) == CHECK_HERE}
+    if proposal is None or not proposal.marked:
+        return set()
+    return {len(task.labels) + 1 for task in tasks if task.name == proposal.task}
+
+
+def _instead_of_marks(
+    values: NDArray[Any],
+    marked: NDArray[np.bool_],
+    spacing: tuple[float, float, float],
+    task: Recipe | None,
+    proposal: Proposal | None,
+) -> NDArray[Any]:
+    """The class of each marked voxel: what was proposed, else that of the nearest voxel without a mark."""
+    if proposal is not None and proposal.label is not None and (task is None or task.name == proposal.task):
+        proposed: NDArray[Any] = proposal.label[marked]
+        return proposed
+    box = tuple(
+        slice(max(0, part.start - 1), part.stop + 1)
+        for part in ndimage.find_objects(marked.astype(np.uint8))[0]
+    )
+    nearest = ndimage.distance_transform_edt(
+        marked[box], sampling=spacing, return_distances=False, return_indices=True
+    )
+    found: NDArray[Any] = values[box][tuple(nearest)][marked[box]]
+    return found
 
 
 def _task_of_values(
@@ -93,7 +153,14 @@ def _task_of_values(
 
 
 def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe], where: str) -> Recipe:
-    """The task that knows all names; an empty segment marks nothing, so its name need not be known."""
+    """The task that knows all names; an empty segment marks nothing, so its name need not be known.
+
+    Raises:
+        DataError: If a value has no name, or a name is unknown.
+    """
+    unnamed = [value for value in present if value not in names]
+    if unnamed:
+        raise DataError(where, f"value {unnamed[0]} has no name in label_info", "Name every segment")
     for wanted in (set(names), set(present)):
         for task in tasks:
             if all(_plain(names[value]) in _values(task) for value in wanted):

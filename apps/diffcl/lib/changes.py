@@ -1,0 +1,34 @@
+"""What an annotator changed in a proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+def compare(
+    before: NDArray[Any], after: NDArray[Any], classes: Mapping[str, int]
+) -> dict[str, dict[str, float]]:
+    """Of each class the voxels that were added and removed, and the Dice of before and after.
+
+    >>> import numpy as np
+    >>> compare(np.array([1, 1, 1, 0, 2]), np.array([1, 1, 0, 1, 2]), {"head": 1, "tail": 2})["head"]
+    {'added': 1, 'removed': 1, 'dice': 0.6667}
+
+    Args:
+        before: Class values.
+        after: Class values, same shape.
+        classes: Name and value of each class. One that is in neither has a Dice of 1.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, value in classes.items():
+        one, other = before == value, after == value
+        both, total = int((one & other).sum()), int(one.sum() + other.sum())
+        found[name] = {
+            "added": int(other.sum()) - both,
+            "removed": int(one.sum()) - both,
+            "dice": round(2 * both / total, 4) if total else 1.0,
+        }
+    return found
