@@ -42,7 +42,10 @@ ORIGINAL = DefaultLabelTag.ORIGINAL.value
 MODALITIES = ("CT", "MR")
 
 FRESH_SECONDS = 1.0
-"""The archive is not asked again sooner for what it has, nor sooner than ten times as long as asking took."""
+"""The archive is not asked again sooner for what it has."""
+
+REST = 10
+"""Nor sooner than after this many times as long as asking took."""
 
 NO_FILTER = {"Modality": "CT"}
 """MONAI Label's own default, which hides MR; taken for none."""
@@ -388,7 +391,7 @@ class ArchiveDatastore(Datastore):
                 self._asked_again_at = time.monotonic() + FRESH_SECONDS
                 raise
             took = time.monotonic() - began
-            self._asked_again_at = time.monotonic() + max(FRESH_SECONDS, 10 * took)
+            self._asked_again_at = time.monotonic() + max(FRESH_SECONDS, REST * took)
             return self._view
 
     def _ask(self) -> View:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
@@ -66,6 +67,11 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
         except (DiffclError, OSError) as error:
             refused[image] = str(error)
             continue
+        except HTTPException as error:
+            if error.status_code >= 500:  # the archive fails, not this scan
+                raise
+            refused[image] = str(error.detail)
+            continue
         if isinstance(case, LabelledCase):
             labelled[case] = scan
         else:
@@ -88,10 +94,10 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
 def judges(datastore: Datastore, recipe: Recipe, share: float) -> list[ValidationScan]:
     """The validation scans that a training of the task would have now; those that cannot be read are left out."""
     cases = []
-    for image in sorted(datastore.list_images()):
+    for image in sorted(datastore.get_labeled_images()):
         try:
             case = _case(datastore, image, recipe.name)
-        except DiffclError:  # its label vanished
+        except (DiffclError, HTTPException):  # its label vanished
             continue
         if isinstance(case, LabelledCase):
             cases.append(case)

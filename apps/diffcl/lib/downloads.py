@@ -62,7 +62,7 @@ class Downloads:
                 with replace_folder(folder) as temporary:
                     (temporary / "dicom").mkdir()
                     self._archive.download(entry.study, entry.uid, temporary / "dicom")
-                self._make_room()
+                self._make_room(folder)
             _use(folder)
         return images
 
@@ -124,7 +124,7 @@ class Downloads:
             _use(file)
         return file
 
-    def _make_room(self) -> None:
+    def _make_room(self, newest: Path) -> None:
         """Remove what a kill left behind, then what was not used for longest, until it fits."""
         kept = []
         for path in (path for folder in (self._series, self._labels) for path in folder.glob("*")):
@@ -136,7 +136,7 @@ class Downloads:
                     _remove(path)
         total = sum(size for _, _, size in kept)
         for age, path, size in sorted(kept, reverse=True):
-            if total <= self._limit or age < HELD_SECONDS:
+            if total <= self._limit or age < HELD_SECONDS or path == newest:
                 break
             _remove(path)
             total -= size

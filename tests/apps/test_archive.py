@@ -1,0 +1,456 @@
+"""The datastore over a real archive; every test has its own patients there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+from zlib import crc32
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from fastapi import HTTPException
+from orthanc import Orthanc
+from synthetic import ORGAN, make_label, make_scan, same_place
+
+from diffcl.data.cases import LabelledCase
+from diffcl.io import read_label, read_scan
+from diffcl.io.dicom_seg import write_annotation, write_probability_seg, write_seg
+from diffcl.io.dicom_write import write_series
+from diffcl.io.dicomweb import Archive
+from diffcl.labels import Code
+from lib import archive as archive_module
+from lib import downloads
+from lib.archive import ArchiveDatastore, UnusableError
+from lib.collect import collect
+
+OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
+    one.model_copy(update={"name": f"other_{one.name}", "type": Code(value=f"1{one.value}", meaning="Other")})
+    for one in ORGAN.labels
+)})  # fmt: skip
+"""A task whose classes nobody serves."""
+
+Put = Callable[..., str]
+Open = Callable[..., ArchiveDatastore]
+
+
+@pytest.fixture(autouse=True)
+def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others store is seen at once, so that no test has to wait for it."""
+    monkeypatch.setattr(archive_module, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(archive_module, "REST", 0)
+
+
+@pytest.fixture
+def patients(request: pytest.FixtureRequest) -> str:
+    """Beginning of the numbers of a test's patients."""
+    return str(crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def put(orthanc: Orthanc, patients: str, tmp_path: Path) -> Put:
+    """Puts the scan of a name into the archive; its SeriesInstanceUID."""
+
+    def run(name: str, images: slice = slice(None), **more: Any) -> str:
+        (tmp_path / "source").mkdir(exist_ok=True)
+        files = scan_of(patients, name, tmp_path / "source" / name, **more)
+        orthanc.add(files[images])
+        return read_scan(files[0].parent).series.uid
+
+    return run
+
+
+@pytest.fixture
+def open_store(orthanc: Orthanc, patients: str, tmp_path: Path) -> Open:
+    """Opens the test's part of the archive, as a server of its own with its own folder."""
+
+    def run(
+        folder: str = "here", url: str = orthanc.url, modality: str | None = None, **more: Any
+    ) -> ArchiveDatastore:
+        filters = {"PatientID": patients} | ({"Modality": modality} if modality else {})
+        return ArchiveDatastore(Archive(url), tmp_path / folder, lambda: [ORGAN], filters, **more)
+
+    return run
+
+
+@pytest.fixture
+def store(open_store: Open) -> ArchiveDatastore:
+    return open_store()
+
+
+@pytest.fixture
+def label_file(tmp_path: Path) -> Callable[[sitk.Image], Path]:
+    """Writes a label as a viewer sends it."""
+
+    def write(label: sitk.Image) -> Path:
+        path = tmp_path / "label.nii.gz"
+        sitk.WriteImage(label, path)
+        return path
+
+    return write
+
+
+def scan_of(patient: str, name: str, folder: Path, **more: Any) -> tuple[Path, ...]:
+    """The scan of a name as the series of a patient."""
+    files = write_series(make_scan(name), folder, name=f"{patient}-{name}", **more)
+    for file in files:
+        one = pydicom.dcmread(file)
+        one.PatientID = patient
+        one.save_as(file)
+    return files
+
+
+def save(store: ArchiveDatastore, uid: str, file: Path, tag: str = "final") -> dict[str, Any]:
+    store.save_label(uid, str(file), tag, {"client_id": "ann"})
+    return store.get_label_info(uid, tag)
+
+
+def voxels(path: str | Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(read_label(Path(path)))
+
+
+def refusal(action: Callable[[], Any]) -> HTTPException:
+    """The refusal of an action, in one line."""
+    with pytest.raises(HTTPException) as caught:
+        action()
+    assert "\n" not in caught.value.detail
+    return caught.value
+
+
+class TestScans:
+    def test_mr_and_ct_are_there(self, store: ArchiveDatastore, put: Put) -> None:
+        mr, ct = put("oblique"), put("flipped", modality="CT")
+        assert store.list_images() == sorted([mr, ct])
+        assert {store.get_image_info(uid)["Modality"] for uid in (mr, ct)} == {"MR", "CT"}
+        assert store.status() == {"total": 2, "completed": 0, "label_tags": {}}
+
+    def test_a_filter_leaves_some_out(self, open_store: Open, put: Put) -> None:
+        put("oblique")
+        ct = put("flipped", modality="CT")
+        assert open_store(modality="CT").list_images() == [ct]
+
+    def test_nothing_is_downloaded_before_it_is_needed(
+        self, store: ArchiveDatastore, put: Put, tmp_path: Path
+    ) -> None:
+        put("oblique")
+        assert store.get_unlabeled_images() == store.list_images()
+        assert store.json()["objects"]
+        assert not (tmp_path / "here").exists()
+
+    @pytest.mark.parametrize("name", ["oblique", "flipped", "anisotropic"])
+    def test_the_file_of_a_series_has_its_voxels_in_their_place(
+        self, store: ArchiveDatastore, put: Put, tmp_path: Path, name: str
+    ) -> None:
+        uid = put(name)
+        source = read_scan(tmp_path / "source" / name).image
+        file = Path(store.get_image_uri(uid))
+        got = sitk.ReadImage(file)
+        assert file.name == store.get_image_info(uid)["name"]
+        assert same_place(got, source)
+        np.testing.assert_array_equal(sitk.GetArrayViewFromImage(got), sitk.GetArrayViewFromImage(source))
+
+    def test_a_series_is_downloaded_once_and_again_when_it_has_grown(
+        self, store: ArchiveDatastore, put: Put
+    ) -> None:
+        uid = put("oblique", slice(0, 9))
+        first = Path(store.get_image_uri(uid)).stat()
+        assert Path(store.get_image_uri(uid)).stat().st_ino == first.st_ino
+        put("oblique")
+        assert sitk.ReadImage(store.get_image_uri(uid)).GetDepth() == 13
+
+    def test_an_unknown_series_is_said(self, store: ArchiveDatastore) -> None:
+        assert refusal(lambda: store.get_image_uri("1.2.3")).status_code == 404
+        assert refusal(lambda: store.get_image_info("../1.2.3")).status_code == 404
+
+    def test_a_series_deleted_meanwhile_is_said(
+        self, store: ArchiveDatastore, put: Put, orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uid = put("oblique")
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        assert store.list_images() == [uid]
+        orthanc.delete_series(uid)
+        refused = refusal(lambda: store.get_image_uri(uid))
+        assert refused.status_code == 404
+        assert "is not there any more" in refused.detail
+        store.refresh()
+        assert store.list_images() == []
+
+    def test_a_series_that_cannot_be_used_does_not_wait_until_it_has_grown(
+        self, store: ArchiveDatastore, put: Put
+    ) -> None:
+        uid = put("oblique", slice(0, 1))
+        with pytest.raises(UnusableError, match=r"only one voxel thin|one image"):
+            store.get_image_uri(uid)
+        assert store.get_unlabeled_images() == []
+        assert store.list_images() == [uid]
+        put("oblique")
+        assert store.get_unlabeled_images() == [uid]
+
+    def test_what_is_kept_stays_within_bounds(
+        self, open_store: Open, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = open_store(cache_bytes=40_000)
+        monkeypatch.setattr(downloads, "HELD_SECONDS", -1)
+        uids = [put(name) for name in ("oblique", "flipped", "anisotropic")]
+        (tmp_path / "here/series").mkdir(parents=True)
+        (tmp_path / "here/series/.left-by-a-kill").mkdir()
+        for uid in uids:
+            assert Path(store.get_image_uri(uid)).is_file()
+        kept = sorted(path.name for path in (tmp_path / "here/series").iterdir())
+        assert uids[-1] in kept
+        assert uids[0] not in kept
+        assert not [name for name in kept if name.startswith(".")]
+
+    def test_what_was_just_used_is_not_taken_away(self, open_store: Open, put: Put) -> None:
+        store = open_store(cache_bytes=0)
+        files = [Path(store.get_image_uri(put(name))) for name in ("oblique", "flipped")]
+        assert all(file.is_file() for file in files)
+
+
+class TestLabels:
+    def test_a_label_is_valid_the_moment_it_is_stored(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        first, second = put("oblique"), put("flipped")
+        info = save(store, first, label_file(make_label("oblique")))
+        assert (info["version"], info["task"], info["client_id"]) == (1, "organ", "ann")
+        assert store.get_labeled_images() == [first]
+        assert store.get_unlabeled_images() == [second]
+        assert store.status() == {"total": 2, "completed": 1, "label_tags": {"final": 1}}
+        file = store.get_label_uri(first, "final")
+        assert same_place(sitk.ReadImage(file), sitk.ReadImage(store.get_image_uri(first)))
+        np.testing.assert_array_equal(voxels(file), sitk.GetArrayFromImage(make_label("oblique")))
+
+    def test_another_server_sees_it(
+        self, store: ArchiveDatastore, open_store: Open, put: Put, label_file: Any
+    ) -> None:
+        uid = put("oblique")
+        other = open_store("there")
+        assert other.get_labeled_images() == []
+        save(store, uid, label_file(make_label("oblique")))
+        assert other.get_labeled_images() == [uid]
+        assert other.get_label_info(uid, "final")["task"] == "organ"
+        np.testing.assert_array_equal(
+            voxels(other.get_label_uri(uid, "final")), voxels(store.get_label_uri(uid, "final"))
+        )
+
+    def test_the_newest_counts_and_older_ones_stay(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, orthanc: Orthanc
+    ) -> None:
+        uid = put("oblique")
+        one = save(store, uid, label_file(make_label("oblique")))
+        two = save(store, uid, label_file(make_label("oblique") * 0))
+        marked = int((sitk.GetArrayFromImage(make_label("oblique")) > 0).sum())
+        assert (two["version"], two["changed_voxels"]) == (2, marked)
+        assert voxels(store.get_label_uri(uid, "final")).max() == 0
+        assert [kept["title"] for kept in two["versions"]] == ["Label 1: organ", "Label 2: organ"]
+        for version in (one, two):
+            assert orthanc.find("Series", SeriesInstanceUID=version["SeriesInstanceUID"])
+
+    def test_a_clock_that_goes_ahead_does_not_hide_a_newer_label(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, tmp_path: Path, orthanc: Orthanc
+    ) -> None:
+        uid = put("oblique")
+        source = read_scan(tmp_path / "source/oblique")
+        write_annotation(make_like(source, "oblique"), source.series, ORGAN.labels, tmp_path / "seg.dcm")
+        ahead = hd.seg.segread(tmp_path / "seg.dcm")
+        then = datetime.now() + timedelta(hours=2)
+        ahead.ContentDate, ahead.ContentTime = f"{then:%Y%m%d}", f"{then:%H%M%S}"
+        ahead.save_as(tmp_path / "seg.dcm")
+        orthanc.add([tmp_path / "seg.dcm"])
+        assert save(store, uid, label_file(make_label("oblique") * 0))["version"] == 2
+        assert voxels(store.get_label_uri(uid, "final")).max() == 0
+
+    def test_an_empty_label_can_be_stored(
+        self, store: ArchiveDatastore, open_store: Open, put: Put, label_file: Any
+    ) -> None:
+        uid = put("oblique")
+        save(store, uid, label_file(make_label("oblique") * 0))
+        assert voxels(open_store("there").get_label_uri(uid, "final")).max() == 0
+
+    def test_what_a_label_began_as_is_written_down(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, orthanc: Orthanc
+    ) -> None:
+        uid = put("oblique")
+        store.update_image_info(uid, {"proposal": {"model": "organ", "version": 3}})
+        info = save(store, uid, label_file(make_label("oblique")))
+        assert info["started_from"] == {"model": "organ", "version": 3}
+        (found,) = orthanc.find("Instance", SOPInstanceUID=info["SOPInstanceUID"])
+        segments = orthanc.ask("get", f"/instances/{found}/simplified-tags")["SegmentSequence"]
+        assert {one["SegmentAlgorithmType"] for one in segments} == {"SEMIAUTOMATIC"}
+        assert {one["SegmentAlgorithmName"] for one in segments} == {"organ"}
+
+    @pytest.mark.parametrize("kind", ["by a model", "probabilities", "of another task"])
+    def test_other_segmentations_are_no_labels(
+        self, store: ArchiveDatastore, put: Put, orthanc: Orthanc, tmp_path: Path, kind: str
+    ) -> None:
+        uid = put("oblique")
+        source = read_scan(tmp_path / "source/oblique")
+        label, file = make_like(source, "oblique"), tmp_path / "seg.dcm"
+        model = {"model_name": "organ", "model_version": 1}
+        if kind == "by a model":
+            write_seg(label, source.series, ORGAN.labels, file, **model)
+        elif kind == "probabilities":
+            likely = [sitk.Cast(label == value, sitk.sitkFloat32) for value in (1, 2)]
+            write_probability_seg(likely, source.series, ORGAN.labels, file, **model)
+        else:
+            write_annotation(label, source.series, OTHER.labels, file)
+        orthanc.add([file])
+        assert store.get_labeled_images() == []
+        assert store.list_images() == [uid]
+
+    def test_a_label_deleted_in_the_archive_is_gone(
+        self, store: ArchiveDatastore, put: Put, orthanc: Orthanc, label_file: Any
+    ) -> None:
+        uid = put("oblique")
+        info = save(store, uid, label_file(make_label("oblique")))
+        orthanc.delete_series(info["SeriesInstanceUID"])
+        assert store.get_unlabeled_images() == [uid]
+        assert store.get_label_uri(uid, "final") == ""
+        assert store.get_label_info(uid, "final") == {}
+
+    def test_a_label_that_is_refused_changes_nothing(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, tmp_path: Path
+    ) -> None:
+        uid = put("oblique")
+        assert (
+            "not classes of a task"
+            in refusal(lambda: save(store, uid, label_file(make_label("oblique") * 7))).detail
+        )
+        (tmp_path / "bytes.nii.gz").write_bytes(b"random")
+        assert refusal(lambda: save(store, uid, tmp_path / "bytes.nii.gz")).status_code == 422
+        assert (
+            refusal(lambda: save(store, uid, label_file(make_label("oblique")), "../evil")).status_code == 400
+        )
+        assert refusal(lambda: save(store, "1.2.3", label_file(make_label("oblique")))).status_code == 404
+        assert store.get_labeled_images() == []
+
+    def test_proposals_are_kept_beside(self, store: ArchiveDatastore, put: Put, label_file: Any) -> None:
+        uid = put("oblique")
+        save(store, uid, label_file(make_label("oblique")), "original")
+        assert store.get_labeled_images() == []
+        assert store.json()["objects"][uid]["labels"]["original"]["info"]["client_id"] == "ann"
+        assert store.status()["label_tags"] == {"original": 1}
+        store.update_label_info(uid, "original", {"seen": True})
+        assert store.get_label_info(uid, "original")["seen"]
+        assert voxels(store.get_label_uri(uid, "original")).max() == 2
+        store.remove_label(uid, "original")
+        assert store.get_labels_by_image_id(uid) == {}
+        assert refusal(lambda: store.remove_label(uid, "original")).status_code == 404
+
+    def test_a_training_finds_its_cases(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, tmp_path: Path
+    ) -> None:
+        uids = {name: put(name) for name in ("oblique", "flipped")}
+        put("anisotropic", slice(0, 1))
+        save(store, uids["oblique"], label_file(make_label("oblique")))
+        found = collect(store, ORGAN, 0.2, tmp_path / "prepared")
+        assert [case.name for case in found.cases.labelled] == [uids["oblique"]]
+        assert isinstance(found.cases.labelled[0], LabelledCase)
+        assert [case.name for case in found.cases.unlabelled] == [uids["flipped"]]
+        assert len(found.refused) == 1
+
+    def test_everything_can_be_taken_along(self, store: ArchiveDatastore, put: Put, label_file: Any) -> None:
+        assert refusal(lambda: store.get_dataset_archive(None)).status_code == 404
+        uid = put("oblique")
+        save(store, uid, label_file(make_label("oblique")))
+        with ZipFile(store.get_dataset_archive(None)) as packed:
+            assert packed.namelist() == [f"image/{uid}.nrrd", f"label/{uid}.nii.gz"]
+
+
+def test_nothing_is_left_behind_or_named_after_the_patient(
+    store: ArchiveDatastore,
+    put: Put,
+    label_file: Any,
+    patients: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    uid = put("oblique")
+    save(store, uid, label_file(make_label("oblique")))
+    told = json.dumps([store.json(), store.get_image_info(uid)]) + caplog.text
+    for path in (tmp_path / "here").rglob("*"):
+        told += str(path.relative_to(tmp_path / "here"))
+        assert path.name == ".lock" or not path.name.startswith(".")
+        if path.suffix == ".json":
+            told += path.read_text()
+    assert patients not in told
+    assert "Phantom" not in told
+
+
+class TestAnArchiveThatFails:
+    @pytest.fixture
+    def own(self, tmp_path: Path, open_store: Open) -> Iterator[tuple[Orthanc, ArchiveDatastore]]:
+        """An archive for this test alone."""
+        archive = Orthanc(tmp_path / "own archive")
+        archive.start()
+        yield archive, open_store("own", archive.url)
+        archive.kill()
+
+    def test_every_question_is_refused_in_one_line_and_answered_once_it_is_back(
+        self, own: Any, patients: str, tmp_path: Path, label_file: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        archive, store = own
+        archive.add(scan_of(patients, "oblique", tmp_path / "series"))
+        (uid,) = store.list_images()
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        assert store.list_images() == [uid]
+        archive.kill()
+        label = label_file(make_label("oblique"))
+        for action in (lambda: store.get_image_uri(uid), lambda: save(store, uid, label)):
+            assert refusal(action).status_code == 503
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 0)
+        store.refresh()
+        for action in (store.list_images, store.status, store.get_unlabeled_images):
+            assert refusal(action).status_code == 503
+        assert "does not answer" in refusal(store.list_images).detail
+        archive.start()
+        assert save(store, uid, label)["version"] == 1
+
+    def test_those_who_wait_are_told_at_once(self, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        archive, store = own
+        archive.kill()
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        refusal(store.list_images)
+        began = time.monotonic()
+        assert refusal(store.list_images).status_code == 503
+        assert time.monotonic() - began < 0.05
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda store: store.add_image("x", "x.nii.gz", {}),
+        lambda store: store.remove_image("x"),
+        lambda store: store.remove_label("x", "final"),
+        lambda store: store.set_name("x"),
+        lambda store: store.set_description("x"),
+    ],
+    ids=["add", "remove", "remove label", "name", "description"],
+)
+def test_what_belongs_into_the_archive_is_not_done_here(store: ArchiveDatastore, action: Any) -> None:
+    assert refusal(lambda: action(store)).status_code == 405
+
+
+def make_like(source: Any, name: str) -> sitk.Image:
+    """The label of a scan on the exact grid of its series."""
+    label = make_label(name)
+    label.CopyInformation(source.image)
+    return label
+
+
+def test_it_is_called_by_its_address(store: ArchiveDatastore) -> None:
+    assert store.name().startswith("http://127.0.0.1")
+    assert "archive 127.0.0.1" in store.description()
