@@ -202,7 +202,7 @@ class DiffclApp(MONAILabelApp):
         """
         if not validate:
             raise HTTPException(
-                405, f"model {model[:80]}: this server checks no uploads; start it with diffcl serve"
+                405, f"model {model[:80]}: not checked here; use diffcl publish, or upload to diffcl serve"
             )
 
     def accept_model(self, model: str, archive: BinaryIO) -> dict[str, Any]:

@@ -78,16 +78,22 @@ def history(name: NameArgument, store: StoreOption = DEFAULT_STORE, as_json: Jso
             warn(str(error))
             continue
         origin = info.provenance
-        parent = origin.get("parent")
         decision = origin.get("decision", {"published": True, "reason": "Published."})
-        listed.append({**describe(info), "current": number == used, "parent": parent, "decision": decision,
-                       "scans": {kind: origin.get(kind, []) for kind in info.learned_from}})  # fmt: skip
+        listed.append(
+            {
+                **describe(info),
+                "current": number == used,
+                "parent": origin.get("parent"),
+                "decision": decision,
+                "scans": {kind: origin.get(kind, []) for kind in info.learned_from},
+            }
+        )
         shown.add_row(
             f"{number} in use" if number == used else str(number),
             info.created[:16].replace("T", " "),
             _dice(info),
             _learned_from(info),
-            f"{parent['name']} {parent['version']}" if parent else "scratch",
+            _start(info),
             decision["reason"],
         )
     if as_json:
@@ -155,6 +161,13 @@ def table(infos: list[ModelInfo]) -> Table:
 def _dice(info: ModelInfo) -> str:
     dice = info.scores.get("ensemble")
     return f"{dice['dice']:.3f}, worst {dice['dice_worst']:.3f}" if dice else "not measured"
+
+
+def _start(info: ModelInfo) -> str:
+    if "uploaded" in info.provenance:
+        return "an upload"
+    parent = info.provenance.get("parent")
+    return f"{parent['name']} {parent['version']}" if parent else "scratch"
 
 
 def _learned_from(info: ModelInfo) -> str:

@@ -17,10 +17,7 @@ _ROWS = {
 
 def write_card(info: ModelInfo) -> str:
     """The card as Markdown."""
-    recipe, origin = info.recipe, info.provenance
-    training = recipe.training.model_copy(update=origin.get("training", {}))
-    parent = origin.get("parent")
-    start = f"from the weights of {parent['name']} {parent['version']}, " if parent else ""
+    recipe = info.recipe
     labels = ", ".join(f"{entry.value} = {entry.name}" for entry in recipe.labels)
     return "\n".join(
         [
@@ -34,28 +31,54 @@ def write_card(info: ModelInfo) -> str:
             "",
             f"**Terms.** {recipe.card.terms or 'Those of the scans it learned from.'}",
             "",
-            f"**Training.** {len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
-            f"{start}{training.steps} steps of {training.labelled_crops} labelled and "
-            f"{training.unlabelled_crops} unlabelled crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels at "
-            f"{'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
-            f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
-            f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans.",
+            f"**Training.** {_training(info)}",
             "",
             *_table(info.scores),
             "",
-            "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
-            "",
-            "```sh",
-            f"diffcl train --recipe {recipe.name} --data DIR --labelled {len(origin['labelled'])} "
-            f"--validation {len(origin['validation'])} --out RUN",
-            f"diffcl publish RUN --name {info.name}",
-            "```",
-            "",
-            f"Made {info.created} by diffcl {origin['diffcl']} with torch {origin['torch']}. "
+            *_again(info),
             "All settings and the names of all scans are in model.json.",
             "",
         ]
     )
+
+
+def _training(info: ModelInfo) -> str:
+    recipe, origin = info.recipe, info.provenance
+    if "uploaded" in origin:
+        return f"Uploaded {origin['uploaded']}. What its maker says of it is in model.json, under `said`."
+    training = recipe.training.model_copy(update=origin.get("training", {}))
+    parent = origin.get("parent")
+    start = f"from the weights of {parent['name']} {parent['version']}, " if parent else ""
+    return (
+        f"{len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
+        f"{start}{training.steps} steps of {training.labelled_crops} labelled and "
+        f"{training.unlabelled_crops} unlabelled crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels "
+        f"at {'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
+        f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
+        f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans."
+    )
+
+
+def _again(info: ModelInfo) -> list[str]:
+    """How to train it again; what a server trained, its button trains again."""
+    origin = info.provenance
+    if "uploaded" in origin:
+        return []
+    steps = origin.get("training", {}).get("steps", info.recipe.training.steps)
+    extra = f" --steps {steps}" if steps != info.recipe.training.steps else ""
+    parent = origin.get("parent")
+    extra += f" --start-from {parent['name']}" if parent else ""
+    return [
+        "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
+        "",
+        "```sh",
+        f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {len(origin['labelled'])} "
+        f"--validation {len(origin['validation'])} --out RUN{extra}",
+        f"diffcl publish RUN --name {info.name}",
+        "```",
+        "",
+        f"Made {info.created} by diffcl {origin['diffcl']} with torch {origin['torch']}.",
+    ]
 
 
 def _table(scores: dict[str, Any]) -> list[str]:

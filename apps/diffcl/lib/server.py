@@ -13,9 +13,9 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -35,6 +35,7 @@ from monailabel.endpoints import (
     session,
     train,
 )
+from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from starlette.concurrency import run_in_threadpool
@@ -138,6 +139,14 @@ async def refused(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": getattr(error, "msg", "refused")}, 400)
 
 
+async def put_model(
+    model: str, file: UploadFile, _: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
+) -> dict[str, Any]:
+    """Take a model, a ZIP of model.json and weights.safetensors, as a new version under the gate."""
+    answer: dict[str, Any] = app_instance().accept_model(model, file.file)
+    return answer
+
+
 async def to_docs() -> RedirectResponse:
     """The description of the API, for people who open the server's address in a browser."""
     return RedirectResponse("/docs")
@@ -173,6 +182,10 @@ def build() -> FastAPI:
     if settings.MONAI_LABEL_AUTH_ENABLE:
         modules.append(login)
     add_routes(application, infer.router, OneAtATime())
+    # Before MONAI Label's own, which would copy whatever is sent over the model.
+    application.add_api_route(
+        "/model/{model}", with_signature_of(put_model, at_once), methods=["PUT"], tags=["Model"]
+    )
     for module in modules:
         add_routes(application, module.router, at_once)
     application.add_api_route("/", to_docs, include_in_schema=False)

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 from pydantic import Field
@@ -28,10 +29,11 @@ from diffcl.training import Parent, Plan, train
 from diffcl.training.gate import Version, publish_if_not_worse
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import begun, describe_cases, read_run
-from lib.collect import Collected, collect
+from lib.collect import Collected, collect, judges
 from lib.options import Options, check_options
 from lib.progress import Progress
 from lib.refusals import refusals
+from lib.uploads import accept
 
 logger = logging.getLogger(__name__)
 
@@ -120,11 +122,24 @@ class SemiSupervisedTraining(TrainTask):
         with refusals():
             try:
                 return self._tell_all(request, datastore)
-            except DiffclError as error:
-                logger.error(str(error))
+            except (DiffclError, HTTPException) as error:
+                logger.error(one_line(error))
                 if child:
                     sys.exit(1)
                 raise
+
+    def accept(self, archive: BinaryIO, datastore: Datastore) -> dict[str, Any]:
+        """Make an uploaded model a new version, under the gate; see `accept`.
+
+        Raises:
+            HTTPException: 4xx with a sentence, if it is no model of this task.
+        """
+        with refusals():
+            recipe = with_class_values(self._recipe())
+            found = judges(datastore, recipe, VALIDATION_SHARE)
+            answer = accept(archive, self._name, recipe, self._store, found, MARGIN)
+        logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
+        return answer
 
     def _tell_all(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train, and let the progress say how it ended, whatever happens."""
@@ -134,10 +149,8 @@ class SemiSupervisedTraining(TrainTask):
             try:
                 return self._train(recipe, options, datastore)
             except Exception as error:
-                known = isinstance(error, DiffclError)
-                message = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
                 with suppress(DiffclError):  # the disk may be full
-                    self._progress.tell("failed", message)
+                    self._progress.tell("failed", one_line(error))
                 raise
 
     def _train(self, recipe: Recipe, options: TrainOptions, datastore: Datastore) -> dict[str, Any]:
@@ -243,6 +256,15 @@ def in_words(progress: StepProgress, seconds: float) -> str:
     return (
         f"Step {progress.step} of {progress.steps}: L_c {losses['L_c']:.3f}, L_d {losses['L_d']:.3f}.{dice}"
         f" About {seconds / 60:.1f} minutes left."
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Why a training failed, for people."""
+    if isinstance(error, HTTPException):
+        return str(error.detail)
+    return (
+        str(error) if isinstance(error, DiffclError) else f"{type(error).__name__}: {error}".splitlines()[0]
     )
 
 

@@ -1,0 +1,62 @@
+"""A model that comes through the API: a new version under the gate, or a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+from diffcl.errors import ModelError
+from diffcl.inference import ModelStore
+from diffcl.inference.package import open_package
+from diffcl.recipe import Recipe
+from diffcl.training.gate import pass_gate
+from diffcl.training.publishing import Candidate
+from diffcl.training.validation import ValidationScan, validate
+
+
+def accept(
+    archive: BinaryIO,
+    name: str,
+    recipe: Recipe,
+    store: ModelStore,
+    judges: Sequence[ValidationScan],
+    margin: float,
+) -> dict[str, Any]:
+    """Check an uploaded model and let the gate decide about it.
+
+    Args:
+        archive: A ZIP file, see `open_package`.
+        name: Of the model.
+        recipe: Its task; the classes must be the same.
+        store: Where it goes.
+        judges: Validation scans.
+        margin: How much lower its mean Dice may be than that of the model in use, 0..1.
+
+    Returns:
+        The number of the version and the decision.
+
+    Raises:
+        ModelError: If it is no model of ours, or one of another task; nothing is kept of it.
+    """
+    where = f"model {name}"
+    with TemporaryDirectory() as folder:
+        model = open_package(archive, Path(folder), where)
+    own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
+    if own != wanted:
+        raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
+    scores = {"ensemble": validate(judges, model).numbers()} if judges else {}
+    provenance = {
+        "labelled": [],
+        "unlabelled": [],
+        "validation": [judge.scan.name for judge in judges],
+        "parent": None,
+        "uploaded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "said": {"scores": model.info.scores, "provenance": model.info.provenance},
+    }
+    info = model.info.model_copy(update={"scores": scores, "provenance": provenance})
+    version = pass_gate(Candidate(replace(model, info=info), judges), name, store, margin=margin)
+    return {"version": version.number, **asdict(version.decision)}
