@@ -1,4 +1,5 @@
 # make serve    serve the sample scans on 127.0.0.1:8000; PORT=, STUDIES=, MODELS= and RECIPE= change that
+# make pacs     a DICOM archive with the sample scans on 127.0.0.1:8042, for make serve STUDIES=...; needs orthanc
 # make test     every check, then every test
 # make check    format, lint, types and import order
 # make lock     write constraints.txt anew from pyproject.toml, keeping the versions that still fit
@@ -7,7 +8,7 @@
 
 SHELL := bash
 .SILENT:
-.PHONY: serve test check lock clean
+.PHONY: serve pacs test check lock clean
 
 PORT ?= 8000
 export PORT STUDIES MODELS RECIPE PYTHON
@@ -16,6 +17,10 @@ serve:
 	.ci/set-up serve
 	.venv/bin/diffcl serve --port "$$PORT" $${STUDIES:+--studies "$$STUDIES"} $${MODELS:+--models "$$MODELS"} \
 		$${RECIPE:+--recipe "$$RECIPE"}
+
+pacs:
+	.ci/set-up serve
+	.venv/bin/python tests/support/orthanc.py
 
 test: check
 	.venv/bin/python -m pytest --cov

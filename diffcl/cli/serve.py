@@ -42,11 +42,16 @@ def serve(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of the models that users train; by default `models` inside the studies."),
+        typer.Option(
+            help="Folder of the models that users train; by default `models` inside the studies, or inside the "
+            "folder of --work for an archive."
+        ),
     ] = None,
     work: Annotated[
         Path,
-        typer.Option(help="Folder for the copy of the sample scans and for logs, where they are needed."),
+        typer.Option(
+            help="Folder for the copy of the sample scans, for logs, and for what is kept beside an archive."
+        ),
     ] = Path("work"),
 ) -> None:
     """Serve scans and models to 3D Slicer, OHIF and every other MONAI Label client.
@@ -56,6 +61,7 @@ def serve(
     - `diffcl serve`
     - `diffcl serve --studies scans/ --models hippocampus --port 8123`
     - `diffcl serve --studies scans/ --recipe my-organ.toml`
+    - `diffcl serve --studies http://127.0.0.1:8042/dicom-web`
     """
     _check_port(host, port)
     served = _studies(studies, work)
@@ -64,8 +70,13 @@ def serve(
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", served,
         "--host", host, "--port", str(port), "--uvicorn_app", "lib.server:app",
     ]  # fmt: skip
+    beside = Path(served)
+    if _is_archive(served):
+        beside = work.resolve()
+        make_folder(beside)
+        command += ["--conf", "work", str(beside)]
     if models is not None:
-        _check_models(models, served, store)
+        _check_models(models, beside / "models" if store is None else store)
         command += ["--conf", "models", models]
     if recipe is not None:
         command += ["--conf", "recipe", _recipe(recipe)]
@@ -93,7 +104,7 @@ def _studies(studies: str | None, work: Path) -> str:
     """The absolute path of the studies, or the address of an archive."""
     if studies is None:
         return str(_sample_copy(work))
-    if studies.startswith(("http://", "https://")):
+    if _is_archive(studies):
         return studies
     folder = Path(studies)
     if not folder.is_dir():
@@ -103,6 +114,10 @@ def _studies(studies: str | None, work: Path) -> str:
             folder, "is not writable, and labels are kept in it", "Change its permissions or copy it"
         )
     return str(folder.resolve())
+
+
+def _is_archive(studies: str) -> bool:
+    return studies.startswith(("http://", "https://"))
 
 
 def _sample_copy(work: Path) -> Path:
@@ -139,12 +154,11 @@ def _app(work: Path) -> Path:
     return copy
 
 
-def _check_models(models: str, studies: str, store: Path | None) -> None:
+def _check_models(models: str, store: Path) -> None:
     from diffcl.inference import ModelStore
     from diffcl.shipped import models_folder
 
-    beside = Path(studies) / "models" if store is None else store
-    known = ModelStore(beside, models_folder())
+    known = ModelStore(store, models_folder())
     for name in (part.strip() for part in models.split(",")):
         known.folder(name)
 
@@ -159,10 +173,13 @@ def _recipe(recipe: str) -> str:
 
 def _next_steps(host: str, port: int, studies: str) -> str:
     address = f"http://{host}:{port}"
+    ohif = (
+        f"{address}/ohif/" if _is_archive(studies) else "needs a DICOMweb archive as --studies; see make pacs"
+    )
     return f"""\
-Serving {studies}
+Serving {studies.rpartition("@")[2]}
   3D Slicer   MONAI Label module, server address {address}
-  OHIF        needs a DICOMweb archive as --studies; then open {address}/ohif/
+  OHIF        {ohif}
   shell       curl {address}/info/
 Ready when "Application startup complete" appears. Stop with Ctrl-C.
 """

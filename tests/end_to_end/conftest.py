@@ -120,8 +120,10 @@ def start_server() -> Iterator[Callable[..., Server]]:
     """Starts further servers, which end with the test; see `start`. The app's own entry unless `stock`."""
     running: list[Server] = []
 
-    def run(folder: Path, *, cwd: Path | None = None, stock: bool = False, trained: bool = True) -> Server:
-        extra = () if stock else OWN_ENTRY
+    def run(
+        folder: Path, *more: str, cwd: Path | None = None, stock: bool = False, trained: bool = True
+    ) -> Server:
+        extra = more if stock else (*OWN_ENTRY, *more)
         running.append(start(folder, *extra, cwd=cwd or app_folder(), trained=trained))
         return running[-1]
 

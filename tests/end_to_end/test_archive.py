@@ -1,0 +1,85 @@
+"""A round of annotation over a real archive, through the real server, by MONAI Label's own client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+from orthanc import Orthanc
+from synthetic import make_label, make_scan, same_place
+
+from diffcl.io import read_scan
+from diffcl.io.dicom_write import write_series
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning"
+)  # MONAI Label's client leaves sockets open
+
+SLICER = {"result_extension": ".nrrd", "result_dtype": "uint8"}
+NAMES = [{"name": "organ_head", "idx": 1}, {"name": "organ_tail", "idx": 2}]
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 180) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_the_loop_is_the_same_as_with_files(
+    tmp_path_factory: pytest.TempPathFactory, start_server: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("with an archive")
+    archive = Orthanc(folder / "orthanc")
+    archive.start()
+    scans = {}
+    for name, modality in (("oblique", "MR"), ("flipped", "CT"), ("anisotropic", "MR")):
+        archive.add(write_series(make_scan(name), tmp_path / name, name=name, modality=modality))
+        scans[read_scan(tmp_path / name).series.uid] = name
+    archive.add(write_series(make_scan("straight"), tmp_path / "thin", name="thin")[:1])
+    work = folder / "work"
+    running = start_server(folder, "--studies", archive.url, "--conf", "work", str(work))
+    client = running.client
+    assert client.info()["datastore"]["total"] == 4
+    assert not (work / "archive").exists()
+
+    first = client.next_sample("first", {})
+    assert first["id"] in scans
+    source = read_scan(tmp_path / scans[first["id"]]).image
+    assert same_place(sitk.ReadImage(first["path"]), source)
+    label, params = client.infer("organ", first["id"], SLICER)
+    assert same_place(sitk.ReadImage(label), source)
+    assert params["label_names"]["organ_tail"] == 2
+    Path(label).unlink()
+
+    *labelled, last = scans
+    for uid in labelled:
+        sitk.WriteImage(make_label(scans[uid]), tmp_path / "label.nii.gz")
+        answer = client.save_label(uid, str(tmp_path / "label.nii.gz"), params={"label_info": NAMES})
+        assert answer["version"] == 1
+    assert client.info()["datastore"]["completed"] == 2
+    assert client.next_sample("first", {})["id"] == last
+    saved = client.download_label(labelled[0], "final")
+    truth = sitk.GetArrayFromImage(make_label(scans[labelled[0]]))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(saved)), truth)
+    Path(saved).unlink()
+    assert len(archive.find("Series", Modality="SEG")) == 2
+
+    client.train_start("organ", {"steps": 4})
+    wait_for(lambda: client.train_status()["status"] not in ("SUBMITTED", "RUNNING"))
+    assert client.info()["train_stats"]["organ"]["status"] == "done"
+
+    archive.kill()
+    wait_for(lambda: requests.get(f"{running.url}/info/", timeout=60).status_code == 503)
+    answer = requests.post(f"{running.url}/activelearning/first", timeout=60)
+    assert (answer.status_code, "does not answer" in answer.json()["detail"]) == (503, True)
+    archive.start()
+    assert client.info()["datastore"]["completed"] == 2
+    archive.kill()
