@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli import evaluate, models, phantom, predict, prepare, publish, serve, train
+from diffcl.cli import evaluate, labels, models, phantom, predict, prepare, publish, serve, train
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
 from diffcl.version import version
@@ -33,6 +33,7 @@ for command in (
     prepare.prepare,
     train.train,
     evaluate.evaluate,
+    labels.labels,
     publish.publish,
     phantom.phantom,
 ):

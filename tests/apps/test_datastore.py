@@ -15,8 +15,8 @@ from synthetic import ORGAN, SCANS, make_label, make_scan
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.io import read_label, write_image
+from diffcl.io.history import History, restore_label
 from lib.datastore import StudyDatastore
-from lib.history import History
 
 Store = StudyDatastore
 SLICER = {
@@ -185,7 +185,7 @@ class TestSubmittedLabels:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("lib.history.shutil.copyfile", full)
+        monkeypatch.setattr("diffcl.io.history.shutil.copyfile", full)
         caught = refusal(
             lambda: store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
         )
@@ -214,6 +214,27 @@ class TestVersions:
         np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
         info = store.get_label_info("oblique", "final")
         assert (info["version"], info["restored_from"], info["changed_voxels"]) == (3, 1, 1)
+
+    def test_what_is_restored_outside_the_server_is_seen_at_once(
+        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
+    ) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
+        assert store.get_label_info("oblique", "final")["version"] == 2
+        restore_label(studies, "oblique", 1)
+        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
+        info = store.get_label_info("oblique", "final")
+        assert (info["version"], info["restored_from"]) == (3, 1)
+        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
+        assert store.get_label_info("oblique", "final")["version"] == 4
+
+    def test_what_is_restored_while_no_server_runs_is_found_at_the_start(
+        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store]
+    ) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        store.remove_label("oblique", "final")
+        restore_label(studies, "oblique", 1)
+        assert open_store().get_label_info("oblique", "final")["restored_from"] == 1
 
     def test_a_version_that_is_not_there_is_named(self, store: Store, label_file: Path) -> None:
         store.save_label("oblique", str(label_file), "final", SLICER)

@@ -85,6 +85,15 @@ def test_the_oldest_goes_when_there_is_no_room(
     assert asked == ["oblique", "straight", "flipped", "straight"]
 
 
+def test_the_last_one_is_kept_whatever_its_size(
+    models: ServedModels, studies: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models._recent, "_room", 1)  # noqa: SLF001
+    for name in ("oblique", "oblique", "straight", "straight", "oblique"):
+        models.predict("organ", studies / f"{name}.nii.gz")
+    assert asked == ["oblique", "straight", "oblique"]
+
+
 def test_a_series_changes_with_any_of_its_files(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(name)

@@ -27,9 +27,9 @@ from diffcl.io import Scan, read_label
 from diffcl.io.atomic import replace_file
 from diffcl.io.dicom_seg import write_annotation
 from diffcl.io.dicomweb import Archive, Credentials, SeriesEntry
+from diffcl.io.history import LABEL_SUFFIX
 from diffcl.recipe import Recipe
 from lib.downloads import Downloads
-from lib.history import LABEL_SUFFIX
 from lib.kept import Kept
 from lib.names import check_name
 from lib.refusals import refusals, unknown

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -26,9 +25,9 @@ from diffcl.errors import DataError, OutputError, ScanError, UsageError
 from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.atomic import replace_file
 from diffcl.io.formats import image_suffix
+from diffcl.io.history import LABEL_SUFFIX, History, stamp
 from diffcl.recipe import Recipe
 from lib.changes import compare
-from lib.history import LABEL_SUFFIX, History
 from lib.index import Index, finite
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
@@ -72,7 +71,8 @@ class StudyDatastore(LocalDatastore):
         self._proposals = folder / "proposals"
         for tag in (FINAL, ORIGINAL):
             _labels(self._snapshot, tag).mkdir(parents=True, exist_ok=True)
-        self._finish_interrupted()
+        self._history_seen = -1
+        self.refresh()
 
     @property
     def _datastore(self) -> LocalDatastoreModel:
@@ -80,12 +80,15 @@ class StudyDatastore(LocalDatastore):
         with self._index.locked():
             if not self._seen or self._seen != self._marks():
                 self._reconcile_datastore()
+                if self._history_seen != self.history.changed:
+                    self._catch_up()
             return self._snapshot
 
     def refresh(self) -> None:
         """Look at the disk again."""
         with self._index.locked():
             self._reconcile_datastore()
+            self._catch_up()
 
     def images(self) -> dict[str, Path]:
         """The file of every scan, by id."""
@@ -141,7 +144,7 @@ class StudyDatastore(LocalDatastore):
                     shutil.copyfile(file, temporary)
                 entry = index.objects.setdefault(image_id, ImageLabelModel(image=DataModel(ext=suffix)))
                 former, entry.image.ext = entry.image.ext, suffix
-                entry.image.info.update({**(image_info or {}), **_stamp(), "name": f"{image_id}{suffix}"})
+                entry.image.info.update({**(image_info or {}), **stamp(), "name": f"{image_id}{suffix}"})
                 if former != suffix:
                     (folder / f"{image_id}{former}").unlink(missing_ok=True)
         return image_id
@@ -219,13 +222,8 @@ class StudyDatastore(LocalDatastore):
         """
         self._entry(image_id)
         with refusals(), self._saving:
-            label = self.history.label(image_id, version)
-            record = {
-                **self.history.record(image_id, version),
-                "restored_from": version,
-                "changed_voxels": self._changed_voxels(image_id, voxels(read_label(label))),
-            }
-            self._keep(image_id, FINAL, label, record)
+            record = self.history.restore(image_id, version)
+            self._install(image_id, FINAL, self.history.label(image_id, record["version"]), record)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label; a final one stays among the versions.
@@ -301,7 +299,7 @@ class StudyDatastore(LocalDatastore):
 
     def _keep(self, image_id: str, tag: str, label: Path | None, record: dict[str, Any]) -> None:
         """Put a label in its place, None for none; a final one after it stands among the versions."""
-        record = finite({**record, **_stamp()})
+        record = finite({**record, **stamp()})
         if tag == FINAL:
             record = self.history.add(image_id, label, record)
         self._install(image_id, tag, label, record)
@@ -324,13 +322,16 @@ class StudyDatastore(LocalDatastore):
             if tag == FINAL:
                 entry.image.info["label_version"] = record["version"]
 
-    def _finish_interrupted(self) -> None:
-        """Put in place what a kill left between the versions and the index."""
-        for image_id, entry in self._datastore.objects.items():
+    def _catch_up(self) -> None:
+        """Put in place what a kill left between the versions and the index, or somebody restored."""
+        self._history_seen = self.history.changed
+        for image_id, entry in self._snapshot.objects.items():
             newest = self.history.newest(image_id)
             if newest and newest["version"] != entry.image.info.get("label_version"):
                 label = None if newest["removed"] else self.history.label(image_id, newest["version"])
                 self._install(image_id, FINAL, label, newest)
+        if not self._seen:
+            self._reconcile_datastore()
 
     @contextmanager
     def _change(self) -> Iterator[LocalDatastoreModel]:
@@ -350,7 +351,7 @@ class StudyDatastore(LocalDatastore):
         images = _listing(Path(index.image_path()), known)
         index.objects = {
             image_id: index.objects.get(image_id)
-            or ImageLabelModel(image=DataModel(ext=ext, info={**_stamp(), "name": f"{image_id}{ext}"}))
+            or ImageLabelModel(image=DataModel(ext=ext, info={**stamp(), "name": f"{image_id}{ext}"}))
             for image_id, ext in sorted(images.items())
         }
         root = _labels(index, "")
@@ -382,7 +383,7 @@ class StudyDatastore(LocalDatastore):
         if known and known.ext == ext:
             return known
         record = self.history.newest(image_id) if tag == FINAL else {}
-        return DataModel(ext=ext, info={**_stamp(), **record, "name": f"{image_id}{ext}"})
+        return DataModel(ext=ext, info={**stamp(), **record, "name": f"{image_id}{ext}"})
 
     def _marks(self) -> tuple[int, ...]:
         """What changes whenever a file comes, goes or is replaced: times in nanoseconds since 1970."""
@@ -390,6 +391,7 @@ class StudyDatastore(LocalDatastore):
         tags = {FINAL, ORIGINAL, *self._snapshot.tags()}
         paths = [
             self._index.path,
+            self.history.folder,
             Path(self._snapshot.image_path()),
             root,
             *(root / tag for tag in sorted(tags)),
@@ -428,9 +430,3 @@ def _started_from(
         return about
     classes = {entry["name"]: entry["idx"] for entry in checked.classes}
     return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}
-
-
-def _stamp() -> dict[str, Any]:
-    """When something was written: seconds since 1970, and the same for people."""
-    now = datetime.now(timezone.utc)
-    return {"ts": int(now.timestamp()), "time": now.isoformat(timespec="seconds")}

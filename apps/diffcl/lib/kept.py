@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from diffcl.io import write_image
 from diffcl.io.atomic import write_text
-from lib.history import LABEL_SUFFIX
+from diffcl.io.history import LABEL_SUFFIX
 from lib.index import finite
 from lib.names import check_name
 

@@ -50,7 +50,8 @@ class RecentPredictions:
     """Predictions by question; the one not asked for longest goes when there is no room. Safe in threads.
 
     Args:
-        room: Voxels that may be kept.
+        room: Voxels that may be kept. The last prediction is kept whatever its size: its label and its
+            uncertainty are two requests.
     """
 
     def __init__(self, room: int = VOXELS_KEPT) -> None:
@@ -69,7 +70,7 @@ class RecentPredictions:
         """Keep an answer."""
         with self._lock:
             self._kept[question] = prediction
-            while sum(_voxels(kept) for kept in self._kept.values()) > self._room:
+            while len(self._kept) > 1 and sum(map(_voxels, self._kept.values())) > self._room:
                 self._kept.popitem(last=False)
 
 
