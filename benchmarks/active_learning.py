@@ -1,0 +1,198 @@
+"""Does it pay to outline the scans that the server proposes, rather than any? A simulation.
+
+    python benchmarks/active_learning.py --data DIR --work WORK
+
+DIR holds `images/` and `labels/`, and `train.txt` with the order of the scans, the last of which validate. A
+strategy chooses 2 scans, whose labels are revealed, and a model learns from them and from all others without
+their labels. It then chooses 2 more, 4 more and 8 more, and each time a new model learns from the start, with
+the same number of steps. `random` begins three times, with other scans and other weights.
+
+Every finished round is kept in WORK, so that a run that was stopped goes on where it was. The picture is drawn
+when all rounds are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from diffcl.active import ScanScore, choose, describe, distances, score
+from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
+from diffcl.inference import Model
+from diffcl.io import read_scan
+from diffcl.io.atomic import replace_file, write_text
+from diffcl.recipe import Recipe, load_recipe
+from diffcl.training import Plan, train
+from diffcl.training.publishing import make_candidate
+from diffcl.training.validation import read_validation, validate
+
+COUNTS = (2, 4, 8, 16)
+ARMS = (("random", 0), ("random", 1), ("random", 2), ("uncertain_diverse", 0))
+"""Strategies, each with the seed of its choices and of its trainings."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A training of a strategy and what came of it.
+
+    Attributes:
+        strategy: How the labelled scans were chosen.
+        seed: Of choices and trainings.
+        labelled: The scans whose labels were revealed.
+        dice: Mean Dice on the validation scans.
+        worst: Dice of the worst of them.
+        steps: Of the training.
+        scans: Validation scans.
+        chosen: What is labelled in the next round.
+    """
+
+    strategy: str
+    seed: int
+    labelled: list[str]
+    dice: float
+    worst: float
+    steps: int
+    scans: int
+    chosen: list[str]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What all rounds share.
+
+    Attributes:
+        pool: The scans that may be labelled, with their labels.
+        validation: The scans that judge.
+        recipe: Of the task.
+        steps: Of each training.
+        work: Folder for runs and results.
+    """
+
+    pool: dict[str, LabelledCase]
+    validation: Sequence[LabelledCase]
+    recipe: Recipe
+    steps: int
+    work: Path
+
+    def rounds(self, strategy: str, seed: int) -> Iterator[Round]:
+        """All rounds of a strategy, those of an earlier run from disk."""
+        chosen: list[str] = []
+        for count in COUNTS:
+            file = self.work / f"{strategy}-{seed}" / f"{count}.json"
+            if file.exists():
+                done = Round(**json.loads(file.read_text(encoding="utf-8")))
+                if (done.steps, done.scans) != (self.steps, len(self.validation)):
+                    sys.exit(f"{file}: is of another simulation. Name another --work")
+            else:
+                chosen = chosen or self.choose(strategy, seed, [], count, None)
+                done = self.round(strategy, seed, chosen, file.with_suffix(""))
+                write_text(file, json.dumps(asdict(done), indent=2) + "\n")
+            yield done
+            chosen = done.chosen
+
+    def round(self, strategy: str, seed: int, labelled: list[str], run: Path) -> Round:
+        """Train with these labels, judge, and choose those of the next round."""
+        rest = [UnlabelledCase(name, case.image) for name, case in self.pool.items() if name not in labelled]
+        cases = Cases(tuple(self.pool[name] for name in labelled), tuple(rest), ())
+        recipe = self.recipe.changed(training={"seed": seed})
+        train(cases, recipe, run, plan=Plan(steps=self.steps), resume=True, cache=self.work / "prepared")
+        model = make_candidate(run).model
+        scores = validate([read_validation(case, recipe) for case in self.validation], model)
+        later = [count for count in COUNTS if count > len(labelled)]
+        chosen = self.choose(strategy, seed, labelled, later[0], model) if later else []
+        shutil.rmtree(run)
+        return Round(strategy, seed, labelled, round(scores.dice, 4), round(scores.worst.dice, 4),
+                     self.steps, len(self.validation), chosen)  # fmt: skip
+
+    def choose(
+        self, strategy: str, seed: int, labelled: list[str], count: int, model: Model | None
+    ) -> list[str]:
+        """The labelled scans and as many more as make `count`, chosen as the server does."""
+        names = list(self.pool)
+        if strategy == "random":
+            return [str(name) for name in np.random.default_rng(seed).permutation(names)[:count]]
+        looks = [self.look(case, model) for case in self.pool.values()]
+        doubts = None if model is None else np.array([look.doubt for look in looks])
+        if doubts is not None:
+            doubts[[names.index(name) for name in labelled]] = 0
+        between = distances(np.array([look.features for look in looks]))
+        outlined = [names.index(name) for name in labelled]
+        more = choose(between, outlined, count - len(labelled), doubts)
+        return [*labelled, *(names[index] for index in more)]
+
+    def look(self, case: LabelledCase, model: Model | None) -> ScanScore:
+        """What is known of a scan without its label."""
+        scan = read_scan(case.image)
+        return describe(scan, self.recipe) if model is None else score(scan, model)
+
+
+def draw(rounds: Sequence[Round], path: Path) -> None:
+    """The Dice of every strategy over the number of labels; of `random` the mean, with its range."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    by_chance = [[one.dice for one in rounds if one.strategy == "random" and len(one.labelled) == count]
+                 for count in COUNTS]  # fmt: skip
+    axes.fill_between(
+        COUNTS, list(map(min, by_chance)), list(map(max, by_chance)), alpha=0.2, color="tab:grey"
+    )
+    axes.plot(COUNTS, list(map(mean, by_chance)), "o--", color="tab:grey",
+              label=f"random, mean and range of {len(by_chance[0])}")  # fmt: skip
+    for strategy in dict.fromkeys(one.strategy for one in rounds if one.strategy != "random"):
+        dice = [mean(one.dice for one in rounds if one.strategy == strategy and len(one.labelled) == count)
+                for count in COUNTS]  # fmt: skip
+        axes.plot(COUNTS, dice, "o-", color="tab:blue", label=strategy)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    axes.set_xlabel("labelled scans")
+    axes.set_ylabel(f"mean Dice on {rounds[0].scans} validation scans")
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def main() -> None:
+    """Simulate, print and draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with images, labels and train.txt")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs and results")
+    parser.add_argument("--recipe", default="hippocampus", help="name or file of a recipe")
+    parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--validation", type=int, default=40, help="scans that judge")
+    parser.add_argument("--pool", type=int, help="scans that may be labelled; all others by default")
+    parser.add_argument("--picture", type=Path, default=Path("docs/active_learning.png"))
+    parser.add_argument("--json", action="store_true", help="print one JSON object a round")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    every = find_cases(arguments.data, labelled=1, validation=arguments.validation)
+    size = 1 + len(every.unlabelled) if arguments.pool is None else arguments.pool
+    found = find_cases(arguments.data, labelled=size, validation=arguments.validation)
+    simulation = Simulation(
+        {case.name: case for case in found.labelled},
+        found.validation,
+        recipe,
+        arguments.steps,
+        arguments.work,
+    )
+    rounds = []
+    for strategy, seed in ARMS:
+        for done in simulation.rounds(strategy, seed):
+            rounds.append(done)
+            line = f"{strategy:18} {seed}  {len(done.labelled):3} labels  Dice {done.dice:.4f}  worst {done.worst:.4f}"
+            print(json.dumps(asdict(done)) if arguments.json else line, flush=True)
+    draw(rounds, arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
