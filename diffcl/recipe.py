@@ -120,9 +120,11 @@ class DsShape(VNetShape):
 
     Attributes:
         time_features: Width of the embedding of the diffusion step.
+        diffusion: Off, for comparison, DS is a second CS, which sees the image alone.
     """
 
     time_features: Count = 64
+    diffusion: bool = True
 
 
 class Diffusion(Section):
@@ -386,6 +388,8 @@ class Recipe(Section):
                 raise ValueError(f"grid.window and grid.crop must be divisible by {step}")
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
+        if not self.ds.diffusion and self.ds.filters != self.cs.filters:
+            raise ValueError("ds.filters must equal cs.filters where ds is a second CS")
         return self
 
     @property

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from diffcl.networks.hf_mamba import HFMamba
 from diffcl.networks.projection import ProjectionHead
 from diffcl.networks.vnet import VNet
-from diffcl.recipe import Recipe
+from diffcl.recipe import CsShape, Recipe
 
 
 class ConvolutionSegmenter(nn.Module):
@@ -20,11 +20,7 @@ class ConvolutionSegmenter(nn.Module):
     def __init__(self, recipe: Recipe, in_channels: int = 1) -> None:
         super().__init__()
         shape = recipe.cs
-        modules: dict[int, nn.Module] = {
-            level: HFMamba(shape.filters[level], d_model=shape.hf_mamba_width, d_state=shape.hf_mamba_state)
-            for level in shape.hf_mamba_levels
-        }
-        self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=modules)
+        self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(shape))
         self.classifier = nn.Conv3d(shape.filters[0], recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(shape.filters[0], shape.projection)
 
@@ -37,3 +33,11 @@ class ConvolutionSegmenter(nn.Module):
         """Voxel features `(B, C, X, Y, Z)`, before the classifier."""
         features: Tensor = self.vnet(image)
         return features
+
+
+def hf_mamba_modules(shape: CsShape) -> dict[int, nn.Module]:
+    """New HF-Mamba modules of the skip levels that have one."""
+    return {
+        level: HFMamba(shape.filters[level], d_model=shape.hf_mamba_width, d_state=shape.hf_mamba_state)
+        for level in shape.hf_mamba_levels
+    }

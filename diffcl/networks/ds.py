@@ -6,6 +6,7 @@ import torch
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
 
+from diffcl.networks.cs import hf_mamba_modules
 from diffcl.networks.projection import ProjectionHead
 from diffcl.networks.vnet import VNet
 from diffcl.recipe import Recipe
@@ -23,14 +24,18 @@ class DiffusionSegmenter(nn.Module):
         super().__init__()
         shape = recipe.ds
         self._width = shape.time_features
-        self.time = nn.Sequential(
-            nn.Linear(shape.time_features, shape.time_features),
-            nn.SiLU(),
-            nn.Linear(shape.time_features, shape.time_features),
-            nn.SiLU(),
-        )
-        channels = in_channels + recipe.classes
-        self.vnet = VNet(channels, shape.filters, shape.blocks, time_features=shape.time_features)
+        self.time = None
+        if shape.diffusion:
+            self.time = nn.Sequential(
+                nn.Linear(shape.time_features, shape.time_features),
+                nn.SiLU(),
+                nn.Linear(shape.time_features, shape.time_features),
+                nn.SiLU(),
+            )
+            channels = in_channels + recipe.classes
+            self.vnet = VNet(channels, shape.filters, shape.blocks, time_features=shape.time_features)
+        else:
+            self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(recipe.cs))
         self.classifier = nn.Conv3d(shape.filters[0], recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(shape.filters[0], shape.projection)
 
@@ -50,6 +55,9 @@ class DiffusionSegmenter(nn.Module):
 
     def features(self, image: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
         """Voxel features `(B, C, X, Y, Z)`, before the classifier."""
+        if self.time is None:
+            alone: Tensor = self.vnet(image)
+            return alone
         embedded = self.time(get_timestep_embedding(time, self._width))
         features: Tensor = self.vnet(torch.cat([image, noisy.to(image.dtype)], dim=1), embedded)
         return features

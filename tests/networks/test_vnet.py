@@ -36,6 +36,17 @@ def test_ds_hears_the_time(recipe: Recipe) -> None:
     assert not torch.allclose(early, late)
 
 
+def test_without_diffusion_ds_is_a_second_cs(recipe: Recipe) -> None:
+    ds = DiffusionSegmenter(recipe.changed(ds={"diffusion": False})).eval()
+    image = torch.randn(1, 1, 8, 8, 8)
+    answers = [ds(image, torch.randn(1, 3, 8, 8, 8), torch.tensor([time])) for time in (10, 900)]
+    assert torch.equal(*answers)
+    names = {name for name in ds.state_dict() if not name.startswith("projection")}
+    assert names == {
+        name for name in ConvolutionSegmenter(recipe).state_dict() if not name.startswith("projection")
+    }
+
+
 def test_modules_stand_on_the_levels_that_the_recipe_names(recipe: Recipe) -> None:
     for levels in ((), (1,), (0, 1)):
         cs = ConvolutionSegmenter(recipe.changed(cs={"hf_mamba_levels": levels}))
