@@ -102,7 +102,7 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
     best = load_checkpoint(run / "best.pt")
     if "ds" not in best:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
-    model = _networks(run)
+    model = best_networks(run)
     judges = []
     for case in cases.validation:
         with suppress(DiffclError):
@@ -113,7 +113,7 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
         recipe = recipe.changed(inference={"ds_weight": weight})
         scores = {name: one.numbers() for name, one in found.items()}
         if baseline is not None:
-            scores["supervised"] = validate(judges, _networks(baseline), networks="cs").numbers()
+            scores["supervised"] = validate(judges, best_networks(baseline), networks="cs").numbers()
     parent = made.plan.parent
     provenance = {
         "labelled": [case.name for case in cases.labelled],
@@ -145,7 +145,7 @@ def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
             yield prepare(read_scan(image), recipe)
 
 
-def _networks(run: Path) -> Model:
+def best_networks(run: Path) -> Model:
     """The best networks of a run; DS is untrained where the run trained CS alone."""
     recipe = read_run(run).recipe
     best = load_checkpoint(run / "best.pt")

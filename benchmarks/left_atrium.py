@@ -1,0 +1,250 @@
+"""The left-atrium table: supervised, plain and full training with few labels, and what each part is worth.
+
+    python benchmarks/left_atrium.py --data DIR --work WORK
+
+DIR holds `images/`, `labels/` and `train.txt`; the last 16 scans of it validate. Every training has the same
+number of CS steps. One that was stopped goes on where it was; one that is done is not repeated. WORK keeps the
+runs, each with pictures of its median and its worst scan; docs/left_atrium/ gets what each run found, and
+docs/left_atrium.png the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from diffcl.data.cases import LabelledCase, find_cases
+from diffcl.evaluation.metrics import evaluate_case
+from diffcl.evaluation.picture import draw_prediction
+from diffcl.inference import Model, Predictor
+from diffcl.inference.ensemble import Networks
+from diffcl.io.atomic import replace_file, write_text
+from diffcl.recipe import Recipe, load_recipe
+from diffcl.training import train
+from diffcl.training.loop import networks_of
+from diffcl.training.publishing import best_networks
+from diffcl.training.run import begun
+from diffcl.training.validation import read_validation
+
+VALIDATION = 16
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "left_atrium"
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "losses": {"largest_component": False},
+    "diffusion": {"late": 0.0},
+    "training": {
+        "mix": 0.0,
+        "average": 0.0,
+        "supervised_start": 0,
+        "optimiser": "sgd",
+        "learning_rate": 0.01,
+    },
+}
+"""The paper's plain form: pseudo-labels from the beginning, of the networks themselves, on unmixed crops."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training of the table.
+
+    Attributes:
+        labelled: How many scans are labelled, from the first of the list.
+        changes: What it changes in the recipe, by section.
+        seed: Of the training.
+    """
+
+    labelled: int
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+
+    def recipe(self, base: Recipe, steps: int) -> Recipe:
+        """The recipe of this experiment, its phases shrunk or grown to the number of steps."""
+        share = steps / base.training.steps
+        phases = ("supervised_start", "validate_every")
+        schedule = {name: max(1, round(getattr(base.training, name) * share)) for name in phases}
+        changes = {**self.changes}
+        training = {"steps": steps, "seed": self.seed, **schedule, **changes.pop("training", {})}
+        return base.changed(training=training, **changes)
+
+
+SUPERVISED: dict[str, dict[str, Any]] = {"training": {"method": "supervised"}}
+EXPERIMENTS = {
+    "supervised 8": Experiment(8, SUPERVISED),
+    "full 8": Experiment(8),
+    "supervised 4": Experiment(4, SUPERVISED),
+    "full 4": Experiment(4),
+    "plain 8": Experiment(8, PLAIN),
+    "full 8, seed 1": Experiment(8, seed=1),
+    "supervised 8, seed 1": Experiment(8, SUPERVISED, seed=1),
+    "full 8 without HF-Mamba": Experiment(8, {"cs": {"hf_mamba_levels": []}}),
+    "full 8 without contrastive term": Experiment(8, {"losses": {"eta": 0.0}}),
+    "full 8 with two CS": Experiment(8, {"ds": {"diffusion": False}}),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How good the prediction of a validation scan is, on its own grid.
+
+    Attributes:
+        name: Of the scan.
+        dice: 0..1.
+        jaccard: 0..1.
+        hd95_mm: Millimetres.
+        asd_mm: Millimetres.
+        disagreement: 1 - Dice between CS and DS; None where one of them was asked.
+        doubt: The report's.
+    """
+
+    name: str
+    dice: float
+    jaccard: float
+    hd95_mm: float
+    asd_mm: float
+    disagreement: float | None
+    doubt: float
+
+
+def run_experiment(name: str, data: Path, work: Path, steps: int) -> dict[str, Any]:
+    """Train an experiment to its end, or take up what is there, and evaluate its best weights."""
+    kept = RESULTS / f"{_slug(name)}.json"
+    recipe = EXPERIMENTS[name].recipe(load_recipe("left_atrium"), steps)
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if found["recipe"] == recipe.model_dump(mode="json"):
+            return found
+    folder = work / _slug(name)
+    cases = find_cases(data, labelled=EXPERIMENTS[name].labelled, validation=VALIDATION)
+    train(cases, recipe, folder, resume=begun(folder), cache=work / "prepared",
+          on_step=lambda progress: print(f"\r{name}: {progress.step} of {steps}", end="", file=sys.stderr))  # fmt: skip
+    model = best_networks(folder)
+    asked: tuple[Networks, ...] = ("ensemble", "cs", "ds") if networks_of(recipe) == "ensemble" else ("cs",)
+    rows = {one: evaluate(model, cases.validation, one) for one in asked}
+    _draw_cases(model, cases.validation, rows[asked[0]], folder)
+    result = {
+        "name": name,
+        "labelled": len(cases.labelled),
+        "unlabelled": 0 if asked == ("cs",) else len(cases.unlabelled),
+        "steps": steps,
+        "cases": {one: [asdict(case) for case in found] for one, found in rows.items()},
+        "curve": _curve(folder),
+        "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_text(kept, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def evaluate(model: Model, cases: Sequence[LabelledCase], networks: Networks) -> list[Case]:
+    """Predict the validation scans as users would, and compare with their labels."""
+    recipe, predictor, found = model.info.recipe, Predictor(model), []
+    for case in cases:
+        judge = read_validation(case, recipe)
+        prediction = predictor(judge.scan, networks=networks)
+        [score] = evaluate_case(prediction.label, judge.truth, recipe.labels)
+        report = prediction.report
+        found.append(Case(case.name, score.dice, score.jaccard, score.hd95, score.asd,
+                          report.disagreement, report.doubt))  # fmt: skip
+    return found
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """Means over the validation scans."""
+    shown = Table("training", "labels", "network", "Dice", "worst", "Jaccard", "HD95, mm", "ASD, mm")
+    for result in results:
+        for network, cases in result["cases"].items():
+            shown.add_row(
+                result["name"],
+                str(result["labelled"]),
+                network,
+                f"{_mean(cases, 'dice'):.4f}",
+                f"{min(case['dice'] for case in cases):.4f}",
+                f"{_mean(cases, 'jaccard'):.4f}",
+                f"{_mean(cases, 'hd95_mm'):.2f}",
+                f"{_mean(cases, 'asd_mm'):.2f}",
+            )
+    return shown
+
+
+def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
+    """Dice of every scan, and of the validations on the way."""
+    figure = Figure(figsize=(11, 0.4 * len(results) + 2.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, result in enumerate(results):
+        dice = [case["dice"] for case in next(iter(result["cases"].values()))]
+        left.plot(dice, np.full(len(dice), place), "o", alpha=0.4, color=f"C{place}", markeredgewidth=0)
+        left.plot(np.mean(dice), place, "|", color="black", markersize=16)
+        steps, means = np.array(result["curve"]).T
+        right.plot(steps, means, "o-", markersize=3, color=f"C{place}", label=result["name"])
+    left.set_yticks(range(len(results)), [result["name"] for result in results])
+    left.invert_yaxis()
+    left.set(xlabel="Dice of each validation scan, mean |")
+    right.set(xlabel="step", ylabel="mean validation Dice")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    with replace_file(picture) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _draw_cases(model: Model, cases: Sequence[LabelledCase], scores: Sequence[Case], folder: Path) -> None:
+    """Pictures of the worst and the median scan, which stay in the run's folder."""
+    ranked = sorted(scores, key=lambda case: case.dice)
+    for which, score in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
+        case = next(case for case in cases if case.name == score.name)
+        scan = read_validation(case, model.info.recipe).scan
+        found = Predictor(model)(scan, networks=networks_of(model.info.recipe))
+        draw_prediction(scan.image, found.label, found.uncertainty, model.info.recipe.labels,
+                        folder / f"{which}.png", title=f"{score.name}, Dice {score.dice:.3f}")  # fmt: skip
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    lines = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [(entry["step"], entry["validation"]["dice"]) for entry in entries if "validation" in entry]
+
+
+def _mean(cases: Sequence[dict[str, Any]], key: str) -> float:
+    return float(np.mean([case[key] for case in cases]))
+
+
+def _slug(name: str) -> str:
+    return "_".join(name.replace(",", "").split())
+
+
+def main() -> None:
+    """Run what is asked for, and show what all of it found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/, labels/ and train.txt")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=load_recipe("left_atrium").training.steps)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    options = parser.parse_args()
+    results = [run_experiment(name, options.data, options.work, options.steps) for name in options.only]
+    draw(results, RESULTS.with_suffix(".png"))
+    Console().print(table(results))
+    if options.json:
+        means = {one["name"]: {network: round(_mean(cases, "dice"), 4) for network, cases in one["cases"].items()}
+                 for one in results}  # fmt: skip
+        print(json.dumps(means))
+
+
+if __name__ == "__main__":
+    main()
