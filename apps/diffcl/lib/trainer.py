@@ -27,6 +27,7 @@ from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
 from diffcl.training import Parent, Plan, train
 from diffcl.training.gate import Version, publish_if_not_worse
+from diffcl.training.journal import read_journal
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import begun, describe_cases, read_run
 from lib.collect import Collected, collect, judges
@@ -176,7 +177,10 @@ class SemiSupervisedTraining(TrainTask):
         steps = plan.schedule(recipe).training.steps
         self._progress.tell("training", start, total_epochs=steps, **counts)
         train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, on_step=self._teller())
-        self._progress.tell("judging", "The result is compared with the model in use.")
+        done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
+        self._progress.tell(
+            "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done
+        )
         version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
         decision = version.decision
         result = {**asdict(decision), "version": version.number, **counts}
