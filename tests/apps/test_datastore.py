@@ -14,6 +14,7 @@ from fastapi import HTTPException
 from synthetic import ORGAN, SCANS, make_label, make_scan
 
 from diffcl.data.grid import Geometry, voxels
+from diffcl.errors import OutputError
 from diffcl.io import read_label, write_image
 from diffcl.io.history import History, restore_label
 from lib.datastore import StudyDatastore
@@ -168,6 +169,47 @@ class TestSubmittedLabels:
         before = sorted(studies.parent.rglob("*"))
         refusal(lambda: store.save_label("oblique", str(label_file), tag, SLICER))
         assert sorted(studies.parent.rglob("*")) == before
+
+    def test_a_path_is_not_the_id_of_a_scan(self, store: Store, studies: Path, label_file: Path) -> None:
+        for image in (
+            str(studies / "oblique.nii.gz"),
+            "oblique.nii.gz",
+            "./oblique",
+            "../my studies/oblique",
+        ):
+            assert (
+                refusal(
+                    lambda image=image: store.save_label(image, str(label_file), "final", SLICER)
+                ).status_code
+                == 404
+            )
+            assert refusal(lambda image=image: store.remove_image(image)).status_code == 404
+            assert store.get_image_uri(image) == ""
+
+    def test_a_tag_that_leaves_the_folder_names_no_label(self, store: Store, label_file: Path) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        for tag in ("../../datastore_v2", "..", "/etc", "final/../final"):
+            assert store.get_label_uri("oblique", tag) == ""
+            assert refusal(lambda tag=tag: store.remove_label("oblique", tag)).status_code == 404
+
+    def test_a_label_for_a_scan_that_was_just_removed_by_hand_is_refused(
+        self, store: Store, studies: Path, label_file: Path
+    ) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        (studies / "oblique.nii.gz").unlink()
+        caught = refusal(lambda: store.save_label("oblique", str(label_file), "final", SLICER))
+        assert caught.status_code == 404
+        assert (studies / "labels/final/oblique.nii.gz").is_file()
+        assert len(store.history.versions("oblique")) == 1
+
+    def test_a_label_of_part_of_the_scan_is_resampled_and_says_so(
+        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
+    ) -> None:
+        whole = sitk.ReadImage(label_file)
+        sitk.WriteImage(whole[2:15, 3:18, 1:12], tmp_path / "part.nii.gz")
+        store.save_label("oblique", str(tmp_path / "part.nii.gz"), "final", SLICER)
+        np.testing.assert_array_equal(final(studies, "oblique"), voxels(whole))
+        assert "resampled" in store.get_label_info("oblique", "final")["remark"]
 
     def test_a_proposal_is_no_version(self, store: Store, label_file: Path) -> None:
         store.save_label(
@@ -437,3 +479,54 @@ class TestKilledAtAnyMoment:
             newest = History(studies / "history").newest("oblique")
             assert newest["client_id"] == who
         assert len(json.loads((studies / "datastore_v2.json").read_text())["objects"]) == 4
+
+
+class TestProposals:
+    ABOUT = {"model": "organ", "version": 4, "task": "organ", "marked": False}  # noqa: RUF012  read only
+
+    def test_what_was_changed_in_the_proposal_is_kept_with_the_label(
+        self, store: Store, label_file: Path, tmp_path: Path, open_store: Callable[[], Store]
+    ) -> None:
+        store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
+        open_store().save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
+        began = store.history.newest("oblique")["started_from"]
+        assert {key: began[key] for key in self.ABOUT} == self.ABOUT
+        voxels_of_head = int((voxels(read_label(label_file)) == 1).sum())
+        assert began["changes"] == {
+            "organ_head": {
+                "added": 1, "removed": 0, "dice": round(2 * voxels_of_head / (2 * voxels_of_head + 1), 4),
+            },
+            "organ_tail": {"added": 0, "removed": 0, "dice": 1.0},
+        }  # fmt: skip
+
+    def test_a_proposal_for_what_the_scan_was_before_counts_no_more(
+        self, store: Store, label_file: Path
+    ) -> None:
+        store.keep_proposal("oblique", make_label("flipped"), self.ABOUT)
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        assert store.history.newest("oblique")["started_from"] == self.ABOUT
+
+    @pytest.mark.parametrize("junk", ["text", ["list"], {"model": 1}, 7])
+    def test_what_a_client_writes_in_its_place_stops_nothing(
+        self, junk: Any, store: Store, label_file: Path
+    ) -> None:
+        store.update_image_info("oblique", {"proposal": junk})
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        assert store.get_labeled_images() == ["oblique"]
+
+    def test_a_full_disk_costs_the_proposal_only(
+        self, store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OutputError("proposals", "cannot be written (No space left on device)")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("lib.datastore.write_image", full)
+            store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        assert store.history.newest("oblique")["started_from"] is None
+
+    def test_a_removed_scan_leaves_no_proposal(self, store: Store, studies: Path, label_file: Path) -> None:
+        store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
+        store.remove_image("oblique")
+        assert list((studies / "proposals").iterdir()) == []

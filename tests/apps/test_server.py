@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from monailabel.config import settings
 from monailabel.interfaces.utils import app as instances
+from synthetic import SCANS, make_label
 
 from diffcl.shipped import app_folder
 from lib import server
@@ -161,6 +164,91 @@ def test_a_label_is_submitted_as_slicer_does(ask: Callable[[Talk], Any], label_f
         "remark": "Values were renumbered by the names of the segments.",
     }
     assert app.datastore().get_labeled_images() == ["oblique"]
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "sentence"),
+    [
+        (["organ_head", "organ_tail"], {1: 1, 2: 2}, ""),
+        (["organ_tail", "organ_head"], {1: 2, 2: 1}, "Values were renumbered by the names of the segments."),
+        (["background_", "organ_head", "organ_tail"], {2: 1, 3: 2}, "Values were renumbered"),
+        (["organ_head", "organ_tail", "Segment_3"], {1: 1, 2: 2}, ""),
+        (["organ_head", "organ_tail", "check_here"], {1: 1, 2: 2}, ""),
+        (
+            ["organ_head", "Segment_2"],
+            None,
+            "segments 'Segment_2' are not known. Known names: organ_head, organ_tail",
+        ),
+        (["organ_head"], None, "value 2 has no name in label_info. Name every segment"),
+    ],
+    ids=["in order", "reordered", "empty one before", "empty one behind", "empty mark", "renamed", "unnamed"],
+)
+def test_segments_are_understood_as_slicer_sends_them(
+    names: list[str], value: dict[int, int] | None, sentence: str, ask: Callable[[Talk], Any], app: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    expected = sitk.GetArrayFromImage(make_label("oblique"))
+    sent = expected.copy()
+    for as_sent, meant in (value or {}).items():
+        sent[expected == meant] = as_sent
+    image = sitk.GetImageFromArray(sent)
+    image.CopyInformation(make_label("oblique"))
+    sitk.WriteImage(image, tmp_path / "label.nii.gz")
+    info = [{"name": name, "idx": index} for index, name in enumerate(names, start=1)]
+
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.put(
+            "/datastore/label",
+            params={"image": "oblique"},
+            data={"params": json.dumps({"label_info": info, "client_id": "user-1"})},
+            files={"label": ("/tmp/Slicer-ann/tmpabc.nii.gz", (tmp_path / "label.nii.gz").read_bytes())},
+        )
+
+    answer = ask(talk)
+    if value is None:
+        assert answer.status_code == 422
+        assert sentence in answer.json()["detail"]
+        assert app.datastore().get_labeled_images() == []
+    else:
+        assert sentence in answer.json().get("remark", "")
+        kept = sitk.ReadImage(app.datastore().get_label_uri("oblique", "final"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(kept), expected)
+
+
+def test_twenty_people_work_at_once(ask: Callable[[Talk], Any], app: Any, tmp_path: Path) -> None:
+    app.conf["queue"] = "20"
+    labels = {}
+    for name in SCANS:
+        sitk.WriteImage(make_label(name), tmp_path / f"{name}.nii.gz")
+        labels[name] = (tmp_path / f"{name}.nii.gz").read_bytes()
+
+    async def work(client: httpx.AsyncClient, number: int) -> list[httpx.Response]:
+        scan, who = SCANS[number % len(SCANS)], f"user{number}"
+        return [
+            await client.get("/info/"),
+            await client.post("/activelearning/uncertain_diverse", json={"client_id": who}),
+            await client.post("/infer/organ", params={"image": scan, "output": "json"}),
+            await client.put(
+                "/datastore/label",
+                params={"image": scan},
+                data={"params": json.dumps({"client_id": who})},
+                files={"label": ("label.nii.gz", labels[scan])},
+            ),
+            await client.get("/datastore/", params={"output": "all"}),
+        ]
+
+    async def talk(client: httpx.AsyncClient) -> list[list[httpx.Response]]:
+        return await asyncio.gather(*(work(client, number) for number in range(20)))
+
+    answers = ask(talk)
+    assert {answer.status_code for each in answers for answer in each} == {200}
+    versions = [record for name in SCANS for record in app.datastore().history.versions(name)]
+    assert {record["client_id"] for record in versions} == {f"user{number}" for number in range(20)}
+    assert sorted(app.datastore().get_labeled_images()) == SCANS
+    for name in SCANS:
+        kept = sitk.ReadImage(app.datastore().get_label_uri(name, "final"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(kept), sitk.GetArrayFromImage(make_label(name)))
+        assert app.datastore().get_image_info(name)["proposal"]["version"] == 1
 
 
 def test_no_page_of_another_site_may_use_it(ask: Callable[[Talk], Any]) -> None:

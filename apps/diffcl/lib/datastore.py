@@ -197,7 +197,7 @@ class StudyDatastore(LocalDatastore):
         with refusals(), self._saving, TemporaryDirectory() as temporary:
             tag = check_name(label_tag, "label tag")
             grid, tasks = self._grid(image_id), self._tasks()
-            about = self._entry(image_id).image.info.get("proposal")
+            about = self._about_proposal(image_id)
             proposal = self._proposal(image_id, about, grid)
             with named(where):
                 checked = check_label(Path(label_filename), grid, tasks, label_info, where, proposal)
@@ -276,6 +276,11 @@ class StudyDatastore(LocalDatastore):
     def _proposal_file(self, image_id: str) -> Path:
         return self._proposals / f"{image_id}{LABEL_SUFFIX}"
 
+    def _about_proposal(self, image_id: str) -> dict[str, Any] | None:
+        """What is known of a scan's last proposal; clients may write anything in its place."""
+        about = self._entry(image_id).image.info.get("proposal")
+        return about if isinstance(about, dict) else None
+
     def _proposal(self, image_id: str, about: dict[str, Any] | None, grid: Geometry) -> Proposal | None:
         """What was last proposed for a scan; without its label where that is gone or the scan is another."""
         if not about:
@@ -286,7 +291,7 @@ class StudyDatastore(LocalDatastore):
             label = voxels(image) if same_grid(Geometry.of(image), grid) else None
         except ScanError as error:
             logger.warning(str(error))
-        return Proposal(label, about.get("task", ""), about.get("marked", False))
+        return Proposal(label, str(about.get("task")), about.get("marked") is True)
 
     def _changed_voxels(self, image_id: str, array: NDArray[Any]) -> int | None:
         """Voxels that differ from the final label, else the original one; None without either."""
