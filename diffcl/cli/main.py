@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli import evaluate, labels, models, phantom, predict, prepare, publish, serve, train
+from diffcl.cli import evaluate, listen, labels, models, phantom, predict, prepare, publish, serve, train
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
 from diffcl.version import version
@@ -30,6 +30,7 @@ app = typer.Typer(
 for command in (
     predict.predict,
     serve.serve,
+    listen.listen,
     prepare.prepare,
     train.train,
     evaluate.evaluate,

@@ -46,7 +46,7 @@ SERIES_NUMBER: Final = 2000
 
 def write_sr(
     volumes_ml: Mapping[str, float],
-    disagreement: float,
+    disagreement: float | None,
     seg: Path,
     series: DicomSeries,
     labels: Sequence[LabelClass],
@@ -59,7 +59,7 @@ def write_sr(
 
     Args:
         volumes_ml: Volume of every class in ml, by its name.
-        disagreement: How far the networks disagree, 0..1.
+        disagreement: How far the networks disagree, 0..1; None where only one was asked.
         seg: The DICOM segmentation on which they were measured.
         series: The series that was segmented.
         labels: Classes with values 1..N in order.
@@ -87,7 +87,9 @@ def write_sr(
         content = hd.sr.MeasurementReport(
             observation_context=_observer(model_name, model_version),
             procedure_reported=PROCEDURES[series.modality],
-            imaging_measurements=[*groups, _doubt(disagreement, algorithm)],
+            imaging_measurements=groups
+            if disagreement is None
+            else [*groups, _doubt(disagreement, algorithm)],
             title=REPORT,
         )
         report = hd.sr.Comprehensive3DSR(

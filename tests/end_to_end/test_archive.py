@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,19 @@ def wait_for(done: Callable[[], bool], seconds: float = 180) -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Orthanc]:
+    """An archive for one test alone."""
+    archive = Orthanc(tmp_path / "orthanc")
+    archive.start()
+    yield archive
+    archive.kill()
+
+
 def test_the_loop_is_the_same_as_with_files(
-    tmp_path_factory: pytest.TempPathFactory, start_server: Any, tmp_path: Path
+    tmp_path_factory: pytest.TempPathFactory, start_server: Any, archive: Orthanc, tmp_path: Path
 ) -> None:
     folder = tmp_path_factory.mktemp("with an archive")
-    archive = Orthanc(folder / "orthanc")
-    archive.start()
     scans = {}
     for name, modality in (("oblique", "MR"), ("flipped", "CT"), ("anisotropic", "MR")):
         archive.add(write_series(make_scan(name), tmp_path / name, name=name, modality=modality))
@@ -81,5 +88,5 @@ def test_the_loop_is_the_same_as_with_files(
     answer = requests.post(f"{running.url}/activelearning/first", timeout=60)
     assert (answer.status_code, "does not answer" in answer.json()["detail"]) == (503, True)
     archive.start()
+    wait_for(lambda: requests.get(f"{running.url}/info/", timeout=60).ok)
     assert client.info()["datastore"]["completed"] == 2
-    archive.kill()
