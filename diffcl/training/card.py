@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from diffcl.inference.model import ModelInfo
+from diffcl.training.validation import FAILED
 
 _ROWS = {
     "ensemble": "CS/DS ensemble (what users get)",
@@ -35,6 +36,7 @@ def write_card(info: ModelInfo) -> str:
             "",
             *_table(info.scores),
             "",
+            *_doubt(info.scores),
             *_again(info),
             "All settings and the names of all scans are in model.json.",
             "",
@@ -100,6 +102,25 @@ def _table(scores: dict[str, Any]) -> list[str]:
                 f"| {_distance(row['hd95_mm'])} |"
             )
     return lines
+
+
+def _doubt(scores: dict[str, Any]) -> list[str]:
+    """How far doubt and probabilities can be believed."""
+    found = scores.get("ensemble", {})
+    sentences = []
+    if "doubt_rank" in found:
+        sentences.append(
+            f"Spearman's rank correlation between the doubt of a scan and 1 - Dice is {found['doubt_rank']:.2f}."
+        )
+    if "failure_auc" in found:
+        sentences.append(f"The area under the ROC curve for finding scans with a Dice below {FAILED} by their doubt is "
+                         f"{found['failure_auc']:.2f}.")  # fmt: skip
+    errors = [f"{scores[key]['calibration_error']:.3f} ({name})"
+              for key, name in (("ensemble", "ensemble"), ("cs", "CS"), ("ds", "DS"))
+              if "calibration_error" in scores.get(key, {})]  # fmt: skip
+    if errors:
+        sentences.append(f"Expected calibration error of the probabilities: {', '.join(errors)}.")
+    return [f"**Doubt.** {' '.join(sentences)}", ""] if sentences else []
 
 
 def _distance(millimetres: float | None) -> str:

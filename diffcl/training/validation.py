@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from diffcl.data.cases import LabelledCase
 from diffcl.data.grid import Geometry
 from diffcl.data.prepare import to_classes
+from diffcl.evaluation.calibration import failure_auc, rank_correlation
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import Model, ModelInfo
@@ -22,6 +24,12 @@ from diffcl.io import Scan, read_label, read_scan
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
+
+FAILED = 0.85
+"""Dice below which a prediction counts as one that doubt should have found."""
+
+FEWEST_TO_RANK = 8
+"""Scans from which an order of them means something."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +66,27 @@ class CaseScore:
         dice: 0..1.
         hd95: Millimetres; infinite where only one of label and prediction is empty.
         disagreement: The report's, None where one network was asked.
+        doubt: The report's.
     """
 
     case: str
     dice: float
     hd95: float
     disagreement: float | None
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of all validation scans."""
+    """Scores of all validation scans.
+
+    Attributes:
+        cases: One a scan.
+        calibration_error: Expected calibration error of the probabilities, 0..1; None where not measured.
+    """
 
     cases: tuple[CaseScore, ...]
+    calibration_error: float | None = None
 
     @property
     def dice(self) -> float:
@@ -88,14 +104,30 @@ class Scores:
         return min(self.cases, key=lambda case: case.dice)
 
     def numbers(self) -> dict[str, float]:
-        """The summary, for a journal or card."""
-        return {
+        """The summary, for a journal or card.
+
+        `doubt_rank` and `failure_auc` say how well doubt finds bad predictions; they are left out where they
+        mean nothing, as with few scans.
+        """
+        numbers = {
             "dice": round(self.dice, 4),
             "dice_sd": round(float(np.std([case.dice for case in self.cases])), 4),
             "dice_worst": round(self.worst.dice, 4),
             "hd95_mm": round(self.hd95, 3),
             "scans": len(self.cases),
         }
+        if len(self.cases) >= FEWEST_TO_RANK:
+            doubts = [case.doubt for case in self.cases]
+            rank = rank_correlation(doubts, [1 - case.dice for case in self.cases])
+            area = failure_auc(doubts, [case.dice < FAILED for case in self.cases])
+            numbers |= {
+                name: value
+                for name, value in (("doubt_rank", rank), ("failure_auc", area))
+                if isfinite(value)
+            }
+        if self.calibration_error is not None:
+            numbers["calibration_error"] = self.calibration_error
+        return numbers
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain values for `from_json`."""
@@ -118,12 +150,12 @@ def unpublished(
 
 
 def score_case(
-    name: str, found: sitk.Image, truth: sitk.Image, recipe: Recipe, disagreement: float | None
+    name: str, found: sitk.Image, truth: sitk.Image, recipe: Recipe, disagreement: float | None, doubt: float
 ) -> CaseScore:
     """Compare the label that was found with the true one, both on the scan's grid."""
     classes = evaluate_case(found, truth, recipe.labels)
     dice = float(np.mean([one.dice for one in classes]))
-    return CaseScore(name, dice, float(np.mean([one.hd95 for one in classes])), disagreement)
+    return CaseScore(name, dice, float(np.mean([one.hd95 for one in classes])), disagreement, doubt)
 
 
 def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Networks = "ensemble") -> Scores:
@@ -138,8 +170,8 @@ def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Network
     scores = []
     for one in scans:
         found = predictor(one.scan, networks=networks)
-        doubt = found.report.disagreement
-        scores.append(score_case(one.scan.name, found.label, one.truth, model.info.recipe, doubt))
+        doubts = found.report.disagreement, found.report.doubt
+        scores.append(score_case(one.scan.name, found.label, one.truth, model.info.recipe, *doubts))
     model.cs.train(training)
     model.ds.train(training)
     return Scores(tuple(scores))

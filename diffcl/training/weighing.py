@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.data.prepare import prepare
+from diffcl.evaluation.calibration import Reliability
 from diffcl.evaluation.metrics import dice
-from diffcl.inference.ensemble import ask
+from diffcl.inference.doubt import doubt
+from diffcl.inference.ensemble import Opinions, ask
 from diffcl.inference.model import Model
 from diffcl.inference.predictor import decide
 from diffcl.recipe import Recipe
@@ -27,15 +29,15 @@ WEIGHTS_TRIED = tuple(step / 10 for step in range(11))
 
 @dataclass(frozen=True)
 class Answer:
-    """What both networks say of a validation scan, on the scan's own grid.
+    """What both networks say of a validation scan; numbers are float16 to hold many.
 
     Attributes:
         case: Name of the scan.
         grid: Its grid.
-        truth: Class values `(X, Y, Z)`.
-        cs: Probabilities of CS `(K, X, Y, Z)`, float16 to hold many.
+        truth: Class values on it `(X, Y, Z)`.
+        cs: Probabilities of CS on it `(K, X, Y, Z)`.
         ds: Probabilities of DS, likewise.
-        disagreement: 1 - Dice between both outlines.
+        opinions: Of both on the working grid.
     """
 
     case: str
@@ -43,11 +45,21 @@ class Answer:
     truth: NDArray[Any]
     cs: NDArray[Any]
     ds: NDArray[Any]
-    disagreement: float | None
+    opinions: Opinions
 
-    def label(self, weight: float, recipe: Recipe) -> NDArray[Any]:
-        """The label `(X, Y, Z)` of the ensemble in which DS has a weight."""
-        return decide((1 - weight) * self.cs.astype(np.float32) + weight * self.ds.astype(np.float32), recipe)
+    def probabilities(self, weight: float) -> NDArray[Any]:
+        """Of the ensemble in which DS has a weight `(K, X, Y, Z)`."""
+        mixed: NDArray[Any] = (1 - weight) * self.cs.astype(np.float32) + weight * self.ds.astype(np.float32)
+        return mixed
+
+    def doubt(self, weight: float, *, alone: bool) -> float:
+        """The doubt of a report in which DS has a weight, of 0 or 1 where one network was asked alone."""
+        cs, ds = self.opinions.cs, self.opinions.ds
+        assert cs is not None
+        assert ds is not None
+        if alone:
+            return doubt(Opinions(None, None, (ds if weight else cs).float()))
+        return doubt(Opinions(cs, ds, (1 - weight) * cs.float() + weight * ds.float()))
 
 
 def weigh(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[str, Scores]]:
@@ -63,12 +75,18 @@ def weigh(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[st
     answers = [_answer(model, scan) for scan in scans]
 
     def quality(weight: float) -> tuple[float, float]:
-        every = [_mean_dice(answer.label(weight, recipe), answer.truth, recipe) for answer in answers]
+        every = [
+            _mean_dice(decide(answer.probabilities(weight), recipe), answer.truth, recipe)
+            for answer in answers
+        ]
         return round(float(np.mean(every)), 4), -abs(weight - 0.5)
 
     best = max(WEIGHTS_TRIED, key=quality)
-    weights = {"ensemble": best, "cs": 0.0, "ds": 1.0}
-    return best, {name: _scores(answers, weight, recipe) for name, weight in weights.items()}
+    return best, {
+        "ensemble": _scores(answers, best, recipe),
+        "cs": _scores(answers, 0.0, recipe, alone=True),
+        "ds": _scores(answers, 1.0, recipe, alone=True),
+    }
 
 
 def _answer(model: Model, judge: ValidationScan) -> Answer:
@@ -78,17 +96,21 @@ def _answer(model: Model, judge: ValidationScan) -> Answer:
     assert opinions.cs is not None
     assert opinions.ds is not None
     cs, ds = (prepared.restore(one).astype(np.float16) for one in (opinions.cs, opinions.ds))
-    truth = voxels(judge.truth)
-    return Answer(judge.scan.name, prepared.original, truth, cs, ds, opinions.disagreement)
+    small = Opinions(opinions.cs.half(), opinions.ds.half(), opinions.mean.half())
+    return Answer(judge.scan.name, prepared.original, voxels(judge.truth), cs, ds, small)
 
 
 def _mean_dice(label: NDArray[Any], truth: NDArray[Any], recipe: Recipe) -> float:
     return float(np.mean([dice(label == entry.value, truth == entry.value) for entry in recipe.labels]))
 
 
-def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe) -> Scores:
+def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe, *, alone: bool = False) -> Scores:
     scores: list[CaseScore] = []
+    reliability = Reliability()
     for answer in answers:
-        found, truth = (answer.grid.place(label) for label in (answer.label(weight, recipe), answer.truth))
-        scores.append(score_case(answer.case, found, truth, recipe, answer.disagreement))
-    return Scores(tuple(scores))
+        probabilities = answer.probabilities(weight)
+        reliability.add(probabilities, answer.truth)
+        found, truth = (answer.grid.place(label) for label in (decide(probabilities, recipe), answer.truth))
+        doubts = None if alone else answer.opinions.disagreement, answer.doubt(weight, alone=alone)
+        scores.append(score_case(answer.case, found, truth, recipe, *doubts))
+    return Scores(tuple(scores), reliability.expected_calibration_error)
