@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 from fastapi import HTTPException
-from synthetic import ORGAN, SCANS, make_label
+from synthetic import ORGAN, SCANS, make_label, publish_untrained
 
 from diffcl.data.prepare import TrainingScan
 from diffcl.inference import ModelStore
 from diffcl.recipe import Recipe
+from diffcl.training.gate import Decision
 from lib import trainer as module
 from lib.datastore import StudyDatastore
 from lib.options import check_options
@@ -169,3 +172,145 @@ def test_labels_of_the_studies_hold_the_values_of_the_classes() -> None:
     recipe = Recipe.model_validate(ORGAN.model_dump() | {"labels": [label.model_dump() for label in labels]})
     assert [label.source_values for label in with_class_values(recipe).labels] == [(1,), (2,)]
     assert np.array_equal([label.value for label in with_class_values(recipe).labels], [1, 2])
+
+
+def test_it_goes_on_from_the_published_model(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "trained")
+    publish_untrained(store)
+    result = make()({"steps": 2, "margin": 1.0}, labelled)
+    assert (result["published"], result["version"], result["compared_with"]) == (True, 2, 1)
+    info = store.info("organ")
+    assert info.provenance["parent"] == {"name": "organ", "version": 1}
+    assert info.provenance["training"]["learning_rate"] == ORGAN.fine_tuning.learning_rate
+    assert info.recipe.training == ORGAN.training
+    result = make()({"steps": 2, "start_from": "scratch", "margin": 1.0}, labelled)
+    assert store.info("organ").provenance["parent"] is None
+    assert store.versions("organ") == [1, 2, 3]
+
+
+def test_weights_of_another_shape_are_no_start(
+    labelled: StudyDatastore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ModelStore(tmp_path / "trained")
+    publish_untrained(store)
+    wider = ORGAN.changed(ds={"time_features": 16})
+    caplog.set_level("INFO")
+    result = SemiSupervisedTraining("organ", lambda: wider, store, tmp_path / "training")(
+        {"steps": 2, "margin": 1.0}, labelled
+    )
+    assert result["version"] == 2
+    assert "The networks learn from scratch: organ 1 has a DS of another shape." in caplog.messages
+    assert store.info("organ").provenance["parent"] is None
+
+
+def test_a_rejected_version_stays_and_is_not_used(
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path / "trained")
+    publish_untrained(store)
+    monkeypatch.setattr(
+        "diffcl.training.gate._decide", lambda *_: Decision(False, "Not published: worse.", 0.1, 0.9, 1)
+    )
+    result = make()({"steps": 2}, labelled)
+    assert (result["published"], result["version"]) == (False, 2)
+    assert make().stats()["message"] == "Not published: worse."
+    assert (store.versions("organ"), store.info("organ").version) == ([1, 2], 1)
+    decision = json.loads((tmp_path / "training" / "1" / "decision.json").read_text())
+    assert decision["reason"] == "Not published: worse."
+
+
+def test_one_labelled_scan_is_enough(
+    make: Callable[[], SemiSupervisedTraining], studies: Path, tmp_path: Path
+) -> None:
+    store = StudyDatastore(studies, lambda: [ORGAN])
+    sitk.WriteImage(make_label("oblique"), tmp_path / "label.nii.gz")
+    store.save_label("oblique", str(tmp_path / "label.nii.gz"), "final", {})
+    result = make()(QUICK, store)
+    assert (result["labelled"], result["unlabelled"], result["validation"]) == (1, 3, 0)
+    assert result["published"]
+
+
+def test_a_time_is_kept_and_the_viewers_see_the_steps_in_it(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
+) -> None:
+    start = time.monotonic()
+    assert make()({"minutes": 0.02, "steps": 100_000, "start_from": "scratch"}, labelled)["published"]
+    assert time.monotonic() - start < 60
+    told = make().stats()
+    assert 1 <= told["epoch"] == told["total_epochs"] < 1000
+
+
+def test_scans_that_vanish_meanwhile_do_no_harm(
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    studies: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = module.train
+
+    def after_the_scans_are_gone(*args: Any, **kwargs: Any) -> Any:
+        for path in studies.glob("*.nii.gz"):
+            path.unlink()
+        shutil.rmtree(studies / "history")
+        return begin(*args, **kwargs)
+
+    monkeypatch.setattr(module, "train", after_the_scans_are_gone)
+    assert make()(QUICK, labelled)["published"]
+
+
+def test_whatever_fails_is_told_in_one_line(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError("cannot allocate\nso much")
+
+    monkeypatch.setattr(module, "train", fail)
+    with pytest.raises(MemoryError):
+        make()(QUICK, labelled)
+    told = make().stats()
+    assert (told["status"], told["message"]) == ("failed", "MemoryError: cannot allocate")
+    assert "total_time" in told
+
+
+def test_a_child_that_fails_ends_with_a_line_in_the_log_and_no_traceback(
+    make: Callable[[], SemiSupervisedTraining],
+    studies: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "keep_out_of_the_way", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        make()({**QUICK, "local_rank": 0}, StudyDatastore(studies, lambda: [ORGAN]))
+    assert caught.value.code == 1
+    assert caplog.messages[-1].startswith("task organ: no scan with a usable final label")
+
+
+def test_a_full_disk_is_told_and_the_run_continues_when_there_is_space(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:671]")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(HTTPException, match="not all of it could be written"):
+            make()(QUICK, labelled)
+    assert make().stats()["status"] == "failed"
+    assert make()(QUICK, labelled)["published"]
+
+
+def test_a_scoring_that_fails_does_not_fail_the_training(app: Any, tmp_path: Path) -> None:
+    sitk.WriteImage(make_label("oblique"), tmp_path / "label.nii.gz")
+    app.datastore().save_label("oblique", str(tmp_path / "label.nii.gz"), "final", {})
+
+    def fail(*_: Any) -> None:
+        raise ConnectionError("the server is gone")
+
+    app.async_scoring = fail
+    assert app.train({"model": "organ", "steps": 1})["version"] == 2
+    assert app.info()["train_stats"]["organ"]["status"] == "done"
