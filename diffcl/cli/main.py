@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli import evaluate, listen, labels, models, phantom, predict, prepare, publish, serve, train
+from diffcl.cli import evaluate, labels, listen, models, phantom, predict, prepare, publish, serve, train
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
 from diffcl.version import version

@@ -15,8 +15,9 @@ IMAGES: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
 KINDS: Final = {
     "label": (*IMAGES, DICOM_SUFFIX),
     "uncertainty": IMAGES,
-    "report": (".json",),
+    "report": (".json", DICOM_SUFFIX),
     "picture": (".png",),
+    "probabilities": (DICOM_SUFFIX,),
 }
 """What the name of one file ends in, for each kind of result; any other name is a folder's."""
 
@@ -31,6 +32,11 @@ class Outputs:
     uncertainty: Path | None = None
     report: Path | None = None
     picture: Path | None = None
+    probabilities: Path | None = None
+
+    def dicom(self) -> Path | None:
+        """A result that only a DICOM series can have; None for none."""
+        return next((path for path in self.paths() if path.suffix.lower() == DICOM_SUFFIX), None)
 
     def paths(self) -> list[Path]:
         """All files."""
@@ -44,6 +50,7 @@ def plan(
     uncertainty: Path | None = None,
     report: Path | None = None,
     picture: Path | None = None,
+    probabilities: Path | None = None,
 ) -> list[Outputs]:
     """Where the results of each scan go.
 
@@ -52,18 +59,32 @@ def plan(
 
     Raises:
         UsageError: If a result would replace a scan, another result or lie among the images of a series, or
-            a name ends in what cannot be written.
+            a name ends in what cannot be written, or a structured report has no segmentation to refer to.
         OutputError: If a folder can neither be made nor written into.
     """
-    wanted = {"label": label, "uncertainty": uncertainty, "report": report, "picture": picture}
+    wanted = {
+        "label": label,
+        "uncertainty": uncertainty,
+        "report": report,
+        "picture": picture,
+        "probabilities": probabilities,
+    }
     places = {kind: _places(scans, kind, place) for kind, place in wanted.items() if place is not None}
     outputs = [
         Outputs(**{kind: paths[index] for kind, paths in places.items()}) for index in range(len(scans))
     ]
     _check_collisions(scans, outputs)
+    for output in outputs:
+        if output.report and _is_dicom(output.report) and not _is_dicom(output.label):
+            raise UsageError(output.report, "a structured report refers to a DICOM segmentation",
+                             "Name the label NAME.dcm, or the report NAME.json")  # fmt: skip
     for folder in sorted({path.parent for output in outputs for path in output.paths()}):
         _check_writable(folder)
     return outputs
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.suffix.lower() == DICOM_SUFFIX
 
 
 def make_folder(folder: Path) -> None:

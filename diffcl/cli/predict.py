@@ -15,6 +15,7 @@ from diffcl.errors import DiffclError, OutputError
 if TYPE_CHECKING:
     from diffcl.inference import ModelInfo, Prediction
     from diffcl.io import Scan
+    from diffcl.io.dicom import DicomSeries
 
 
 def predict(
@@ -38,11 +39,18 @@ def predict(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write volumes, disagreement, times and warnings as a `.json` file, or into a folder."
+            help="Write volumes, disagreement, times and warnings as a `.json` file, or into a folder; volumes and "
+            "disagreement as a DICOM structured report if it ends in `.dcm`."
         ),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the scan with its outline as a `.png` file, or into a folder.")
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the probability of every class as a fractional DICOM segmentation, `.dcm`, or into a folder."
+        ),
     ] = None,
     networks: Annotated[
         Literal["ensemble", "cs", "ds"], typer.Option(help="The ensemble, or one network alone.")
@@ -66,8 +74,10 @@ def predict(
     - `diffcl predict scan.nii.gz --model hippocampus --out label.nii.gz`
     - `diffcl predict scans/*.nii.gz --model hippocampus --out labels/ --report reports/`
     - `diffcl predict series-folder --model hippocampus --out segmentation.dcm --picture look.png`
+    - `diffcl predict series-folder --model hippocampus --out seg.dcm --report sr.dcm --probabilities likely.dcm`
     """
-    outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture)
+    outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture,
+                   probabilities=probabilities)  # fmt: skip
     from diffcl.inference import ModelStore, Predictor
     from diffcl.io import read_scan
     from diffcl.shipped import models_folder
@@ -78,10 +88,11 @@ def predict(
         for done, (path, output) in enumerate(zip(scans, outputs, strict=True), start=1):
             try:
                 scan = read_scan(path, series_uid=series)
-                if output.label.suffix.lower() == ".dcm" and scan.series is None:
-                    raise OutputError(output.label, "a DICOM segmentation needs a DICOM series as its scan",
+                if scan.series is None and (wanted := output.dicom()):
+                    raise OutputError(wanted, "a DICOM segmentation needs a DICOM series as its scan",
                                       "Write an image file, for example .nii.gz")  # fmt: skip
-                prediction = predictor(scan, networks=networks, seed=seed)
+                prediction = predictor(scan, networks=networks, seed=seed,
+                                       keep_probabilities=probabilities is not None)  # fmt: skip
                 write(scan, prediction, predictor.model.info, output)
             except DiffclError as error:
                 failed += 1
@@ -102,16 +113,13 @@ def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) 
 
     for path in output.paths():
         make_folder(path.parent)
-    if output.label.suffix.lower() == ".dcm" and scan.series is not None:
-        from diffcl.io.dicom_seg import write_seg
-
-        write_seg(prediction.label, scan.series, info.recipe.labels, output.label,
-                  model_name=info.name, model_version=info.version)  # fmt: skip
-    else:
+    if scan.series is not None and output.dicom() is not None:
+        write_dicom(scan.series, prediction, info, output)
+    if output.label.suffix.lower() != ".dcm":
         write_image(prediction.label, output.label)
     if output.uncertainty is not None:
         write_image(prediction.uncertainty, output.uncertainty)
-    if output.report is not None:
+    if output.report is not None and output.report.suffix.lower() != ".dcm":
         write_text(output.report, prediction.report.model_dump_json(indent=2) + "\n")
     if output.picture is not None:
         from diffcl.evaluation.picture import draw_prediction
@@ -122,6 +130,23 @@ def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) 
             title += f", disagreement {found.disagreement:.2f}"
         draw_prediction(scan.image, prediction.label, prediction.uncertainty, info.recipe.labels,
                         output.picture, title=title)  # fmt: skip
+
+
+def write_dicom(series: DicomSeries, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
+    """Write what goes back to the archive of a series."""
+    from diffcl.io.dicom_seg import write_probability_seg, write_seg
+    from diffcl.io.dicom_sr import write_sr
+
+    labels, found = info.recipe.labels, prediction.report
+    if output.label.suffix.lower() == ".dcm":
+        write_seg(prediction.label, series, labels, output.label,
+                  model_name=info.name, model_version=info.version)  # fmt: skip
+    if output.probabilities is not None:
+        write_probability_seg(prediction.probabilities, series, labels, output.probabilities,
+                              model_name=info.name, model_version=info.version)  # fmt: skip
+    if output.report is not None and output.report.suffix.lower() == ".dcm":
+        write_sr(found.volumes_ml, found.disagreement, output.label, series, labels, output.report,
+                 model_name=info.name, model_version=info.version)  # fmt: skip
 
 
 def tell(path: Path, prediction: Prediction, output: Outputs, *, as_json: bool) -> None:

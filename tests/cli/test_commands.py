@@ -10,11 +10,12 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from synthetic import make_scan, make_studies, publish_untrained, same_place
+from synthetic import ORGAN_TOML, make_scan, make_studies, publish_untrained, same_place
 
 from diffcl.cli.main import run
 from diffcl.inference import ModelStore
 from diffcl.io import read_label
+from diffcl.io.dicom_write import write_series
 
 
 @pytest.fixture
@@ -68,13 +69,58 @@ def test_one_bad_scan_does_not_stop_the_rest(
     assert "Traceback" not in errors
 
 
-def test_a_dicom_series_gives_a_segmentation(store: Path, tmp_path: Path) -> None:
-    assert run(["phantom", str(tmp_path / "made"), "--count", "1", "--dicom"]) == 0
-    series = next((tmp_path / "made" / "images").iterdir())
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """A DICOM series of awkward geometry."""
+    write_series(make_scan("oblique"), tmp_path / "series")
+    return tmp_path / "series"
+
+
+def test_a_dicom_series_gives_what_an_archive_keeps(store: Path, series: Path, tmp_path: Path) -> None:
+    files = {
+        "out": tmp_path / "seg.dcm",
+        "report": tmp_path / "sr.dcm",
+        "probabilities": tmp_path / "likely.dcm",
+    }
+    assert (
+        predict(store, [series], *(word for kind, path in files.items() for word in (f"--{kind}", path))) == 0
+    )
+    seg, report, likely = (pydicom.dcmread(path) for path in files.values())
+    assert (seg.SegmentationType, likely.SegmentationType, report.Modality) == ("BINARY", "FRACTIONAL", "SR")
+    assert str(seg.SOPInstanceUID) in str(report)
+    likeliest = int(likely.pixel_array.max())
+    assert 0 < likeliest <= 255
+
+
+def test_a_segmentation_is_evaluated_like_any_label(
+    store: Path, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(store, [series], "--out", tmp_path / "seg.dcm") == 0
     assert predict(store, [series], "--out", tmp_path / "label.nii.gz") == 0
-    assert predict(store, [series], "--out", tmp_path / "label.dcm") == 1, "the untrained model has no codes"
-    assert not (tmp_path / "label.dcm").exists()
-    assert len(pydicom.dcmread(next(series.iterdir())).SeriesInstanceUID) > 10
+    capsys.readouterr()
+    (tmp_path / "organ.toml").write_text(ORGAN_TOML)
+    words = [
+        "evaluate",
+        tmp_path / "seg.dcm",
+        tmp_path / "label.nii.gz",
+        "--recipe",
+        tmp_path / "organ.toml",
+        "--json",
+    ]
+    assert run([str(word) for word in words]) == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert {row["class"]: row["mean"]["dice"] for row in summary}["all"] == 1
+
+
+def test_what_refers_to_a_series_needs_one(
+    store: Path, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        predict(store, scans[:1], "--out", tmp_path / "l.nii.gz", "--probabilities", tmp_path / "p.dcm") == 1
+    )
+    assert "needs a DICOM series as its scan" in capsys.readouterr().err
+    assert predict(store, scans[:1], "--out", tmp_path / "l.nii.gz", "--report", tmp_path / "r.dcm") == 2
+    assert "a structured report refers to a DICOM segmentation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
