@@ -120,11 +120,20 @@ class DsShape(VNetShape):
 
     Attributes:
         time_features: Width of the embedding of the diffusion step.
+        coarsening: 2 lets the V-Net of DS work on voxels of twice the size, at an eighth of the cost. What it
+            adds to CS, a sense of shape, needs no fine grid.
         diffusion: Off, for comparison, DS is a second CS, which sees the image alone.
     """
 
     time_features: Count = 64
+    coarsening: Literal[1, 2] = 1
     diffusion: bool = True
+
+    @model_validator(mode="after")
+    def _alike(self) -> DsShape:
+        if not self.diffusion and self.coarsening != 1:
+            raise ValueError("coarsening has no meaning without diffusion")
+        return self
 
 
 class Diffusion(Section):
@@ -382,10 +391,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _window_fits_the_networks(self) -> Recipe:
-        for shape in (self.cs, self.ds):
-            step = 2 ** (len(shape.filters) - 1)
-            if any(size % step for size in (*self.grid.window, *self.grid.crop)):
-                raise ValueError(f"grid.window and grid.crop must be divisible by {step}")
+        if any(size % self.grain for size in (*self.grid.window, *self.grid.crop)):
+            raise ValueError(f"grid.window and grid.crop must be divisible by {self.grain}")
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
         if not self.ds.diffusion and self.ds.filters != self.cs.filters:
@@ -396,6 +403,13 @@ class Recipe(Section):
     def classes(self) -> int:
         """Number of classes K with background."""
         return len(self.labels) + 1
+
+    @property
+    def grain(self) -> int:
+        """What every side of a volume must be divisible by for the networks."""
+        of_cs: int = 2 ** (len(self.cs.filters) - 1)
+        of_ds: int = 2 ** (len(self.ds.filters) - 1) * self.ds.coarsening
+        return max(of_cs, of_ds)
 
     def changed(self, **sections: dict[str, Any]) -> Recipe:
         """A copy with some fields of some sections replaced, checked like a file.

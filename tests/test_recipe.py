@@ -48,6 +48,8 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"cs": {"hf_mamba_levels": [3]}}, "level 3 has no skip connection"),
         ({"cs": {"filters": [8, 16]}}, "one entry a level"),
         ({"cs": {"projection": 8}}, "must be equal"),
+        ({"ds": {"coarsening": 2}, "grid": {"crop": [24, 32, 32]}}, "must be divisible by 16"),
+        ({"ds": {"coarsening": 2, "diffusion": False}}, "coarsening has no meaning without diffusion"),
         ({"intensity": {"low": 50, "high": 40}}, "must be above low"),
         ({"intensity": {"high": 130}}, "percentiles lie between 0 and 100"),
         ({"contrastive": {"draws": 600}}, "draws cannot exceed bank"),

@@ -70,7 +70,7 @@ def ask(
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
     size = image.shape[1:]
-    grain = 2 ** (max(len(recipe.cs.filters), len(recipe.ds.filters)) - 1)
+    grain = recipe.grain
     window = [min(w, math.ceil(s / grain) * grain) for w, s in zip(recipe.grid.window, size, strict=True)]
     before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
     after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]

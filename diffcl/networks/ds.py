@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffcl.networks.cs import hf_mamba_modules
 from diffcl.networks.projection import ProjectionHead
-from diffcl.networks.vnet import VNet
+from diffcl.networks.vnet import Resize, VNet
 from diffcl.recipe import Recipe
 
 
@@ -16,6 +16,8 @@ class DiffusionSegmenter(nn.Module):
     """DS of a recipe. It predicts the class logits of the clean label map Y_0, not the noise.
 
     Attributes:
+        time: Embeds the diffusion step; None where DS stands for a second CS and sees the image alone.
+        refine: From the features of a coarser grid to those of every voxel; nothing where it is the same grid.
         projection: The head that makes `f~` of voxel features. No loss of the method reaches it: it stays
             the random projection it starts as, which keeps the similarity of the features it is given.
     """
@@ -24,20 +26,22 @@ class DiffusionSegmenter(nn.Module):
         super().__init__()
         shape = recipe.ds
         self._width = shape.time_features
-        self.time = None
+        self._coarsening = shape.coarsening
+        self.time = _time_embedding(shape.time_features) if shape.diffusion else None
+        features = shape.filters[0]
+        self.refine: nn.Module = nn.Identity()
         if shape.diffusion:
-            self.time = nn.Sequential(
-                nn.Linear(shape.time_features, shape.time_features),
-                nn.SiLU(),
-                nn.Linear(shape.time_features, shape.time_features),
-                nn.SiLU(),
-            )
-            channels = in_channels + recipe.classes
+            channels = (in_channels + recipe.classes) * shape.coarsening**3
             self.vnet = VNet(channels, shape.filters, shape.blocks, time_features=shape.time_features)
         else:
             self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(recipe.cs))
-        self.classifier = nn.Conv3d(shape.filters[0], recipe.classes, kernel_size=1)
-        self.projection = ProjectionHead(shape.filters[0], shape.projection)
+        if shape.coarsening > 1:
+            features = recipe.cs.filters[0]
+            self.refine = Resize(
+                nn.ConvTranspose3d(shape.filters[0], features, 2, stride=2, bias=False), features
+            )
+        self.classifier = nn.Conv3d(features, recipe.classes, kernel_size=1)
+        self.projection = ProjectionHead(features, shape.projection)
 
     def forward(self, image: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
         """Class logits of Y_0.
@@ -59,5 +63,25 @@ class DiffusionSegmenter(nn.Module):
             alone: Tensor = self.vnet(image)
             return alone
         embedded = self.time(get_timestep_embedding(time, self._width))
-        features: Tensor = self.vnet(torch.cat([image, noisy.to(image.dtype)], dim=1), embedded)
+        seen = torch.cat([image, noisy.to(image.dtype)], dim=1)
+        if self._coarsening > 1:
+            seen = blocks_to_channels(seen, self._coarsening)
+        features: Tensor = self.refine(self.vnet(seen, embedded))
         return features
+
+
+def blocks_to_channels(volume: Tensor, size: int) -> Tensor:
+    """Voxels of cubes of a size become channels of one: `(B, C, X, Y, Z)` to `(B, C size^3, X/size, ...)`.
+
+    >>> blocks_to_channels(torch.arange(16.0).view(1, 1, 2, 2, 4), 2)[0, :, 0, 0, 1].tolist()
+    [2.0, 3.0, 6.0, 7.0, 10.0, 11.0, 14.0, 15.0]
+    """
+    items, channels, x, y, z = volume.shape
+    cubes = volume.view(items, channels, x // size, size, y // size, size, z // size, size)
+    return cubes.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
+        items, channels * size**3, x // size, y // size, z // size
+    )
+
+
+def _time_embedding(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())

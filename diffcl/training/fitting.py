@@ -25,7 +25,7 @@ def fitted(recipe: Recipe, scans: Sequence[TrainingScan]) -> Recipe:
         scans: Prepared scans of the task, on the recipe's spacing.
     """
     given = recipe.grid.model_fields_set
-    grain: int = 2 ** (max(len(recipe.cs.filters), len(recipe.ds.filters)) - 1)
+    grain = recipe.grain
     crop = recipe.grid.crop
     if "crop" not in given:
         size = np.median([tuple(scan.image.shape[1:]) for scan in scans], axis=0)

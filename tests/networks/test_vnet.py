@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffcl.networks.cs import ConvolutionSegmenter
-from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter, blocks_to_channels
 from diffcl.networks.projection import ProjectionHead
 from diffcl.recipe import Recipe, load_recipe
 
@@ -34,6 +34,25 @@ def test_ds_hears_the_time(recipe: Recipe) -> None:
     image, noisy = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
     early, late = (ds(image, noisy, torch.tensor([time])) for time in (10, 900))
     assert not torch.allclose(early, late)
+
+
+def test_a_coarser_ds_answers_for_every_voxel_at_less_cost(recipe: Recipe) -> None:
+    coarse = DiffusionSegmenter(
+        recipe.changed(ds={"coarsening": 2}, grid={"window": [16] * 3, "crop": [16] * 3})
+    )
+    image, noisy = torch.randn(2, 1, 16, 8, 24), torch.randn(2, 3, 16, 8, 24)
+    seen: list[tuple[int, ...]] = []
+    coarse.vnet.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
+    assert coarse(image, noisy, torch.tensor([0, 999])).shape == (2, 3, 16, 8, 24)
+    assert seen == [(2, 32, 8, 4, 12)]
+
+
+def test_blocks_become_channels_without_losing_a_voxel() -> None:
+    volume = torch.randn(2, 3, 4, 6, 8)
+    blocks = blocks_to_channels(volume, 2)
+    assert blocks.shape == (2, 24, 2, 3, 4)
+    assert torch.equal(blocks[1, 8 + 4 + 2 + 1, 1, 2, 3], volume[1, 1, 3, 5, 7])
+    assert torch.equal(blocks.flatten().sort().values, volume.flatten().sort().values)
 
 
 def test_without_diffusion_ds_is_a_second_cs(recipe: Recipe) -> None:
