@@ -1,10 +1,12 @@
 """How long a running server takes: its start, the first request, a scan with its uncertainty, its memory.
 
     python benchmarks/server.py --model hippocampus
+    python benchmarks/server.py --model hippocampus --registered 1000
 
 Synthetic scans of the size of a hippocampus crop go through a server of their own, each once, so that nothing
 is answered from memory. A scan counts with both of its requests, label and uncertainty map, by HTTP from this
-process. Meanwhile another client asks for `/info/` ten times a second.
+process. Meanwhile another client asks for `/info/` and for the next scan, ten times a second, and the server scores
+its scans. Registered scans are further small ones, which are only there.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ class Measured:
         slowest_seconds: The slowest of them.
         label_seconds: The median of the label's request alone.
         info_seconds: The median of `/info/` meanwhile.
+        next_seconds: The median of the next scan by the default strategy meanwhile.
+        next_slowest_seconds: The slowest of them.
+        registered: Further scans in the studies.
         peak_mib: Most memory that the server held.
         scans: How many were timed after the first.
         cores: Processors of the machine.
@@ -59,6 +64,9 @@ class Measured:
     slowest_seconds: float
     label_seconds: float
     info_seconds: float
+    next_seconds: float
+    next_slowest_seconds: float
+    registered: int
     peak_mib: int
     scans: int
     cores: int
@@ -101,21 +109,25 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def another_client(url: str) -> Iterator[list[float]]:
-    """Somebody who asks for `/info/` ten times a second meanwhile; how long each answer took."""
-    seconds: list[float] = []
+def another_client(url: str) -> Iterator[tuple[list[float], list[float]]]:
+    """Somebody who asks for `/info/` and the next scan meanwhile; how long each answer took."""
+    info: list[float] = []
+    following: list[float] = []
     done = threading.Event()
 
     def keep_asking() -> None:
         while not done.wait(0.1):
             begin = time.perf_counter()
             requests.get(f"{url}/info/", timeout=60)
-            seconds.append(time.perf_counter() - begin)
+            info.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+            requests.post(f"{url}/activelearning/uncertain_diverse", json={"client_id": "ann"}, timeout=60)
+            following.append(time.perf_counter() - begin)
 
     thread = threading.Thread(target=keep_asking)
     thread.start()
     try:
-        yield seconds
+        yield info, following
     finally:
         done.set()
         thread.join()
@@ -135,16 +147,24 @@ def ask(url: str, model: str, image: str) -> tuple[float, int]:
     return seconds, int(version)
 
 
-def measure(model: str, store: Path, scans: int) -> Measured:
+def register(studies: Path, count: int) -> None:
+    """Put small scans into the studies."""
+    small = make_phantom(0).image[:24, :24, :24]
+    for number in range(count):
+        sitk.WriteImage(small, studies / f"small{number:04}.nii.gz")
+
+
+def measure(model: str, store: Path, scans: int, registered: int) -> Measured:
     """Start a server and time it."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         studies = Path(folder)
         for number in range(scans + 1):
             sitk.WriteImage(make_phantom(number).image, studies / f"scan{number:02}.nii.gz")
+        register(studies, registered)
         with server(studies, store, model) as (url, process, start_seconds):
             label, both, version = [], [], 0
-            with another_client(url) as info_seconds:
+            with another_client(url) as (info, following):
                 for number in range(scans + 1):
                     seconds, version = ask(url, model, f"scan{number:02}")
                     label.append(seconds)
@@ -157,7 +177,10 @@ def measure(model: str, store: Path, scans: int) -> Measured:
         median_seconds=round(statistics.median(both[1:]), 2),
         slowest_seconds=round(max(both[1:]), 2),
         label_seconds=round(statistics.median(label[1:]), 2),
-        info_seconds=round(statistics.median(info_seconds), 3),
+        info_seconds=round(statistics.median(info), 3),
+        next_seconds=round(statistics.median(following), 3),
+        next_slowest_seconds=round(max(following), 3),
+        registered=registered,
         peak_mib=peak // 2**20,
         scans=scans,
         cores=os.cpu_count() or 1,
@@ -188,9 +211,10 @@ def main() -> None:
     parser.add_argument("--model", default="hippocampus", help="name of a published model")
     parser.add_argument("--store", type=Path, default=models_folder(), help="folder of the models")
     parser.add_argument("--scans", type=int, default=20, help="scans timed after the first")
+    parser.add_argument("--registered", type=int, default=0, help="further scans in the studies")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    found = asdict(measure(arguments.model, arguments.store.resolve(), arguments.scans))
+    found = asdict(measure(arguments.model, arguments.store.resolve(), arguments.scans, arguments.registered))
     if arguments.json:
         print(json.dumps(found))
     else:

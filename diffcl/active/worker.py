@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,10 +56,13 @@ def answer(questions: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Serve standard input and output."""
+    """Serve standard input and output; what libraries print goes to standard error."""
     os.nice(19)
     torch.set_num_threads(1)
-    answer(sys.stdin, sys.stdout)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with suppress(BrokenPipeError):  # who asked is gone
+        answer(sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,20 @@ def test_it_stays_awake_while_it_computes(client: MONAILabelClient, server: Any)
     assert statistics.median(seconds) < 0.3
 
 
+def test_scans_are_scored_by_a_process_of_the_lowest_priority(client: MONAILabelClient, server: Any) -> None:
+    wait_for(lambda: client.next_sample("uncertain_diverse", {})["scored"] > 0)
+    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    children = [child for thread in threads for child in (thread / "children").read_text().split()]
+    commands = {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
+    (worker,) = (child for child, command in commands.items() if "diffcl.active.worker" in command)
+    assert os.getpriority(os.PRIO_PROCESS, worker) == 19
+    answer = client.next_sample("uncertain", {})
+    assert 0 <= answer["score"] <= 1
+    assert answer["model"] == "organ"
+    assert f"by organ version {answer['version']}" in answer["reason"]
+    assert list((server.studies / "scores" / "organ").glob("*/*.json"))
+
+
 def test_monai_labels_own_integration_tests_pass(server: Any, tmp_path: Path) -> None:
     folder = tmp_path / "tests/data/dataset/local/spleen"
     folder.mkdir(parents=True)
