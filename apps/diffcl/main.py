@@ -157,10 +157,8 @@ class DiffclApp(MONAILabelApp):
                 "task": task.recipe.name,
                 "marked": CHECK_HERE in params["label_names"],
             }
-            if isinstance(store, StudyDatastore):
+            if isinstance(store, StudyDatastore | ArchiveDatastore):
                 store.keep_proposal(image_id, task.prediction.label, about)
-            else:
-                store.update_image_info(image_id, {"proposal": about})
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The next scan for an annotator.

@@ -281,9 +281,11 @@ class TestLabels:
         self, store: ArchiveDatastore, put: Put, label_file: Any, orthanc: Orthanc
     ) -> None:
         uid = put("oblique")
-        store.update_image_info(uid, {"proposal": {"model": "organ", "version": 3}})
-        info = save(store, uid, label_file(make_label("oblique")))
-        assert info["started_from"] == {"model": "organ", "version": 3}
+        about = {"model": "organ", "version": 3, "task": "organ", "marked": False}
+        store.keep_proposal(uid, make_label("oblique"), about)
+        info = save(store, uid, label_file(make_label("oblique") * 0))
+        assert {key: info["started_from"][key] for key in about} == about
+        assert info["started_from"]["changes"]["organ_head"]["removed"] == 120
         (found,) = orthanc.find("Instance", SOPInstanceUID=info["SOPInstanceUID"])
         segments = orthanc.ask("get", f"/instances/{found}/simplified-tags")["SegmentSequence"]
         assert {one["SegmentAlgorithmType"] for one in segments} == {"SEMIAUTOMATIC"}

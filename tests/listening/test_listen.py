@@ -29,6 +29,7 @@ from diffcl.cli.main import run
 from diffcl.errors import ArchiveDownError, UsageError
 from diffcl.inference import ModelStore, Predictor
 from diffcl.io import read_scan
+from diffcl.io.dicom_seg import write_annotation
 from diffcl.io.dicom_seg_read import read_seg
 from diffcl.listening import queue as queue_module
 from diffcl.listening.destination import Destination, destination
@@ -70,7 +71,7 @@ def pacs() -> Iterator[Pacs]:
     pacs.server.shutdown()
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(done: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "waited in vain"
@@ -272,6 +273,16 @@ class TestDestinations:
     def test_what_is_none_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="not a destination"):
             destination(text, "DIFFCL")
+
+    def test_a_real_archive_takes_them(self, orthanc: Orthanc, series: Series, tmp_path: Path) -> None:
+        source = read_scan(series("oblique", "to a real archive")[0].parent)
+        assert source.series is not None
+        empty = sitk.Cast(source.image * 0, sitk.sitkUInt8)
+        write_annotation(empty, source.series, ORGAN.labels, tmp_path / "seg.dcm")
+        target = destination(f"ORTHANC@127.0.0.1:{orthanc.dicom_port}", "DIFFCL")
+        for _ in range(2):  # the second time does no harm
+            target.send([tmp_path / "seg.dcm"])
+        assert len(orthanc.find("Instance", PatientID="to a real archive")) == 1
 
     def test_nobody_there_is_said(self, series: Series) -> None:
         with pytest.raises(ArchiveDownError, match=r"PACS@127\.0\.0\.1:\d+: does not answer"):

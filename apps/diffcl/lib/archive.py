@@ -22,6 +22,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydicom.dataset import Dataset
 
 from diffcl.data.grid import Geometry, voxels
+from diffcl.data.prepare import same_grid
 from diffcl.errors import GoneError, ScanError
 from diffcl.io import Scan, read_label
 from diffcl.io.atomic import replace_file
@@ -29,12 +30,13 @@ from diffcl.io.dicom_seg import write_annotation
 from diffcl.io.dicomweb import Archive, Credentials, SeriesEntry
 from diffcl.io.history import LABEL_SUFFIX
 from diffcl.recipe import Recipe
+from lib.changes import started_from
 from lib.downloads import Downloads
 from lib.kept import Kept
 from lib.names import check_name
 from lib.refusals import refusals, unknown
 from lib.segmentations import Segmentation, Segmentations
-from lib.submission import Submission, check_label
+from lib.submission import Proposal, Submission, check_label
 
 FINAL = DefaultLabelTag.FINAL.value
 ORIGINAL = DefaultLabelTag.ORIGINAL.value
@@ -107,6 +109,7 @@ class ArchiveDatastore(Datastore):
         self._view = View()
         self._refusal: tuple[int, str] | None = None
         self._asked_again_at = 0.0
+        self._refreshed = 0
         self._asking = Lock()
         self._saving = Lock()
 
@@ -259,6 +262,13 @@ class ArchiveDatastore(Datastore):
             else:
                 self._kept.note_label(label_id, label_tag, info)
 
+    def keep_proposal(self, image_id: str, label: sitk.Image, about: dict[str, Any]) -> None:
+        """Remember what was proposed for a scan; see `StudyDatastore.keep_proposal`."""
+        self._entry(image_id)
+        with refusals():
+            self._kept.keep_proposal(image_id, label)
+        self.update_image_info(image_id, {"proposal": about})
+
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
@@ -279,16 +289,18 @@ class ArchiveDatastore(Datastore):
         with refusals(), self._saving:
             tag = check_name(label_tag, "label tag")
             scan = self._downloads.scan(entry)
-            checked = check_label(
-                Path(label_filename), Geometry.of(scan.image), self._tasks(), label_info, where
-            )
+            grid = Geometry.of(scan.image)
+            about = self._kept.image_notes(image_id).get("proposal")
+            about = about if isinstance(about, dict) else None  # clients may write anything in its place
+            proposal = self._proposal(image_id, about, grid)
+            checked = check_label(Path(label_filename), grid, self._tasks(), label_info, where, proposal)
             record = {
                 **label_info,
                 "label_info": checked.classes,
                 "task": checked.task,
                 "remark": checked.remark,
                 "changed_voxels": self._changed_voxels(image_id, checked.label),
-                "started_from": self.get_image_info(image_id).get("proposal"),
+                "started_from": started_from(about, checked, proposal),
             }
             if tag == FINAL:
                 self._store(entry, scan, checked, record)
@@ -350,6 +362,7 @@ class ArchiveDatastore(Datastore):
 
     def refresh(self) -> None:
         """Ask the archive again when something is asked next."""
+        self._refreshed += 1
         self._asked_again_at = 0.0
 
     def status(self) -> dict[str, Any]:
@@ -382,7 +395,7 @@ class ArchiveDatastore(Datastore):
                 if self._refusal:
                     raise HTTPException(*self._refusal)
                 return self._view
-            began, self._refusal = time.monotonic(), None
+            began, refreshed, self._refusal = time.monotonic(), self._refreshed, None
             try:
                 with refusals():
                     self._view = self._ask()
@@ -391,7 +404,8 @@ class ArchiveDatastore(Datastore):
                 self._asked_again_at = time.monotonic() + FRESH_SECONDS
                 raise
             took = time.monotonic() - began
-            self._asked_again_at = time.monotonic() + max(FRESH_SECONDS, REST * took)
+            if refreshed == self._refreshed:  # else something was stored while the archive was asked
+                self._asked_again_at = time.monotonic() + max(FRESH_SECONDS, REST * took)
             return self._view
 
     def _ask(self) -> View:
@@ -424,6 +438,14 @@ class ArchiveDatastore(Datastore):
         info = self._kept.image_notes(entry.uid)
         return "unusable" in info and info.get("images") == entry.images
 
+    def _proposal(self, image_id: str, about: dict[str, Any] | None, grid: Geometry) -> Proposal | None:
+        """What was last proposed for a scan; without its label where the series has grown since."""
+        if not about:
+            return None
+        image = self._kept.proposal(image_id)
+        label = voxels(image) if image is not None and same_grid(Geometry.of(image), grid) else None
+        return Proposal(label, str(about.get("task")), about.get("marked") is True)
+
     def _changed_voxels(self, image_id: str, label: sitk.Image) -> int | None:
         """Voxels that differ from the final label, else the original one; None without either."""
         try:
@@ -440,11 +462,12 @@ class ArchiveDatastore(Datastore):
         if scan.series is None:
             raise ValueError("a series is read as one")
         tasks = {task.name: task for task in self._tasks()}
-        proposal = record["started_from"] or {}
-        task = tasks.get(checked.task or proposal.get("model", "")) or next(iter(tasks.values()))
+        began = record["started_from"] or {}
+        task = tasks.get(checked.task or str(began.get("task"))) or next(iter(tasks.values()))
         former = self._look().labels.get(entry.uid, [])
         record["version"] = len(former) + 1
-        made_by = (str(proposal["model"]), int(proposal["version"])) if proposal else None
+        model, number = began.get("model"), began.get("version")
+        made_by = (model, number) if isinstance(model, str) and isinstance(number, int) else None
         self._folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._folder, prefix=".") as folder:
             file = Path(folder) / "seg.dcm"

@@ -7,6 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from diffcl.data.grid import voxels
+from lib.submission import Proposal, Submission
+
 
 def compare(
     before: NDArray[Any], after: NDArray[Any], classes: Mapping[str, int]
@@ -32,3 +35,13 @@ def compare(
             "dice": round(2 * both / total, 4) if total else 1.0,
         }
     return found
+
+
+def started_from(
+    about: dict[str, Any] | None, checked: Submission, proposal: Proposal | None
+) -> dict[str, Any] | None:
+    """What is known of the proposal and, where the label is of the same task, what was changed in it."""
+    if about is None or proposal is None or proposal.label is None or checked.task != proposal.task:
+        return about
+    classes = {entry["name"]: entry["idx"] for entry in checked.classes}
+    return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}

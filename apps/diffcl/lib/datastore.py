@@ -27,11 +27,11 @@ from diffcl.io.atomic import replace_file
 from diffcl.io.formats import image_suffix
 from diffcl.io.history import LABEL_SUFFIX, History, stamp
 from diffcl.recipe import Recipe
-from lib.changes import compare
+from lib.changes import started_from
 from lib.index import Index, finite
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
-from lib.submission import Proposal, Submission, check_label
+from lib.submission import Proposal, check_label
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class StudyDatastore(LocalDatastore):
                 "task": checked.task,
                 "remark": checked.remark,
                 "changed_voxels": self._changed_voxels(image_id, voxels(checked.label)),
-                "started_from": _started_from(about, checked, proposal),
+                "started_from": started_from(about, checked, proposal),
             }
             self._keep(image_id, tag, label, record)
         return image_id
@@ -425,13 +425,3 @@ def _listing(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
         else min(extensions, key=lambda ext: order[ext.lower()])
         for name, extensions in found.items()
     }
-
-
-def _started_from(
-    about: dict[str, Any] | None, checked: Submission, proposal: Proposal | None
-) -> dict[str, Any] | None:
-    """What is known of the proposal and, where the label is of the same task, what was changed in it."""
-    if about is None or proposal is None or proposal.label is None or checked.task != proposal.task:
-        return about
-    classes = {entry["name"]: entry["idx"] for entry in checked.classes}
-    return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}

@@ -18,7 +18,7 @@ from typing import Any
 import SimpleITK as sitk
 from filelock import FileLock
 
-from diffcl.io import write_image
+from diffcl.io import read_label, write_image
 from diffcl.io.atomic import write_text
 from diffcl.io.history import LABEL_SUFFIX
 from lib.index import finite
@@ -50,6 +50,21 @@ class Kept:
     def note_record(self, uid: str, notes: Mapping[str, Any]) -> None:
         """Add notes on a segmentation."""
         self._add(self._folder / "records" / f"{uid}.json", notes)
+
+    def keep_proposal(self, uid: str, label: sitk.Image) -> None:
+        """Keep what was proposed for a series.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        file = self._folder / "proposals" / f"{uid}{LABEL_SUFFIX}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_image(label, file)
+
+    def proposal(self, uid: str) -> sitk.Image | None:
+        """What was proposed last for a series; None for nothing."""
+        file = self._folder / "proposals" / f"{uid}{LABEL_SUFFIX}"
+        return read_label(file) if file.is_file() else None
 
     def tags(self, uid: str) -> list[str]:
         """The tags of the labels of a series."""
