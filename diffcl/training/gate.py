@@ -112,8 +112,9 @@ def _decide(candidate: Candidate, name: str, store: ModelStore, margin: float) -
         return Decision(True, f"Published: version {number} has other classes.", compared_with=number)
     if not candidate.judges:
         own_count, count = (len(info.provenance.get("labelled", [])) for info in (own, used))
-        passed = bool(candidate.run) and own_count >= count
-        seen = f"{own_count} labelled, version {number} from {count}" if candidate.run else "unknown scans"
+        uploaded = "uploaded" in own.provenance
+        passed = own_count >= count and not uploaded
+        seen = "unknown scans" if uploaded else f"{own_count} labelled, version {number} from {count}"
         reason = f"too few labelled scans to compare; it learned from {seen}."
         return Decision(passed, f"{_outcome(passed)}: {reason}", compared_with=number)
     dice = _dice(candidate)

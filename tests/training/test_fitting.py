@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,11 @@ import torch
 from diffcl.data.prepare import TrainingScan
 from diffcl.recipe import Recipe, load_recipe, parse_recipe
 from diffcl.training.fitting import CROP_VOXELS, fitted
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ORGAN = {"name": "organ", "labels": [{"value": 1, "name": "organ"}]}
 
@@ -52,3 +59,13 @@ def test_what_was_chosen_is_kept_by_other_changes() -> None:
     first = fitted(recipe().changed(training={"steps": 400}), scans((24, 24, 24)))
     again = fitted(first.changed(training={"seed": 1}), scans((80, 80, 80)))
     assert again.grid == first.grid
+
+
+def test_a_recipe_for_a_new_organ_has_at_most_fifteen_lines() -> None:
+    """The one that the documentation shows."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    text = page.split("```toml\n")[1].split("```")[0]
+    assert len(text.splitlines()) <= 15
+    organ = fitted(parse_recipe(tomllib.loads(text), "docs"), scans((150, 120, 60)))
+    assert organ.labels[0].type is not None
+    assert math.prod(organ.grid.crop) == pytest.approx(CROP_VOXELS, rel=0.3)

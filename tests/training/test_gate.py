@@ -125,9 +125,11 @@ def test_without_judges_it_counts_how_many_labelled_scans_taught(
     assert store.versions("organ") == [1, 2, 3]
 
 
-def test_nobody_knows_what_a_model_without_a_run_learned_from(run: Path, store: ModelStore) -> None:
+def test_nobody_knows_what_an_upload_learned_from(run: Path, store: ModelStore) -> None:
     publish_if_not_worse(blind(run), "organ", store)
-    decision = pass_gate(replace(make_candidate(run), run=""), "organ", store).decision
+    candidate = make_candidate(run)
+    candidate.model.info.provenance["uploaded"] = "2026-01-01T00:00:00+00:00"
+    decision = pass_gate(candidate, "organ", store).decision
     assert not decision.published
     assert decision.reason.endswith("it learned from unknown scans.")
 

@@ -21,7 +21,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 from pydantic import Field
 
-from diffcl.errors import DiffclError
+from diffcl.errors import DiffclError, ModelError
 from diffcl.inference import ModelStore
 from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
@@ -156,6 +156,8 @@ class SemiSupervisedTraining(TrainTask):
 
     def _train(self, recipe: Recipe, options: TrainOptions, datastore: Datastore) -> dict[str, Any]:
         prepared = self._folder / "prepared"
+        for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
+            stale.unlink()
         found = collect(datastore, recipe, options.validation_share, prepared)
         counts = {
             "labelled": len(found.cases.labelled),
@@ -195,10 +197,12 @@ class SemiSupervisedTraining(TrainTask):
         plan = Plan(options.steps or None, options.minutes or None)
         if options.start_from == "scratch":
             return plan, "The networks learn from scratch."
+        if self._name not in self._store.names():
+            return plan, "The networks learn from scratch: there is no model yet."
         try:
             parent = Parent.of(self._store.folder(self._name))
             why = parent.unlike(recipe)
-        except DiffclError as error:
+        except ModelError as error:  # damaged
             why = str(error)
         if why:
             return plan, f"The networks learn from scratch: {why}."
