@@ -1,4 +1,4 @@
-"""A process that looks at scans for somebody else, with one thread and at the lowest priority.
+"""A process that looks at scans for somebody else, with one thread.
 
     python -m diffcl.active.worker
 
@@ -57,7 +57,6 @@ def answer(questions: TextIO, answers: TextIO) -> None:
 
 def main() -> None:
     """Serve standard input and output; what libraries print goes to standard error."""
-    os.nice(19)
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 """How often it is looked whether scans or the model have changed."""
 
+LOWEST = 19
+"""Nice value of the process: it gets what nobody else wants."""
+
 Look = Callable[[dict[str, Any]], dict[str, Any]]
 """Answers the questions of `diffcl.active.worker`."""
 
@@ -72,10 +75,12 @@ class LookingProcess:
 def _start() -> subprocess.Popen[str]:
     """One thread; a session of its own, so that Ctrl-C in the server's terminal does not reach it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "diffcl.active.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment, text=True, start_new_session=True,
     )  # fmt: skip
+    os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
+    return process
 
 
 class Scorer:
