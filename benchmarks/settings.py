@@ -1,0 +1,77 @@
+"""What windows and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
+
+    python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --windows 32x48x32 48x64x48 \\
+        --steps 1 2 3
+
+DIR holds `images/`, `labels/` and perhaps `train.txt`; the last scans validate. Dice is the mean over classes
+and scans, on the scans' own grids, by the Predictor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from diffcl.data.cases import find_cases
+from diffcl.inference import Model, ModelStore
+from diffcl.shipped import models_folder
+from diffcl.training.validation import ValidationScan, read_validation
+from diffcl.training.weighing import weigh
+
+
+def with_settings(model: Model, window: Sequence[int], steps: int) -> Model:
+    """The model with another window and number of DDIM steps."""
+    recipe = model.info.recipe.changed(grid={"window": list(window)}, diffusion={"sampling_steps": steps})
+    return replace(model, info=model.info.model_copy(update={"recipe": recipe}))
+
+
+def measure(model: Model, judges: Sequence[ValidationScan]) -> dict[str, float]:
+    """Dice of CS, of DS and of the ensemble with its best weight, and seconds a scan for asking both."""
+    began = time.perf_counter()
+    weight, scores = weigh(model, judges)
+    seconds = (time.perf_counter() - began) / len(judges)
+    dice = {name: round(one.dice, 4) for name, one in scores.items()}
+    return {**dice, "ds_weight": weight, "seconds": round(seconds, 2)}
+
+
+def main() -> None:
+    """Try every combination of the settings."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--store", type=Path, default=Path("models"), help="folder of models")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--validation", type=int, required=True, help="scans, from the last of the list")
+    parser.add_argument("--windows", nargs="+", help="voxels, like 48x64x48; the model's own by default")
+    parser.add_argument("--steps", nargs="+", type=int, help="DDIM steps; the model's own by default")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    options = parser.parse_args()
+    model = ModelStore(options.store, models_folder()).load(options.model)
+    own = model.info.recipe
+    cases = find_cases(options.data, labelled=1, validation=options.validation).validation
+    judges = [read_validation(case, own) for case in cases]
+    windows = [tuple(map(int, text.split("x"))) for text in options.windows or []] or [own.grid.window]
+    table = Table("window", "DDIM steps", "ensemble", "CS", "DS", "weight of DS", "s a scan, with scoring")
+    found = {}
+    for window, steps in product(windows, options.steps or [own.diffusion.sampling_steps]):
+        row = measure(with_settings(model, window, steps), judges)
+        name = "x".join(map(str, window))
+        found[f"{name} {steps}"] = row
+        shown = (row["ensemble"], row["cs"], row["ds"], row["ds_weight"], row["seconds"])
+        table.add_row(name, str(steps), *map(str, shown))
+    Console().print(table)
+    if options.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
