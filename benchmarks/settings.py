@@ -1,7 +1,6 @@
 """What windows and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
 
-    python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --windows 32x48x32 48x64x48 \\
-        --steps 1 2 3
+    python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --steps 1 2 3
 
 DIR holds `images/`, `labels/` and perhaps `train.txt`; the last scans validate. Dice is the mean over classes
 and scans, on the scans' own grids, by the Predictor.
