@@ -9,6 +9,7 @@ import pytest
 from synthetic import ORGAN
 
 from diffcl.active import ScanScore
+from diffcl.errors import OutputError
 from diffcl.inference import ModelInfo
 from diffcl.inference.profile import Profile
 from lib.scores import ENOUGH, Edition, ScoreBook, state_of
@@ -109,6 +110,17 @@ def test_a_scan_that_is_gone_is_forgotten(folder: Path) -> None:
     book.tidy(edition(1), ["b"])
     assert [path.name for path in (folder / edition(1).folder).iterdir()] == ["b.json"]
     assert not book.has(edition(1), "a", STATE)
+
+
+def test_a_full_disk_costs_no_second_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("scores", "cannot be written (No space left on device)")
+
+    book = filled(folder, 1)
+    monkeypatch.setattr("lib.scores.write_text", full)
+    with pytest.raises(OutputError):
+        book.keep(edition(1), "a", STATE, score(0.5))
+    assert book.has(edition(1), "a", STATE)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"state": [[1', b'{"state": "x"}'], ids=["empty", "cut", "wrong"])

@@ -126,13 +126,13 @@ class ScoreBook:
         """Keep the score of a scan.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If it cannot be written; it is known until the program ends nevertheless.
         """
+        with self._lock:
+            self._entries.setdefault(edition, {})[image] = _entry(state, score)
         home = self._folder / edition.folder
         home.mkdir(parents=True, exist_ok=True)
         write_text(home / f"{image}.json", _Record(state=state, score=score).model_dump_json() + "\n")
-        with self._lock:
-            self._entries.setdefault(edition, {})[image] = _entry(state, score)
 
     def tidy(self, edition: Edition, images: Collection[str]) -> None:
         """Forget the scores of scans that are gone and, once all others are known, those of other editions."""
