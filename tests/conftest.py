@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from orthanc import Orthanc
+
+if TYPE_CHECKING:
+    from orthanc import Orthanc
 
 # Read when torch, numba and matplotlib are imported, and by every process that a test starts.
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -21,6 +24,8 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """A real archive, empty at first and shared by all tests, which tell their series by the patient."""
+    from orthanc import Orthanc
+
     archive = Orthanc(tmp_path_factory.mktemp("orthanc"))
     archive.start()
     yield archive
