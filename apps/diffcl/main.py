@@ -33,6 +33,7 @@ from diffcl.shipped import models_folder
 from diffcl.version import version
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
+from lib.changes import in_words
 from lib.datastore import StudyDatastore
 from lib.infer import InferTasks, SegmentationTask
 from lib.models import ServedModels
@@ -179,8 +180,9 @@ class DiffclApp(MONAILabelApp):
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:  # noqa: ARG002
         """What the annotator is told after submitting: what was changed, also in the proposal, and by the check."""
         info = self.datastore().get_label_info(label_id, DefaultLabelTag.FINAL.value)
-        told = ("version", "changed_voxels", "started_from", "remark")
-        return {key: info[key] for key in told if info.get(key) not in (None, "")}
+        keys = ("version", "changed_voxels", "started_from", "remark")
+        told = {**{key: info.get(key) for key in keys}, "summary": in_words(info.get("started_from"))}
+        return {key: value for key, value in told.items() if value not in (None, "")}
 
     def bundle_path(self, model: str | None) -> None:
         """MONAI Label asks before it starts a task; the place to refuse a trainer that does not exist.

@@ -310,6 +310,7 @@ class TestOtherRequests:
         assert told["remark"] == "The segment check_here was left out."
         assert (told["started_from"]["model"], told["started_from"]["version"]) == ("organ", 1)
         assert all(change["dice"] == 1 for change in told["started_from"]["changes"].values())
+        assert told["summary"].endswith("organ version 1: organ_head nothing; organ_tail nothing")
 
         proposal, _ = infer(app)
         values = sitk.GetArrayFromImage(proposal)

@@ -45,3 +45,24 @@ def started_from(
         return about
     classes = {entry["name"]: entry["idx"] for entry in checked.classes}
     return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}
+
+
+def in_words(began: Mapping[str, Any] | None) -> str:
+    """What was changed in a proposal, for people; empty where that is not known.
+
+    >>> changes = {"head": {"added": 12, "removed": 3, "dice": 0.9712}, "tail": {"added": 0, "removed": 0, "dice": 1.0}}
+    >>> in_words({"model": "organ", "version": 3, "changes": changes})
+    'Changed in the proposal of organ version 3: head 12 voxels added, 3 removed, Dice 0.97; tail nothing'
+
+    Args:
+        began: What `started_from` gave.
+    """
+    if not began or not began.get("changes"):
+        return ""
+    told = [
+        f"{name} {change['added']} voxels added, {change['removed']} removed, Dice {change['dice']:.2f}"
+        if change["added"] or change["removed"]
+        else f"{name} nothing"
+        for name, change in began["changes"].items()
+    ]
+    return f"Changed in the proposal of {began['model']} version {began['version']}: {'; '.join(told)}"
