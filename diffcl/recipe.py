@@ -308,8 +308,8 @@ class FineTuning(Section):
         learning_rate: At its peak.
     """
 
-    steps: Count = 60
-    supervised_start: Steps = 6
+    steps: Count = 40
+    supervised_start: Steps = 4
     learning_rate: Positive = 3e-4
 
     @model_validator(mode="after")

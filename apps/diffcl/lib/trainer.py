@@ -277,9 +277,10 @@ def one_line(error: Exception) -> str:
 
 
 def keep_out_of_the_way() -> None:
-    """A training gives way to the server: lower priority, and one core less than there are."""
+    """A training gives way to the server: a lower priority, and on more than two cores it leaves one alone."""
     os.nice(10)
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(min(cores, max(2, cores - 1)))
 
 
 def with_class_values(recipe: Recipe) -> Recipe:
