@@ -126,7 +126,8 @@ class Archive:
             session.auth = _Bearer(credentials.token)
         elif credentials.user:
             session.auth = (credentials.user, credentials.password)
-        qido, wado, stow = ((prefixes or {}).get(name) or None for name in ("qido", "wado", "stow"))
+        self._session, self._prefixes = session, dict(prefixes or {})
+        qido, wado, stow = (self._prefixes.get(name) or None for name in ("qido", "wado", "stow"))
         try:
             self._client, self._sender = (
                 DICOMwebClient(self.url, session, qido, wado, stow, chunk_size=size, permissive_uid=True)
@@ -229,6 +230,28 @@ class Archive:
             reason = int(failed[0].get("FailureReason", 0))
             what = f"did not store {len(failed)} of {len(files)} objects (reason {reason:04X}h)"
             raise ArchiveError(self.where, what, "Its own log says why")
+
+    def pass_on(
+        self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> requests.Response:
+        """The archive's own answer to a request, whatever it says, with its content still to be read.
+
+        Args:
+            method: Of HTTP.
+            service: `qido`, `wado` or `stow`.
+            path: Below the address of the service, quoted.
+            query: Of the search.
+            headers: Of the request; credentials are added.
+            body: Of the request.
+
+        Raises:
+            ArchiveDownError: If it does not answer.
+        """
+        prefix = self._prefixes.get(service, "").strip("/")
+        url = "/".join(part for part in (self.url, prefix, path) if part) + (f"?{query}" if query else "")
+        return self._ask(
+            lambda: self._session.request(method, url, data=body, headers=dict(headers), stream=True)
+        )
 
     def _ask(self, action: Callable[[], Answer], wanted: str = "this") -> Answer:
         """Do something until it succeeds, fails for good, or has failed for too long."""

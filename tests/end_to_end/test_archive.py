@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -83,6 +84,8 @@ def test_the_loop_is_the_same_as_with_files(
     wait_for(lambda: client.train_status()["status"] not in ("SUBMITTED", "RUNNING"))
     assert client.info()["train_stats"]["organ"]["status"] == "done"
 
+    see_through_ohif(running.url, last)
+
     archive.kill()
     wait_for(lambda: requests.get(f"{running.url}/info/", timeout=60).status_code == 503)
     answer = requests.post(f"{running.url}/activelearning/first", timeout=60)
@@ -90,3 +93,23 @@ def test_the_loop_is_the_same_as_with_files(
     archive.start()
     wait_for(lambda: requests.get(f"{running.url}/info/", timeout=60).ok)
     assert client.info()["datastore"]["completed"] == 2
+
+
+def see_through_ohif(url: str, uid: str) -> None:
+    """OHIF is there, and what it asks of the server gets the archive's answers."""
+    page = requests.get(f"{url}/ohif/viewer?StudyInstanceUIDs=1", timeout=60)
+    assert "text/html" in page.headers["content-type"]
+    assert unquote(page.cookies["MONAILABEL_SERVER_URL"]) == f"{url}/"
+
+    proxy = f"{url}/proxy/dicom"
+    (found,) = requests.get(f"{proxy}/qido/series", params={"SeriesInstanceUID": uid}, timeout=60).json()
+    study = found["0020000D"]["Value"][0]
+    headers = requests.get(f"{proxy}/wado/studies/{study}/series/{uid}/metadata", timeout=60).json()
+    one = headers[0]["00080018"]["Value"][0]
+    frame = requests.get(
+        f"{proxy}/wado/studies/{study}/series/{uid}/instances/{one}/frames/1",
+        headers={"Accept": 'multipart/related; type="application/octet-stream"'},
+        timeout=60,
+    )
+    assert frame.headers["content-type"].startswith("multipart/related")
+    assert len(frame.content) > 500

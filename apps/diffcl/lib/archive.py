@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 import pydicom
+import requests
 import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.config import settings
@@ -359,6 +360,20 @@ class ArchiveDatastore(Datastore):
                 packed.write(pair["image"], f"image/{Path(pair['image']).name}")
                 packed.write(pair["label"], f"label/{Path(pair['image']).stem}{LABEL_SUFFIX}")
         return str(path)
+
+    def pass_on(
+        self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> requests.Response:
+        """The archive's answer to a viewer; see `Archive.pass_on`. What is stored in this way is seen at once.
+
+        Raises:
+            HTTPException: 503 if the archive does not answer.
+        """
+        with refusals():
+            answer = self._archive.pass_on(method, service, path, query, headers, body)
+        if method == "POST":
+            self.refresh()
+        return answer
 
     def refresh(self) -> None:
         """Ask the archive again when something is asked next."""

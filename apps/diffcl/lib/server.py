@@ -29,8 +29,6 @@ from monailabel.endpoints import (
     login,
     logs,
     model,
-    ohif,
-    proxy,
     scoring,
     session,
     train,
@@ -41,6 +39,7 @@ from monailabel.interfaces.utils.app import app_instance
 from starlette.concurrency import run_in_threadpool
 
 from diffcl.version import version
+from lib import viewer
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -174,8 +173,6 @@ def build() -> FastAPI:
         session,
         logs,
         model,
-        ohif,
-        proxy,
         batch_infer,
         scoring,
     ]
@@ -188,6 +185,7 @@ def build() -> FastAPI:
     )
     for module in modules:
         add_routes(application, module.router, at_once)
+    application.include_router(viewer.router)
     application.add_api_route("/", to_docs, include_in_schema=False)
     return application
 
