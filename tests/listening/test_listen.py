@@ -337,7 +337,7 @@ def test_a_kill_loses_nothing(
         shown = capsys.readouterr().out
         assert "1 done" in shown
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.mark.parametrize(
