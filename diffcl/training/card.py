@@ -70,13 +70,19 @@ def _again(info: ModelInfo) -> list[str]:
     extra = f" --steps {steps}" if steps != info.recipe.training.steps else ""
     parent = origin.get("parent")
     extra += f" --start-from {parent['name']}" if parent else ""
+    train = (
+        f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {len(origin['labelled'])} "
+        f"--validation {len(origin['validation'])}"
+    )
+    commands = [f"{train} --out RUN{extra}", f"diffcl publish RUN --name {info.name}"]
+    if "supervised" in info.scores:
+        commands.insert(1, f"{train} --out RUN2{extra} --method supervised")
+        commands[-1] += " --baseline RUN2"
     return [
         "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
         "",
         "```sh",
-        f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {len(origin['labelled'])} "
-        f"--validation {len(origin['validation'])} --out RUN{extra}",
-        f"diffcl publish RUN --name {info.name}",
+        *commands,
         "```",
         "",
         f"Made {info.created} by diffcl {origin['diffcl']} with torch {origin['torch']}.",
