@@ -17,6 +17,7 @@ from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import OutputError
 from diffcl.io import read_label, write_image
 from diffcl.io.history import History, restore_label
+from lib import datastore
 from lib.datastore import StudyDatastore
 
 Store = StudyDatastore
@@ -521,7 +522,7 @@ class TestProposals:
             raise OutputError("proposals", "cannot be written (No space left on device)")
 
         with monkeypatch.context() as patch:
-            patch.setattr("lib.datastore.write_image", full)
+            patch.setattr(datastore, "write_image", full)
             store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
         store.save_label("oblique", str(label_file), "final", SLICER)
         assert store.history.newest("oblique")["started_from"] is None

@@ -12,6 +12,7 @@ from diffcl.active import ScanScore
 from diffcl.errors import OutputError
 from diffcl.inference import ModelInfo
 from diffcl.inference.profile import Profile
+from lib import scores
 from lib.scores import ENOUGH, Edition, ScoreBook, state_of
 
 STATE = ((100, 5),)
@@ -117,7 +118,7 @@ def test_a_full_disk_costs_no_second_look(folder: Path, monkeypatch: pytest.Monk
         raise OutputError("scores", "cannot be written (No space left on device)")
 
     book = filled(folder, 1)
-    monkeypatch.setattr("lib.scores.write_text", full)
+    monkeypatch.setattr(scores, "write_text", full)
     with pytest.raises(OutputError):
         book.keep(edition(1), "a", STATE, score(0.5))
     assert book.has(edition(1), "a", STATE)

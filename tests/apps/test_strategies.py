@@ -201,9 +201,9 @@ class TestScored:
         strategy, store = kind(HandedOut(), book), Waiting(*names[20:], labelled=tuple(names[:20]))
         seconds = []
         for person in range(5):
-            begin = time.perf_counter()
+            begin = time.thread_time()  # whatever else the machine does meanwhile
             strategy({"client_id": str(person)}, store)
-            seconds.append(time.perf_counter() - begin)
+            seconds.append(time.thread_time() - begin)
         assert sorted(seconds)[2] < 0.2
 
 
