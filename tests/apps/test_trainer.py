@@ -18,6 +18,7 @@ from diffcl.data.prepare import TrainingScan
 from diffcl.inference import ModelStore
 from diffcl.recipe import Recipe
 from diffcl.training.gate import Decision
+from lib import collect as collecting
 from lib import trainer as module
 from lib.datastore import StudyDatastore
 from lib.options import check_options
@@ -142,7 +143,7 @@ def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
             "a", torch.full((1, 20, 20, 20), float("nan")), torch.zeros(20, 20, 20, dtype=torch.int64)
         )
 
-    monkeypatch.setattr("lib.collect.prepare_case", broken)
+    monkeypatch.setattr(collecting, "prepare_case", broken)
     with pytest.raises(HTTPException, match="the loss is not finite"):
         make()(QUICK, labelled)
     assert make().stats()["status"] == "failed"
