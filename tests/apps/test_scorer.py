@@ -152,6 +152,7 @@ def test_it_steps_aside_for_a_request(scoring: Scorer, eye: Eye) -> None:
 
 
 def test_it_runs_until_it_is_stopped(scoring: Scorer, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(scorer, "LOOK_SECONDS", 0.01)
     scoring.start()
     deadline = time.monotonic() + 20

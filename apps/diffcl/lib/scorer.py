@@ -26,6 +26,9 @@ from lib.scores import Edition, ScoreBook, State, state_of
 
 logger = logging.getLogger(__name__)
 
+FIRST_SECONDS = 10.0
+"""Time after the start that belongs to the first requests."""
+
 LOOK_SECONDS = 2.0
 """How often it is looked whether scans or the model have changed."""
 
@@ -180,6 +183,7 @@ class Scorer:
         return looked
 
     def _run(self) -> None:
+        self._stopped.wait(FIRST_SECONDS)
         while not self._stopped.is_set():
             try:
                 looked = self.update()
