@@ -93,7 +93,9 @@ def write_image(image: sitk.Image, path: Path) -> None:
         try:
             temporary.touch()  # says what is wrong with the folder better than ITK does
             writer.Execute(image)
-        except RuntimeError as error:
+            if (check := CHECKS.get(IMAGE_FORMATS[suffix])) is not None:
+                check(temporary)  # ITK does not notice a disk that is full when it writes NIfTI
+        except (RuntimeError, ScanError) as error:
             raise OutputError(path, "cannot be written", "Is the disk full?") from error
 
 

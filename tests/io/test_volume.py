@@ -316,3 +316,21 @@ def test_an_output_folder_that_is_missing_is_named(label: sitk.Image, tmp_path: 
     with pytest.raises(OutputError, match="cannot be written"):
         write_image(label, tmp_path / "missing" / "out.nii.gz")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.nii", "out.nrrd"])
+def test_a_file_that_was_cut_short_unnoticed_is_an_error_and_is_removed(
+    name: str, tmp_path: Path, image: sitk.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK reports success when the disk is full in the middle of a NIfTI file."""
+
+    class CutShort(sitk.ImageFileWriter):
+        def Execute(self, *arguments: sitk.Image) -> None:  # noqa: N802
+            super().Execute(*arguments)
+            file = Path(self.GetFileName())
+            file.write_bytes(file.read_bytes()[:-100])
+
+    monkeypatch.setattr(sitk, "ImageFileWriter", CutShort)
+    with pytest.raises(OutputError, match=f"{name}: cannot be written"):
+        write_image(image, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
