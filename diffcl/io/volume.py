@@ -93,10 +93,19 @@ def write_image(image: sitk.Image, path: Path) -> None:
         try:
             temporary.touch()  # says what is wrong with the folder better than ITK does
             writer.Execute(image)
-            if (check := CHECKS.get(IMAGE_FORMATS[suffix])) is not None:
-                check(temporary)  # ITK does not notice a disk that is full when it writes NIfTI
+            check_written(temporary)
         except (RuntimeError, ScanError) as error:
             raise OutputError(path, "cannot be written", "Is the disk full?") from error
+
+
+def check_written(path: Path) -> None:
+    """Look whether a file that ITK wrote is whole: with NIfTI it does not notice a disk that is full.
+
+    Raises:
+        ScanError: If it is not.
+    """
+    if (check := CHECKS.get(IMAGE_FORMATS.get(image_suffix(path) or "", ""))) is not None:
+        check(path)
 
 
 def _read_by_itk(path: Path, suffix: str) -> sitk.Image:
