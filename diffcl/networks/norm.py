@@ -134,8 +134,8 @@ class _Shape:
     def __init__(self, x: Tensor) -> None:
         self.items, self.channels = x.shape[:2]
         self.rows = x[0, 0].numel()
-        step = max(1, TASK // self.channels)
-        self._cuts = [*range(0, self.rows, step), self.rows]
+        self._step = max(1, TASK // self.channels)
+        self._cuts = [*range(0, self.rows, self._step), self.rows]
 
     def each(self, work: Any) -> None:
         """Call `work(rows, channels, item, first, last)` for every task."""
@@ -146,8 +146,7 @@ class _Shape:
     def reduce(self, work: Any) -> Tensor:
         """Sum what `work(rows, channels, item, first, last, sums)` finds: `(B, 2, C)`, float64."""
         sums = torch.empty(self.items, len(self._cuts) - 1, 2 * self.channels)
-        step = max(1, TASK // self.channels)
-        self.each(lambda *task: work(*task, sums[task[2], task[3] // step].numpy()))
+        self.each(lambda *task: work(*task, sums[task[2], task[3] // self._step].numpy()))
         return sums.double().sum(dim=1).view(self.items, 2, self.channels)
 
 
