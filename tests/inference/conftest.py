@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from synthetic import fill_with
 
 from diffcl.data.grid import Geometry
-from diffcl.inference import Model, ModelInfo
+from diffcl.inference import Model, ModelInfo, ModelStore
 from diffcl.inference.profile import Profile
 from diffcl.io import Scan
 from diffcl.networks.cs import ConvolutionSegmenter
@@ -66,3 +67,9 @@ def make_scan(grid: Geometry) -> Scan:
     """A scan of noise."""
     values = np.random.default_rng(0).gamma(2, 50, grid.size).astype(np.float32)
     return Scan(grid.place(values), "noise", Path("noise.nii.gz"))
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path) -> Path:
+    """The first version of a model in a store."""
+    return ModelStore(tmp_path / "store").add("organ", fill_with(model))

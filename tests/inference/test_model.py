@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from diffcl.errors import ModelError
-from diffcl.inference import Model, ModelStore, load_model
-from diffcl.inference.model import save_model
-
-
-def fill_with(model: Model) -> Callable[[Path, int], None]:
-    def fill(folder: Path, number: int) -> None:
-        save_model(folder, model.info.model_copy(update={"version": number}), model.cs, model.ds)
-
-    return fill
-
-
-@pytest.fixture
-def folder(model: Model, tmp_path: Path) -> Path:
-    return ModelStore(tmp_path / "store").add("organ", fill_with(model))
+from diffcl.inference import Model, load_model
 
 
 def test_a_model_comes_back_as_it_was(model: Model, folder: Path) -> None:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from synthetic import fill_with
 
 from diffcl.errors import ModelError, OutputError, UsageError
 from diffcl.inference import Model, ModelStore, load_model
 from diffcl.inference.model import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.recipe import Recipe
-
-
-def fill_with(model: Model) -> Callable[[Path, int], None]:
-    def fill(folder: Path, number: int) -> None:
-        save_model(folder, model.info.model_copy(update={"version": number}), model.cs, model.ds)
-
-    return fill
-
-
-@pytest.fixture
-def folder(model: Model, tmp_path: Path) -> Path:
-    return ModelStore(tmp_path / "store").add("organ", fill_with(model))
 
 
 @pytest.fixture

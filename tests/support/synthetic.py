@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from diffcl.data.grid import Geometry
-from diffcl.inference import ModelInfo, ModelStore
+from diffcl.inference import Model, ModelInfo, ModelStore
 from diffcl.inference.model import save_model
 from diffcl.inference.profile import Profile
 from diffcl.networks.cs import ConvolutionSegmenter
@@ -95,6 +96,15 @@ def make_studies(folder: Path) -> Path:
     for name in SCANS:
         sitk.WriteImage(make_scan(name), folder / f"{name}.nii.gz")
     return folder
+
+
+def fill_with(model: Model) -> Callable[[Path, int], None]:
+    """What a store asks for to add a version with the networks of a model."""
+
+    def fill(folder: Path, number: int) -> None:
+        save_model(folder, model.info.model_copy(update={"version": number}), model.cs, model.ds)
+
+    return fill
 
 
 def publish_untrained(store: ModelStore) -> Path:
