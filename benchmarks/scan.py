@@ -7,6 +7,10 @@ The yardstick is `selective_scan_ref` of mamba-ssm. Both get the same float32 in
 softplus, take turns, and the ratio of the medians counts. Peak memory is measured in a process for each, as
 what the operating system saw beyond the inputs. Peers that diffcl does not install are imported from
 wherever PYTHONPATH says.
+
+The backward pass of `selective_scan_ref` fills a tensor of the whole length for each step of the scan, so its
+time grows with the square of the length: hours at 24576. Forward and backward together, peers therefore get a
+sixteenth of the length, and their time and memory count sixteenfold, which is less than they would take.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ from diffcl.networks.selective_scan import selective_scan
 Scan = Callable[..., Tensor]
 LONG, SHORT = (2, 64, 24576), (1, 32, 4096)
 STATES = 16
+TRAINED_SHARE = 16
+"""Peers are trained on this part of the length."""
 PACKAGES = {"reference": "mamba-ssm", "mambapy": "mambapy", "transformers": "transformers"}
 
 
@@ -103,23 +109,35 @@ def run(scan: Scan, arguments: list[Any], *, train: bool) -> None:
 def seconds(names: list[str], shape: tuple[int, int, int], runs: int, *, train: bool) -> dict[str, float]:
     """The median of each scan's times; they take turns."""
     scans = {name: SCANS[name]() for name in names}
-    arguments = inputs(shape, train=train)
+    shares = {name: share(name, train=train) for name in names}
+    arguments = {part: inputs(shortened(shape, part), train=train) for part in set(shares.values())}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for scan in scans.values():
         run(scan, inputs((1, 32, 64), train=train), train=train)  # compiles, imports
     for _ in range(runs):
         for name, scan in scans.items():
             start = time.perf_counter()
-            run(scan, arguments, train=train)
-            taken[name].append(time.perf_counter() - start)
+            run(scan, arguments[shares[name]], train=train)
+            taken[name].append(shares[name] * (time.perf_counter() - start))
     return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def share(name: str, *, train: bool) -> int:
+    """The part of the length that a scan gets."""
+    return TRAINED_SHARE if train and name != "ours" else 1
+
+
+def shortened(shape: tuple[int, int, int], part: int) -> tuple[int, int, int]:
+    """The shape with that part of the length."""
+    return shape[0], shape[1], shape[2] // part
 
 
 def peak_bytes(name: str, shape: tuple[int, int, int], threads: int, *, train: bool) -> int:
     """What a scan adds to the memory of a process of its own, at most."""
+    part = share(name, train=train)
     command = [sys.executable, __file__, "--peak-of", name, "--threads", str(threads)]
-    command += ["--shape", *map(str, shape), *(["--train"] if train else [])]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command += ["--shape", *map(str, shortened(shape, part)), *(["--train"] if train else [])]
+    return part * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def own_peak_bytes(name: str, shape: tuple[int, int, int], *, train: bool) -> int:
