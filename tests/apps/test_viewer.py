@@ -47,8 +47,23 @@ def client() -> TestClient:
 
 def test_every_file_of_the_viewer_is_served_as_it_is(client: TestClient) -> None:
     files = [file for file in viewer.OHIF.rglob("*.*") if file.parent != viewer.OHIF]
-    for file in (viewer.OHIF / "app-config.js", files[0]):
+    for file in (viewer.OHIF / "manifest.json", files[0]):
         assert client.get(f"/ohif/{file.relative_to(viewer.OHIF)}").content == file.read_bytes()
+
+
+def test_its_settings_end_with_what_it_lacks(client: TestClient) -> None:
+    answer = client.get("/ohif/app-config.js")
+    assert answer.text.startswith((viewer.OHIF / "app-config.js").read_text())
+    assert answer.text.endswith(viewer.ADDED.read_text())
+    assert answer.headers["cache-control"] == "no-cache"  # or an update would reach nobody
+
+
+@pytest.mark.parametrize("path", ["", "app.bundle.css"])
+def test_it_asks_no_other_house_for_its_letters(client: TestClient, path: str) -> None:
+    original = (viewer.OHIF / (path or "index.html")).read_text()
+    served = client.get(f"/ohif/{path}").text
+    assert ("fonts.g" in original, "fonts.g" in served) == (True, False)
+    assert 0 < len(original) - len(served) < 400
 
 
 @pytest.mark.parametrize(
@@ -56,7 +71,8 @@ def test_every_file_of_the_viewer_is_served_as_it_is(client: TestClient) -> None
 )
 def test_any_other_address_is_the_start_page(client: TestClient, path: str) -> None:
     page = client.get(f"/ohif/{path}")
-    assert page.content == (viewer.OHIF / "index.html").read_bytes()
+    assert page.content == client.get("/ohif/index.html").content
+    assert "<title>OHIF Viewer</title>" in page.text
     assert unquote(page.cookies["MONAILABEL_SERVER_URL"]) == "http://testserver/"
 
 

@@ -1,11 +1,12 @@
 """OHIF, which MONAI Label brings along, and its way to the archive: both served so that they work.
 
 MONAI Label's own routes answer every file in a folder with the start page, drop the query of a search, and leave the
-viewer to look for the server on port 8000.
+viewer to look for the server on port 8000. Its viewer cannot submit what it shows; `viewer.js` adds that.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -18,13 +19,23 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 from starlette.concurrency import run_in_threadpool
 
+START, SETTINGS, STYLES = "index.html", "app-config.js", "app.bundle.css"
+
 OHIF = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
+
+ADDED = Path(__file__).with_suffix(".js")
+"""Goes to the end of the viewer's settings."""
+
+FONTS = re.compile(r"<link [^>]*fonts\.g[^>]*>|@import url\(https://fonts\.g[^)]*\);")
+"""Where the viewer asks another house for its letters; it has others."""
 
 SERVER_COOKIE = "MONAILABEL_SERVER_URL"
 """Where OHIF's plug-in looks for the address of the server."""
 
 RESOURCES = ("studies", "series", "instances")
 """Beginnings of the paths of DICOMweb; an archive may have an interface of its own beside it."""
+
+FRESH = {"Cache-Control": "no-cache"}
 
 PASSED_ON = ("accept", "content-type")
 
@@ -45,11 +56,15 @@ async def ohif(request: Request, path: str, _: Reader) -> Response:
         HTTPException: 404 where MONAI Label was installed without the viewer.
     """
     file = (OHIF / path).resolve()
-    if file.is_relative_to(OHIF.resolve()) and file.is_file():
+    if path == SETTINGS and file.is_file():
+        return Response(file.read_text() + ADDED.read_text(), media_type="text/javascript", headers=FRESH)
+    if path == STYLES and file.is_file():
+        return Response(FONTS.sub("", file.read_text()), media_type="text/css")
+    if file.is_relative_to(OHIF.resolve()) and file.is_file() and file.name != START:
         return FileResponse(file)
-    if not (OHIF / "index.html").is_file():
+    if not (OHIF / START).is_file():
         raise HTTPException(404, "OHIF: did not come with this MONAI Label")
-    page = FileResponse(OHIF / "index.html", headers={"Cache-Control": "no-cache"})
+    page = Response(FONTS.sub("", (OHIF / START).read_text()), media_type="text/html", headers=FRESH)
     if SERVER_COOKIE not in request.cookies:
         page.set_cookie(SERVER_COOKIE, quote(str(request.base_url), safe=""), path="/ohif/", samesite="lax")
     return page
