@@ -1,5 +1,6 @@
 // Appended to OHIF's app-config.js: what the mode "MONAI Label" lacks. Tools to correct an outline and the list of
-// segments on the left, and in the toolbar a button that submits the outline as 3D Slicer does.
+// segments on the left, "Export DICOM SEG" that finds the archive, and in the toolbar a button that submits the
+// outline as 3D Slicer does.
 
 const MODE = '@ohif/mode-monai-label';
 const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
@@ -14,6 +15,8 @@ window.config.modes = [{
     function enter(app) {
       mode.onModeEnter(app);
       const { toolbarService } = app.servicesManager.services;
+      const [dataSource] = app.extensionManager.getActiveDataSource();
+      app.commandsManager.getCommand('storeSegmentation').options = { dataSource };
       app.commandsManager.registerCommand('DEFAULT', 'submitLabel', {
         commandFn: () => submit(app.servicesManager.services),
       });
