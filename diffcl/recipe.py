@@ -253,7 +253,8 @@ class Training(Section):
         seed: Decides every random number of the run.
         steps: Optimiser steps in all.
         supervised_start: The first steps, which use labelled crops only.
-        labelled_crops: Labelled crops a step.
+        start_crops: Labelled crops of a step without unlabelled ones.
+        labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
         mix: Probability that a step pastes boxes of labelled and unlabelled crops into each other.
         mixed_weight: Weight of pseudo-labelled voxels against labelled ones inside a mixed crop.
@@ -273,6 +274,7 @@ class Training(Section):
     seed: int = 0
     steps: Count = 1500
     supervised_start: Steps = 300
+    start_crops: Count = 2
     labelled_crops: Count = 2
     unlabelled_crops: Count = 2
     mix: Share = 0.0

@@ -74,7 +74,7 @@ class Batches:
         supervised = (
             training.method == "supervised" or step <= training.supervised_start or not self._unlabelled
         )
-        count = training.labelled_crops
+        count = training.start_crops if supervised else training.labelled_crops
         crops = [self._draw(scan, random) for scan in self._choose(self._labelled, count, random)]
         labelled = [self._intensities(image, random) for image, _ in crops]
         plain = []

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from diffcl.inference.model import ModelInfo
+from diffcl.recipe import Training
 from diffcl.training.validation import FAILED
 
 _ROWS = {
@@ -53,12 +54,21 @@ def _training(info: ModelInfo) -> str:
     start = f"from the weights of {parent['name']} {parent['version']}, " if parent else ""
     return (
         f"{len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
-        f"{start}{training.steps} steps of {training.labelled_crops} labelled and "
-        f"{training.unlabelled_crops} unlabelled crops of {'x'.join(str(n) for n in recipe.grid.crop)} voxels "
+        f"{start}{training.steps} steps of {_crops(training, bool(origin['unlabelled']))} "
+        f"of {'x'.join(str(n) for n in recipe.grid.crop)} voxels "
         f"at {'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
         f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
         f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans."
     )
+
+
+def _crops(training: Training, unlabelled: bool) -> str:
+    if not unlabelled:
+        return f"{training.start_crops} crops"
+    both = f"{training.labelled_crops} labelled and {training.unlabelled_crops} unlabelled crops"
+    if training.start_crops == training.labelled_crops:
+        return both
+    return f"{both}, the first {training.supervised_start} of {training.start_crops} labelled crops,"
 
 
 def _again(info: ModelInfo) -> list[str]:

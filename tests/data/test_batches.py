@@ -67,6 +67,11 @@ def test_the_supervised_start_has_no_unlabelled_crops(recipe: Recipe) -> None:
     assert len(batches(recipe.changed(training={"method": "supervised"}))(6).unlabelled) == 0
 
 
+def test_the_supervised_start_has_its_own_number_of_crops(recipe: Recipe) -> None:
+    made = batches(recipe.changed(training={"start_crops": 3, "labelled_crops": 1, "unlabelled_crops": 1}))
+    assert [(len(made(step).labelled), len(made(step).unlabelled)) for step in (5, 6)] == [(3, 0), (1, 1)]
+
+
 def test_crops_have_the_size_of_the_recipe(recipe: Recipe) -> None:
     batch = batches(recipe)(6)
     assert batch.labelled.shape == batch.unlabelled.shape == (2, 1, 8, 16, 8)
