@@ -1,9 +1,20 @@
-// Appended to OHIF's app-config.js: what the mode "MONAI Label" lacks. Tools to correct an outline and the list of
-// segments on the left, "Export DICOM SEG" that finds the archive, and in the toolbar a button that submits the
-// outline as 3D Slicer does.
+// Appended to OHIF's app-config.js: what it lacks. In the mode "MONAI Label" tools to correct an outline and the list
+// of segments on the left, and a button in the toolbar that submits the outline as 3D Slicer does. "Export DICOM SEG"
+// does the same, in every mode: OHIF's own finds no archive, and exchanges first and last slices of a series that is
+// numbered along its normal.
 
 const MODE = '@ohif/mode-monai-label';
 const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
+
+window.config.extensions = [{
+  id: 'diffcl',
+  onModeEnter({ commandsManager, servicesManager }) {
+    const commandFn = ({ segmentationId }) => submit(servicesManager.services, segmentationId);
+    for (const context of ['CORNERSTONE', 'SEGMENTATION']) {
+      commandsManager.registerCommand(context, 'storeSegmentation', { commandFn });
+    }
+  },
+}];
 
 window.config.modes = [{
   id: MODE,
@@ -15,11 +26,6 @@ window.config.modes = [{
     function enter(app) {
       mode.onModeEnter(app);
       const { toolbarService } = app.servicesManager.services;
-      const [dataSource] = app.extensionManager.getActiveDataSource();
-      app.commandsManager.getCommand('storeSegmentation').options = { dataSource };
-      app.commandsManager.registerCommand('DEFAULT', 'submitLabel', {
-        commandFn: () => submit(app.servicesManager.services),
-      });
       toolbarService.addButtons(buttons());
       toolbarService.createButtonSection('primary', ['SubmitLabel']);
     }
@@ -61,7 +67,7 @@ function buttons() {
         icon: 'icon-upload',
         label: 'Submit label',
         tooltip: 'Submit label',
-        commands: 'submitLabel',
+        commands: 'storeSegmentation',
         evaluate: 'evaluate.action',
       },
     },
@@ -96,21 +102,23 @@ function choice(id, names) {
   return { name: 'Shape', type: 'radio', id, value: values[0].value, values, commands: 'setToolActiveToolbar' };
 }
 
-/** Send the active outline of the active viewport to the server, and show its answer. */
-async function submit({ segmentationService, viewportGridService, displaySetService, uiNotificationService }) {
+/** Send an outline of the active viewport, its active one by default, to the server, and show the answer. */
+async function submit(services, segmentationId) {
+  const { segmentationService, viewportGridService, displaySetService, uiNotificationService } = services;
   const say = (type, message) => uiNotificationService.show({ title: 'Submit label', message, type, duration: 8000 });
   const viewport = viewportGridService.getState().activeViewportId;
-  const outline = segmentationService.getActiveSegmentation(viewport);
-  const volume = outline && segmentationService.getLabelmapVolume(outline.segmentationId);
+  const active = segmentationId ?? segmentationService.getActiveSegmentation(viewport)?.segmentationId;
+  const volume = active && segmentationService.getLabelmapVolume(active);
   if (!volume) {
-    say('error', 'There is no outline to submit. Run a model, or draw one.');
+    say('error', 'There is no outline of a volume here. Run a model in the mode MONAI Label.');
     return;
   }
-  const shown = viewportGridService.getDisplaySetsUIDsForViewport(viewport).map(uid => displaySetService.getDisplaySetByUID(uid));
-  const scan = shown.find(one => one.Modality !== 'SEG');
+  const shown = viewportGridService.getDisplaySetsUIDsForViewport(viewport);
+  const scan = shown.map(uid => displaySetService.getDisplaySetByUID(uid)).find(one => one.Modality !== 'SEG');
+  const { segments } = segmentationService.getSegmentation(active);
   const form = new FormData();
   form.append('params', '{}');
-  form.append('label', await toNrrd(volume, Object.values(outline.segments)), 'label.seg.nrrd');
+  form.append('label', await toNrrd(volume, Object.values(segments)), 'label.seg.nrrd');
   try {
     const address = `/datastore/label?image=${scan.SeriesInstanceUID}`;
     const answer = await fetch(address, { method: 'PUT', body: form });
