@@ -7,6 +7,7 @@ Settings, each as `--conf KEY VALUE`:
     work      for studies in an archive: folder of everything that is kept here; the app's own by default
     recipe    name or file of the recipe of a task that may have no model yet
     device    where models compute: cpu (default) or cuda
+    engine    what computes them: torch, onnx, or auto (default), which measures once what is faster
     queue     requests that may wait for an inference before others are sent away; 8 by default
 """
 
@@ -28,6 +29,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.inference import ModelStore
+from diffcl.inference.engine import engine_choice
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.shipped import models_folder
 from diffcl.version import version
@@ -63,7 +65,7 @@ class DiffclApp(MONAILabelApp):
         new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
         names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
         device = conf.get("device", "cpu")
-        self._models = ServedModels(store, names, device, new)
+        self._models = ServedModels(store, names, device, new, engine_choice(conf.get("engine", "auto")))
         chooser = next(iter(names or self._models.untrained() or self._models.names()), None)
         book = ScoreBook(beside / "scores")
         self._scorer = Scorer(self._models, chooser, self.datastore, book, device)

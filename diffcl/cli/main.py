@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from diffcl.cli import evaluate, labels, listen, models, phantom, predict, prepare, publish, serve, train
+from diffcl.cli import (
+    evaluate,
+    export,
+    labels,
+    listen,
+    models,
+    phantom,
+    predict,
+    prepare,
+    publish,
+    serve,
+    train,
+)
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
 from diffcl.version import version
@@ -36,6 +48,7 @@ for command in (
     evaluate.evaluate,
     labels.labels,
     publish.publish,
+    export.export,
     phantom.phantom,
 ):
     app.command()(command)

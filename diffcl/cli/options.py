@@ -17,6 +17,14 @@ StoreOption = Annotated[
 ]
 DEFAULT_STORE = Path("models")
 
+EngineOption = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(
+        "--engine",
+        help="What computes the networks: torch, ONNX Runtime, or the faster of both, which is measured once.",
+    ),
+]
+
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diffcl.cli.console import progress_bar, say, say_json, warn
-from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption, usable
 from diffcl.cli.outputs import Outputs, make_folder, plan
 from diffcl.errors import DiffclError, OutputError
 
@@ -62,6 +62,7 @@ def predict(
         int | None, typer.Option(min=0, help="Of the noise that DS starts from; by default the model's own.")
     ] = None,
     device: DeviceOption = "cpu",
+    engine: EngineOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a scan, one a line.")
@@ -82,7 +83,7 @@ def predict(
     from diffcl.io import read_scan
     from diffcl.shipped import models_folder
 
-    predictor = Predictor(ModelStore(store, models_folder()).load(model, usable(device)))
+    predictor = Predictor(ModelStore(store, models_folder()).load(model, usable(device)), engine)
     failed = 0
     with progress_bar("Segmenting", len(scans)) as bar:
         for done, (path, output) in enumerate(zip(scans, outputs, strict=True), start=1):

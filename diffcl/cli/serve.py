@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from diffcl.cli.console import warn
+from diffcl.cli.options import EngineOption
 from diffcl.cli.outputs import make_folder
 from diffcl.cli.phantom import write_phantom
 from diffcl.errors import UsageError
@@ -53,6 +54,7 @@ def serve(
             help="Folder for the copy of the sample scans, for logs, and for what is kept beside an archive."
         ),
     ] = Path("work"),
+    engine: EngineOption = "auto",
 ) -> None:
     """Serve scans and models to 3D Slicer, OHIF and every other MONAI Label client.
 
@@ -80,6 +82,8 @@ def serve(
         command += ["--conf", "models", models]
     if recipe is not None:
         command += ["--conf", "recipe", _recipe(recipe)]
+    if engine != "auto":
+        command += ["--conf", "engine", engine]
     if store is not None:
         command += ["--conf", "store", str(store.resolve())]
     warn(_next_steps(host, port, served))

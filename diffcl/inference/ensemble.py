@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from monai.inferers import sliding_window_inference
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from diffcl.diffusion import LabelDiffusion
@@ -48,8 +49,8 @@ class Opinions:
 def ask(
     image: Tensor,
     recipe: Recipe,
-    cs: nn.Module,
-    ds: nn.Module | None,
+    cs: Callable[[Tensor], Tensor],
+    ds: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
     *,
     networks: Networks = "ensemble",
     seed: int | None = None,
@@ -62,8 +63,8 @@ def ask(
     Args:
         image: `(1, X, Y, Z)`.
         recipe: Window, overlap, DDIM steps and ensemble weight.
-        cs: CS, in evaluation mode.
-        ds: DS; not needed when only CS is asked.
+        cs: CS of an engine, or in evaluation mode.
+        ds: DS, likewise; not needed when only CS is asked.
         networks: Who is asked.
         seed: Of the noise; the recipe's by default.
     """

@@ -62,12 +62,14 @@ class Model:
         cs: The convolution segmentation network.
         ds: The diffusion segmentation network.
         device: Where both live.
+        folder: Where it was loaded from; None for one that was made in memory.
     """
 
     info: ModelInfo
     cs: ConvolutionSegmenter
     ds: DiffusionSegmenter
     device: torch.device
+    folder: Path | None = None
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
@@ -89,7 +91,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     for prefix, network in (("cs.", cs), ("ds.", ds)):
         _fill(network, {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}, path)
         network.to(device).eval().requires_grad_(False)
-    return Model(info, cs, ds, device)
+    return Model(info, cs, ds, device, folder)
 
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

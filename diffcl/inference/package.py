@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from diffcl.errors import ModelError
 from diffcl.inference.model import DESCRIPTION, WEIGHTS, Model, load_model, read_info
+from diffcl.inference.onnx_network import FILES
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 
@@ -20,6 +21,9 @@ LARGEST = {WEIGHTS: 2 * 1024**3, DESCRIPTION: 16 * 1024**2, "card.md": 1024**2}
 NEXT_STEP = f"Send a ZIP of {WEIGHTS} and {DESCRIPTION} as diffcl publish writes them"
 
 _CHUNK = 1024**2
+
+_LEFT_OUT = set(FILES.values())
+"""Files of a model that are written anew from its weights."""
 
 
 def open_package(archive: BinaryIO, folder: Path, where: str) -> Model:
@@ -56,7 +60,7 @@ def _members(package: ZipFile, where: str) -> list[ZipInfo]:
     paths = [PurePosixPath(member.filename) for member in members]
     for path, member in zip(paths, members, strict=True):
         outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename
-        if outside or path.name not in LARGEST or len(path.parts) > 2:
+        if outside or path.name not in {*LARGEST, *_LEFT_OUT} or len(path.parts) > 2:
             raise ModelError(where, f"holds {member.filename[:60]!r}, which is no part of a model", NEXT_STEP)
         if member.flag_bits & 1:
             raise ModelError(where, "is encrypted", NEXT_STEP)
@@ -64,7 +68,7 @@ def _members(package: ZipFile, where: str) -> list[ZipInfo]:
     for name in (WEIGHTS, DESCRIPTION):
         if names.count(name) != 1:
             raise ModelError(where, f"holds {names.count(name)} files {name}", NEXT_STEP)
-    return members
+    return [member for member, name in zip(members, names, strict=True) if name not in _LEFT_OUT]
 
 
 def _unpack(package: ZipFile, member: ZipInfo, place: Path, where: str) -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from diffcl.data.grid import Geometry
 from diffcl.data.prepare import prepare
 from diffcl.inference.doubt import doubt
+from diffcl.inference.engine import EngineChoice, EngineName, choose_engine
 from diffcl.inference.ensemble import Networks, ask
 from diffcl.inference.model import Model
 from diffcl.io.scan import Scan
@@ -36,6 +37,7 @@ class Report(BaseModel):
         model: Name of the model.
         version: Its version.
         networks: Who was asked: ensemble, cs or ds.
+        engine: What computed the networks: torch or onnx.
         volumes_ml: Millilitres of each class.
         disagreement: 1 - Dice between the outlines of CS and DS, 0..1; larger is more doubtful. None when
             only one network was asked.
@@ -51,6 +53,7 @@ class Report(BaseModel):
     model: str
     version: int
     networks: str
+    engine: EngineName
     volumes_ml: dict[str, float]
     disagreement: float | None
     doubt: float
@@ -92,10 +95,15 @@ class Predictor:
 
     Args:
         model: The loaded ensemble.
+        engine: What computes it; `auto` measures what is faster.
+
+    Raises:
+        ModelError: If the engine cannot read its files.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, engine: EngineChoice = "torch") -> None:
         self.model = model
+        self.engine = choose_engine(model, engine)
 
     def __call__(
         self,
@@ -113,19 +121,19 @@ class Predictor:
             seed: Of the noise from which DS starts; the recipe's by default.
             keep_probabilities: Whether the class probabilities are wanted as images.
         """
-        model, recipe, clock = self.model, self.model.info.recipe, _Clock()
+        model, engine, recipe, clock = self.model, self.engine, self.model.info.recipe, _Clock()
         with clock.stage("prepare"):
             prepared = prepare(scan, recipe)
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
-            opinions = ask(image, recipe, model.cs, model.ds, networks=networks, seed=seed)
+            opinions = ask(image, recipe, engine.cs, engine.ds, networks=networks, seed=seed)
         with clock.stage("restore"):
             probabilities = prepared.restore(opinions.mean)
         with clock.stage("postprocess"):
             label = decide(probabilities, recipe)
             uncertainty = entropy(probabilities)
         original = prepared.original
-        warnings = [*scan.remarks, *model.info.profile.warnings(scan, prepared)]
+        warnings = [*scan.remarks, *engine.warnings, *model.info.profile.warnings(scan, prepared)]
         if not label.any():
             warnings.append("Nothing was found.")
         report = Report(
@@ -133,6 +141,7 @@ class Predictor:
             model=model.info.name,
             version=model.info.version,
             networks=networks,
+            engine=engine.name,
             volumes_ml=volumes_ml(label, original, recipe),
             disagreement=opinions.disagreement,
             doubt=doubt(opinions),

@@ -39,8 +39,8 @@ class HFMamba(nn.Module):
         """Feature map `(B, C, X, Y, Z)`, any sizes of 1 or more, to the same shape."""
         _, high = haar_forward(features)
         bands = high.flatten(1, 2).flatten(2)
-        tokens = self.norm(linear_of_columns(bands, self.embed.weight, self.embed.bias).mT)
+        tokens = self.norm(linear_of_columns(bands, self.embed.weight, self.embed.bias).transpose(-2, -1))
         tokens = tokens + self.mamba.both_ways(tokens)
-        weights = linear_of_columns(tokens.mT, self.attention.weight, self.attention.bias)
+        weights = linear_of_columns(tokens.transpose(-2, -1), self.attention.weight, self.attention.bias)
         detail = haar_inverse(None, high * weights.view(high.shape), features.shape[2:])
         return features + detail.to(features.dtype)

@@ -82,30 +82,34 @@ class Mamba(nn.Module):
             reverse: Read from the last token to the first, as if the sequence was flipped, and the result too.
         """
         x, z = self._project(tokens)
-        out: Tensor = self.out_proj(self._read(x, z, reverse).mT)
+        out: Tensor = self.out_proj(self._read(x, z, reverse).transpose(-2, -1))
         return out
 
     def both_ways(self, tokens: Tensor) -> Tensor:
         """The sum of `forward` in both directions, with a bias of out_proj once, for less than twice the work."""
         x, z = self._project(tokens)
-        out: Tensor = self.out_proj((self._read(x, z, reverse=False) + self._read(x, z, reverse=True)).mT)
+        out: Tensor = self.out_proj(
+            (self._read(x, z, reverse=False) + self._read(x, z, reverse=True)).transpose(-2, -1)
+        )
         return out
 
     def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens `(B, L, d_model)` to values and gates, `(B, D, L)`."""
-        x, z = linear_of_columns(tokens.mT, self.in_proj.weight, self.in_proj.bias).chunk(2, dim=1)
+        x, z = linear_of_columns(tokens.transpose(-2, -1), self.in_proj.weight, self.in_proj.bias).chunk(
+            2, dim=1
+        )
         return x, z
 
     def _read(self, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
         """What stands between the projections: values and gates `(B, D, L)` to the same shape."""
         x = functional.silu(self._convolve(x, reverse))
-        dt, b, c = self.x_proj(x.mT).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        dt, b, c = self.x_proj(x.transpose(-2, -1)).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return selective_scan(
             x,
-            linear_of_columns(dt.mT, self.dt_proj.weight),
+            linear_of_columns(dt.transpose(-2, -1), self.dt_proj.weight),
             -torch.exp(self.A_log.float()),
-            b.mT,
-            c.mT,
+            b.transpose(-2, -1),
+            c.transpose(-2, -1),
             self.D.float(),
             z=z,
             delta_bias=self.dt_proj.bias.float(),

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from diffcl.networks import norm_kernel
+from diffcl.networks.graph import is_written
 from diffcl.networks.lanes import WIDTH
 from diffcl.networks.threads import for_each
 
@@ -47,7 +48,7 @@ class NormActivation(nn.Module):
                 volume times `1 + scale`, plus the shift.
             residual: Added before the activation, of the shape of x.
         """
-        gain, bias = self.weight.expand(len(x), -1), self.bias.expand(len(x), -1)
+        gain, bias = self.weight.expand(x.shape[0], -1), self.bias.expand(x.shape[0], -1)
         if modulation is not None:
             scale, shift = modulation.float().chunk(2, dim=1)
             gain, bias = gain * (1 + scale), bias * (1 + scale) + shift
@@ -78,7 +79,7 @@ def normalised_activation(x: Tensor, gain: Tensor, bias: Tensor, residual: Tenso
     compiled = (
         x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.shape[1] % WIDTH == 0
     )
-    if not (compiled and together) or torch.onnx.is_in_onnx_export():
+    if not (compiled and together) or is_written():
         return activation_by_definition(x, gain, bias, residual)
     y: Tensor = _Compiled.apply(x, gain, bias, residual)
     return y

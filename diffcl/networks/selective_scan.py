@@ -13,9 +13,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from diffcl.networks import scan_kernel
+from diffcl.networks.graph import is_written
 from diffcl.networks.lanes import WIDTH
 from diffcl.networks.scan_kernel import CHUNK, Gradients, Inputs, Volume
 from diffcl.networks.threads import for_each
+
+GRAPH_SCAN = "diffcl::SelectiveScan"
+"""Operator that stands for `h[l] = exp(d[l] A) h[l-1] + d[l] B[l] u[l]; y[l] = C[l] . h[l]` in an ONNX graph; it
+takes u, d, A, B and C."""
 
 
 def scan_by_definition(
@@ -96,6 +101,8 @@ def selective_scan(
     Source:
         Gu and Dao 2023 (Mamba), algorithm 2; arguments as in `mamba_ssm.ops.selective_scan_interface`.
     """
+    if is_written():
+        return _scan_in_a_graph(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
     _check(u, delta, A, B, C, D, z, delta_bias)
     if u.device.type == "cuda" and (kernel := _cuda_kernel()) is not None:
         if reverse:
@@ -136,6 +143,40 @@ def _cuda_kernel() -> Callable[..., Tensor] | None:
         return None
     kernel: Callable[..., Tensor] = selective_scan_fn
     return kernel
+
+
+def _scan_in_a_graph(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+) -> Tensor:
+    """The scan while torch writes a network as ONNX: one operator, and what surrounds it."""
+    steps = delta if delta_bias is None else delta + delta_bias[:, None]
+    steps = functional.softplus(steps) if delta_softplus else steps
+    read = [volume.flip(-1) if reverse else volume for volume in (u, steps, B, C)]
+    y: Tensor = _GraphScan.apply(*read[:2], A, *read[2:])
+    y = y.flip(-1) if reverse else y
+    y = y if D is None else y + D[:, None] * u
+    return y if z is None else y * functional.silu(z)
+
+
+class _GraphScan(torch.autograd.Function):
+    """Stands for the operator while a graph is written; it computes nothing."""
+
+    @staticmethod
+    def forward(_: Any, u: Tensor, steps: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:  # noqa: ARG004
+        return torch.empty_like(u)
+
+    @staticmethod
+    def symbolic(graph: Any, u: Any, *rest: Any) -> Any:
+        return graph.op(GRAPH_SCAN, u, *rest).setType(u.type())
 
 
 class _CompiledScan(torch.autograd.Function):

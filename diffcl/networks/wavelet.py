@@ -49,10 +49,10 @@ def haar_inverse(low: Tensor | None, high: Tensor, size: Sequence[int]) -> Tenso
     items, _, channels, *half = high.shape
     haar = _haar(high)
     if low is None:
-        corners = _weigh(haar[1:].mT, high.reshape(items, BANDS, -1))
+        corners = _weigh(haar[1:].transpose(-2, -1), high.reshape(items, BANDS, -1))
     else:
         bands = torch.cat((low[:, None], high), dim=1)
-        corners = _weigh(haar.mT, bands.flatten(2))
+        corners = _weigh(haar.transpose(-2, -1), bands.flatten(2))
     pairs = corners.view(items, 2, 2, 2, channels, *half).permute(0, 4, 5, 1, 6, 2, 7, 3)
     whole = pairs.reshape(items, channels, *(2 * length for length in half))
     return whole[:, :, : size[0], : size[1], : size[2]]
@@ -61,7 +61,7 @@ def haar_inverse(low: Tensor | None, high: Tensor, size: Sequence[int]) -> Tenso
 def _haar(like: Tensor) -> Tensor:
     """The transform of the eight corners of a cube, orthonormal: `(8, 8)`."""
     pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=like.dtype, device=like.device) * 0.5**0.5
-    return torch.kron(pair, torch.kron(pair, pair))
+    return torch.einsum("ad,be,cf->abcdef", pair, pair, pair).reshape(8, 8)
 
 
 def _weigh(weights: Tensor, rows: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import torch
 
 from diffcl.data.prepare import PreparedScan, prepare
-from diffcl.errors import DiffclError, UsageError
-from diffcl.inference.model import Model, ModelInfo, save_model
+from diffcl.errors import DiffclError, ModelError, UsageError
+from diffcl.inference.model import Model, ModelInfo, load_model, save_model
+from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.profile import Profile
 from diffcl.inference.store import ModelStore
 from diffcl.io import read_scan
@@ -26,6 +28,8 @@ from diffcl.training.run import read_run
 from diffcl.training.validation import ValidationScan, read_validation, unpublished, validate
 from diffcl.training.weighing import weigh
 from diffcl.version import version
+
+logger = logging.getLogger(__name__)
 
 BY_HAND = {"published": True, "reason": "Published by hand, without a comparison."}
 
@@ -73,6 +77,8 @@ def add_version(candidate: Candidate, name: str, store: ModelStore, decision: di
         store: Where it goes.
         decision: What its provenance shall say about its publication: `published`, `reason` and more.
 
+    A version has ONNX files unless they would answer otherwise than torch.
+
     Returns:
         The folder of the new version.
     """
@@ -83,6 +89,10 @@ def add_version(candidate: Candidate, name: str, store: ModelStore, decision: di
         final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})
         save_model(folder, final, candidate.model.cs, candidate.model.ds)
         write_text(folder / "card.md", write_card(final))
+        try:
+            write_onnx(load_model(folder), folder, share_weights=True)
+        except ModelError as error:
+            logger.warning(f"{name} {number} has no ONNX files: {error}")
 
     return store.add(name, fill, use=bool(decision["published"]))
 

@@ -32,7 +32,8 @@ def run(cases: Cases, recipe: Recipe, runs: Path) -> Path:
 def test_a_published_model_predicts(run: Path, tmp_path: Path, cases: Cases) -> None:
     store = ModelStore(tmp_path)
     folder = publish(run, "organ", store)
-    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "model.json", "weights.safetensors"]
+    files = ["card.md", "cs.onnx", "ds.onnx", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     scan = read_scan(cases.validation[0].image)
     prediction = Predictor(store.load("organ"))(scan)
     assert Geometry.of(prediction.label) == Geometry.of(scan.image)

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_model
+from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import read_info
 from diffcl.io import Scan, read_scan
@@ -32,6 +33,7 @@ class ServedModels:
         only: Names to serve; all by default.
         device: Where they compute.
         new: A task that may have no model yet; the labels and the next training of one that has are by it.
+        engine: What computes them.
 
     Raises:
         UsageError: If a name is not in the store.
@@ -43,10 +45,12 @@ class ServedModels:
         only: Collection[str] = (),
         device: str = "cpu",
         new: Recipe | None = None,
+        engine: EngineChoice = "auto",
     ) -> None:
         self.store = store
         self._only = set(only)
         self._device = device
+        self._engine: EngineChoice = engine
         self._new = {} if new is None or (only and new.name not in only) else {new.name: new}
         self._infos: dict[Path, ModelInfo] = {}
         self._loaded: dict[str, tuple[Path, Predictor]] = {}
@@ -136,6 +140,6 @@ class ServedModels:
             folder = self.store.folder(name)
             known = self._loaded.get(name)
             if known is None or known[0] != folder:
-                known = folder, Predictor(load_model(folder, self._device))
+                known = folder, Predictor(load_model(folder, self._device), self._engine)
                 self._loaded[name] = known
             return known
