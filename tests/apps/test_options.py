@@ -30,8 +30,10 @@ def test_what_ohif_sends_is_understood() -> None:
             "result_dtype": "uint8",
             "result_compress": False,
             "restore_label_idx": False,
+            "check_here": True,
         },
     )
+    assert not options.check_here  # it shows no segment that the model does not have
     assert options.result_extension == ".nrrd"
     assert not options.result_compress
 

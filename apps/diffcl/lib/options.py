@@ -32,11 +32,12 @@ class InferOptions(Options):
     Attributes:
         networks: Who is asked.
         seed: Of the noise from which DS starts; the recipe's where none is given.
-        check_here: Whether the label has one more segment, which marks where to look.
+        check_here: Whether the label has one more segment, which marks where to look. Never in OHIF, which would
+            show the marked voxels as empty.
         result_extension: File format of the answer.
         result_dtype: Voxel type of the answer.
         result_compress: Whether its voxels are compressed.
-        restore_label_idx: Accepted for the viewers' sake: values are contiguous with or without it.
+        restore_label_idx: Sent by OHIF alone; values are contiguous with or without it.
     """
 
     networks: Literal["ensemble", "cs", "ds"] = "ensemble"
@@ -46,6 +47,11 @@ class InferOptions(Options):
     result_dtype: Literal["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"] = "uint8"
     result_compress: bool = True
     restore_label_idx: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_marks_in_ohif(cls, content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "check_here": False} if "restore_label_idx" in content else content
 
 
 Chosen = TypeVar("Chosen", bound=Options)
