@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from orthanc import Orthanc
 from synthetic import ORGAN_TOML, make_studies, publish_untrained
 
 from diffcl.inference import ModelStore
@@ -24,7 +25,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the client imports cgi
     from monailabel.client import MONAILabelClient
 
-START_SECONDS = 120
+START_SECONDS = 300
 """Far more than a start takes, for machines that do other things as well."""
 
 
@@ -143,3 +144,12 @@ def client(server: Server) -> MONAILabelClient:
 def scan(server: Server, tmp_path: Path) -> Path:
     """A copy of the scan `oblique` outside the studies."""
     return Path(shutil.copy(server.studies / "oblique.nii.gz", tmp_path / "mine.nii.gz"))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Orthanc]:
+    """An archive for one test alone."""
+    archive = Orthanc(tmp_path / "orthanc")
+    archive.start()
+    yield archive
+    archive.kill()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -32,15 +32,6 @@ def wait_for(done: Callable[[], bool], seconds: float = 180) -> None:
     while not done():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.2)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Orthanc]:
-    """An archive for one test alone."""
-    archive = Orthanc(tmp_path / "orthanc")
-    archive.start()
-    yield archive
-    archive.kill()
 
 
 def test_the_loop_is_the_same_as_with_files(

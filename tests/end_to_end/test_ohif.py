@@ -1,0 +1,199 @@
+"""OHIF in a real browser, through the real server, on a real archive."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from orthanc import Orthanc
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from synthetic import make_scan
+
+from diffcl.io.dicom_write import write_series
+
+INSTALL = "apt-get install --no-install-recommends chromium chromium-driver"
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the client imports cgi
+    from monailabel.client import MONAILabelClient
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning"
+)  # MONAI Label's client leaves sockets open
+
+SECONDS = 120
+"""Far more than any step takes, for machines that do other things as well."""
+
+OUTLINED = """
+const [one] = window.services.segmentationService.getSegmentations();
+const { cache, metaData } = window.cornerstone;
+return one.representationData.Labelmap.imageIds.flatMap(id => {
+    const image = cache.getImage(id);
+    const { imagePositionPatient } = metaData.get('imagePlaneModule', image.referencedImageId);
+    return [...image.getPixelData()].filter(value => value > 0).map(value => [imagePositionPatient, value]);
+});
+"""
+"""Position of the slice, and value, of every voxel that the viewer shows as outlined."""
+
+ELSEWHERE = """
+return performance.getEntriesByType('resource').map(one => one.name).filter(one => !one.startsWith(location.origin));
+"""
+"""What the page asked of others."""
+
+
+class Viewer:
+    """The page, as a person sees it.
+
+    Args:
+        browser: The browser.
+    """
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self._browser = browser
+
+    def until(self, seen: Callable[[], Any]) -> Any:
+        """Wait until something is there, and give it."""
+        waiting = WebDriverWait(
+            self._browser, SECONDS, 0.2, ignored_exceptions=[WebDriverException, IndexError]
+        )
+        return waiting.until(lambda _: seen())
+
+    def find(self, selector: str, text: str = "", at: int = 0) -> WebElement:
+        """An element on the page with a text."""
+        found = self._browser.find_elements(By.CSS_SELECTOR, selector)
+        return [one for one in found if one.is_displayed() and text in one.text][at]
+
+    def click(self, selector: str, text: str = "", at: int = 0) -> None:
+        """Click an element as soon as it can be clicked."""
+        self.until(lambda: [self.find(selector, text, at).click()])
+
+    def outlined(self) -> Counter[tuple[float, ...]]:
+        """How many voxels of each value are outlined in the slice at each position."""
+        shown = self._browser.execute_script(OUTLINED)
+        return Counter((*np.round(position, 2).tolist(), value) for position, value in shown)
+
+    def told(self, text: str) -> str:
+        """Wait for a notification with a text; all of it."""
+        line = self.until(lambda: self.find("[data-sonner-toast]", text)).text
+        return str(line).replace("\n", " ")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """A browser without a window that knows no other machine than this one."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        raise FileNotFoundError(f"Chromium is missing; install it with: {INSTALL}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in (
+        "headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-quic", "no-first-run", "disable-sync",
+        "disable-background-networking", "disable-component-update", "use-gl=angle", "use-angle=swiftshader",
+        "enable-unsafe-swiftshader", "window-size=1100,700", f"user-data-dir={tmp_path / 'profile'}",
+        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    running = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield running
+    running.quit()
+
+
+def put(archive: Orthanc, folder: Path, *, upwards: bool) -> tuple[str, str]:
+    """Put a slanted series into the archive, numbered along its normal or against it; its study and itself."""
+    files = write_series(make_scan("oblique"), folder, name=folder.name)
+    for number, file in enumerate(files if upwards else reversed(files), start=1):
+        one = pydicom.dcmread(file)
+        one.InstanceNumber = number
+        one.save_as(file)
+    archive.add(files)
+    return str(one.StudyInstanceUID), str(one.SeriesInstanceUID)
+
+
+def slices(label: sitk.Image) -> Counter[tuple[float, ...]]:
+    """How many voxels of each value a label has in the slice at each position."""
+    values = sitk.GetArrayViewFromImage(label)
+    found = Counter[tuple[float, ...]]()
+    for k, plane in enumerate(values):
+        place = np.round(label.TransformIndexToPhysicalPoint((0, 0, k)), 2).tolist()
+        found.update((*place, int(value)) for value in plane[plane > 0])
+    return found
+
+
+def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
+    start_server: Any, archive: Orthanc, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    studies = [put(archive, tmp_path / name, upwards=name == "upwards") for name in ("upwards", "downwards")]
+    running = start_server(
+        tmp_path / "served", "--studies", archive.url, "--conf", "work", str(tmp_path / "work")
+    )
+    client, page = running.client, Viewer(browser)
+    browser.set_window_size(1100, 700)
+    for done, (study, series) in enumerate(studies):
+        browser.get(f"{running.url}/ohif/monai-label?StudyInstanceUIDs={study}")
+        page.until(lambda: page.find("[data-cy=viewport-overlay-bottom-left]", "W:", at=2))
+        browser.save_screenshot(str(tmp_path / f"{done} scan.png"))
+
+        page.click(".settingsTable button")
+        page.until(lambda: page.find(".modelSelector select", "organ"))
+        page.click("a", "Options / Configurations")
+        assert [key.text for key in browser.find_elements(By.CSS_SELECTOR, ".optionsConfig tbody td:first-child")] == [
+            "networks", "seed", "check_here"
+        ]  # fmt: skip
+        Select(page.find("select#inferorgannetworks")).select_by_visible_text("cs")
+        page.click("input#inferorgancheck_here")
+        page.click("button", "Confirm")
+        page.click(".modelSelector button", "Run")
+        proposed = slices(proposal_of(client, series))
+        assert len({place for *place, _ in proposed}) > 3
+        page.until(page.outlined)
+        assert page.outlined() == proposed
+        browser.save_screenshot(str(tmp_path / f"{done} proposal.png"))
+
+        page.click("[data-cy=SubmitLabel]")
+        assert "Label 1 is stored. Changed in the proposal of organ version 1:" in page.told("is stored")
+        browser.save_screenshot(str(tmp_path / f"{done} submitted.png"))
+        assert client.info()["datastore"]["completed"] == done + 1
+        assert slices(label_of(client, series)) == proposed
+
+    before = page.outlined()
+    page.click("[data-cy=panelSegmentationWithTools-btn]")
+    page.click("[data-cy=Brush]")
+    pane = page.find("[data-cy=viewport-pane]")
+    ActionChains(browser).move_to_element(pane).click_and_hold().move_by_offset(9, 5).release().perform()
+    page.until(lambda: page.outlined() != before)
+    page.click("button[aria-haspopup=menu]", at=1)
+    page.click("[role=menuitem]", "Export & Download")
+    page.click("[role=menuitem]", "Export DICOM SEG")
+    assert "Label 2 is stored." in page.told("Label 2")
+    assert slices(label_of(client, series)) == page.outlined() != before
+    assert client.info()["datastore"]["completed"] == 2
+    assert browser.execute_script(ELSEWHERE) == []
+
+
+def proposal_of(client: MONAILabelClient, series: str) -> sitk.Image:
+    """What the server proposes for a series."""
+    file, _ = client.infer("organ", series, {"networks": "cs", "result_extension": ".nrrd"})
+    label = sitk.ReadImage(file)
+    Path(file).unlink()
+    return label
+
+
+def label_of(client: MONAILabelClient, series: str) -> sitk.Image:
+    """The label of a series that the loop goes on with."""
+    file = Path(client.download_label(series, "final"))
+    label = sitk.ReadImage(file)
+    file.unlink()
+    return label
