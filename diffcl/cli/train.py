@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from diffcl.cli.console import progress_bar, say, warn
+from diffcl.cli.console import console, errors, progress_bar, say, warn
 from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
 from diffcl.errors import UsageError
 
@@ -73,10 +73,12 @@ def train(
     - `diffcl train --recipe hippocampus --data scans/ --labelled 16 --validation 40 --out runs/first`
     - `diffcl train --recipe my.toml --data scans/ --labelled labelled.txt --out runs/mine --steps 500`
     - `diffcl train --recipe hippocampus --data mine/ --labelled 8 --out runs/mine --start-from hippocampus`
+    - `torchrun --nproc-per-node 2 --no-python diffcl train ...` trains on two processes or GPUs, to the same result.
     """
     from diffcl import training
     from diffcl.data.cases import find_cases
     from diffcl.recipe import load_recipe
+    from diffcl.training import world
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
@@ -86,7 +88,9 @@ def train(
     total = plan.schedule(settings).training.steps
     warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
          f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
-    with progress_bar("Preparing", total) as bar:
+    with world.joined(usable(device)) as own, progress_bar("Preparing", total) as bar:
+        if world.rank() > 0:
+            console.quiet = errors.quiet = True  # one process speaks for all
 
         def show(progress: Progress) -> None:
             losses = progress.losses
@@ -97,14 +101,7 @@ def train(
 
         try:
             best = training.train(
-                cases,
-                settings,
-                out,
-                plan=plan,
-                resume=resume,
-                cache=cache,
-                device=usable(device),
-                on_step=show,
+                cases, settings, out, plan=plan, resume=resume, cache=cache, device=own, on_step=show
             )
         except KeyboardInterrupt:
             warn(f"{out}: stopped. Continue with the same command and --resume")

@@ -26,8 +26,12 @@ class ConvolutionSegmenter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Image `(B, 1, X, Y, Z)` to class logits `(B, K, X, Y, Z)`."""
-        logits: Tensor = self.classifier(self.features(image))
-        return logits
+        return self.both(image)[1]
+
+    def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Voxel features and class logits."""
+        features = self.features(image)
+        return features, self.classifier(features)
 
     def features(self, image: Tensor) -> Tensor:
         """Voxel features `(B, C, X, Y, Z)`, before the classifier."""

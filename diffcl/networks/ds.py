@@ -54,8 +54,12 @@ class DiffusionSegmenter(nn.Module):
         Returns:
             `(B, K, X, Y, Z)`.
         """
-        logits: Tensor = self.classifier(self.features(image, noisy, time))
-        return logits
+        return self.both(image, noisy, time)[1]
+
+    def both(self, image: Tensor, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Voxel features and class logits."""
+        features = self.features(image, noisy, time)
+        return features, self.classifier(features)
 
     def features(self, image: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
         """Voxel features `(B, C, X, Y, Z)`, before the classifier."""

@@ -15,6 +15,7 @@ from diffcl.losses.contrastive import MemoryBank
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe, Training
+from diffcl.training.world import average_gradients
 
 WARM_UP = 0.02
 """Share of the steps over which the learning rate rises."""
@@ -57,6 +58,7 @@ class Student(Generic[Network]):
         """One step of the optimiser, and of the average."""
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._optimiser.step()
         self._schedule.step()

@@ -1,12 +1,6 @@
 """A run: prepare, train, validate, keep the best; every part of it in one folder.
 
-RUN/recipe.json         all settings, see `diffcl.training.run` for this and the next two
-RUN/plan.json           how long it lasts and where it starts from
-RUN/cases.json          which scans were used for what
-RUN/journal.jsonl       every loss term of every step, every validation
-RUN/curves.png          the same as a picture
-RUN/checkpoint.pt       where a killed run continues
-RUN/best.pt             averaged weights with the best validation so far
+`diffcl.training.run` writes what it is made of, `diffcl.training.record` what it leaves while it goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 
@@ -24,12 +17,12 @@ from diffcl.data.cases import Cases
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import Model, load_model
 from diffcl.recipe import Recipe
+from diffcl.training import world
 from diffcl.training.budget import fitting_steps
-from diffcl.training.checkpoint import load_checkpoint, save_checkpoint
-from diffcl.training.curves import draw_curves
+from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.fitting import fitted
-from diffcl.training.journal import Journal
 from diffcl.training.learner import Learner
+from diffcl.training.record import record_of
 from diffcl.training.run import PREPARED, Run, begun, check_unused, continue_run, start_run
 from diffcl.training.scans import Scans, load_scans
 from diffcl.training.schedule import Plan
@@ -66,7 +59,7 @@ def train(
     device: str = "cpu",
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Scores | None:
-    """Train the networks of a recipe.
+    """Train the networks of a recipe, on the processes of `diffcl.training.world`; the first one writes the run.
 
     Args:
         cases: The scans.
@@ -83,27 +76,36 @@ def train(
         The scores of the best validation; None without validation scans.
 
     Raises:
-        UsageError: If the run's folder is not new, or its recipe, plan or cases are other ones.
+        UsageError: If the run's folder is not new, its recipe, plan or cases are other ones, or a step has fewer
+            crops than there are processes.
         DataError: If scans are unusable; all of them are named at once. Or if the training diverged.
         ModelError: If the weights to start from are damaged or do not fit.
         OutputError: If the run's files cannot be written.
     """
     plan = plan or Plan()
-    resume = resume and begun(run)
-    if not resume:
+    resume = world.first_says(resume and begun(run))
+    if not resume and world.rank() == 0:
         check_unused(run)
-    scans = scans or load_scans(cases, recipe, cache or run / PREPARED)
-    recipe = fitted(recipe, scans.labelled)
+    loaded = scans or world.in_turn(lambda: load_scans(cases, recipe, cache or run / PREPARED))
+    recipe = fitted(recipe, loaded.labelled)
+    world.check_crops(crops_of(recipe, loaded))
     seconds = float("inf") if plan.minutes is None else plan.minutes * 60
-    if resume:
-        made = continue_run(run, cases, recipe, plan)
-    else:
-        if plan.minutes is not None:
-            steps, seconds = fitting_steps(seconds, recipe, scans, device)
-            plan = replace(plan, steps=steps)
-        made = start_run(run, cases, recipe, plan)
+    if not resume and plan.minutes is not None:
+        steps, seconds = world.first_says(fitting_steps(seconds, recipe, loaded, device))
+        plan = replace(plan, steps=steps)
+    begin = continue_run if resume else start_run
+    made = world.first_says(begin(run, cases, recipe, plan) if world.rank() == 0 else None)
+    assert made is not None
     learner = Learner(made.scheduled, torch.device(device))
-    return learn(run, made, learner, scans, monotonic() + seconds, on_step)
+    return learn(run, made, learner, loaded, monotonic() + seconds, on_step)
+
+
+def crops_of(recipe: Recipe, scans: Scans) -> int:
+    """How many crops a step has at least."""
+    training = recipe.training
+    if training.method == "supervised" or not scans.unlabelled:
+        return training.start_crops
+    return min(training.start_crops, training.labelled_crops + training.unlabelled_crops)
 
 
 def learn(
@@ -129,7 +131,7 @@ def learn(
     """
     recipe, best, done, over = learner.recipe, None, 0, False
     checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
+    if world.first_says(checkpoint.exists()):
         state = load_checkpoint(checkpoint)
         learner.restore(state["learner"])
         done, best = state["step"], Scores.from_json(state["best"])
@@ -139,26 +141,25 @@ def learn(
         learner.start_from(parent.cs, parent.ds)
     last = done if over else recipe.training.steps
     batches = Batches(scans.labelled, scans.unlabelled, recipe)
-    with Journal(folder / "journal.jsonl", last_step=done) as journal:
+    with record_of(folder, learner, done) as record:
         for step, batch in batches.ahead(done + 1, last):
             losses = diffcl_step(learner, batch.to(learner.device), step)
             learner.learn(losses.cs, losses.ds, step)
-            journal.write(step, losses.numbers())
-            over = step == last or monotonic() >= ends
+            over = step == last or world.first_says(monotonic() >= ends)
             scores = None
             if scans.validation and (over or step % recipe.training.validate_every == 0):
                 scores = validate(scans.validation, current_model(learner), networks=networks_of(recipe))
-                journal.write(step, {"validation": scores.numbers()})
-            if over or scores is not None:
-                draw_curves(folder / "journal.jsonl", folder / "curves.png")
-                if best is None or scores is None or scores.dice >= best.dice:
-                    best = scores
-                    keep_best(folder, learner, scores, step)
-            if over or scores is not None or step % recipe.training.checkpoint_every == 0:
-                best_json = best and best.to_json()
-                save_checkpoint(
-                    checkpoint, {"step": step, "learner": learner.state(), "best": best_json, "over": over}
-                )
+            judged = over or scores is not None
+            better = judged and (best is None or scores is None or scores.dice >= best.dice)
+            best = scores if better else best
+            if record is not None:
+                record.step(step, losses.numbers(), scores)
+                if judged:
+                    record.draw()
+                if better:
+                    record.best(step, scores)
+                if judged or step % recipe.training.checkpoint_every == 0:
+                    record.checkpoint(step, best, over=over)
             on_step(Progress(step, last, losses.numbers(), scores))
             if over:
                 break
@@ -174,12 +175,3 @@ def current_model(learner: Learner) -> Model:
     """The averaged networks of a run as a model."""
     ds = None if learner.ds is None else learner.ds.teacher
     return unpublished(learner.recipe, learner.cs.teacher, ds, learner.device)
-
-
-def keep_best(run: Path, learner: Learner, scores: Scores | None, step: int) -> None:
-    """Keep the averaged networks as the best so far."""
-    state: dict[str, Any] = {"step": step, "cs": learner.cs.teacher.state_dict()}
-    state["scores"] = scores and scores.to_json()
-    if learner.ds is not None:
-        state["ds"] = learner.ds.teacher.state_dict()
-    save_checkpoint(run / "best.pt", state)

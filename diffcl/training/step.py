@@ -14,6 +14,7 @@ from diffcl.losses.ramp import ramp
 from diffcl.losses.segmentation import segmentation_loss
 from diffcl.recipe import Recipe
 from diffcl.training.learner import Learner
+from diffcl.training.world import spread
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
     with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
         crops = arrange(batch, cs_opinion, ds_opinion, recipe.training.mixed_weight)
-        features = learner.cs.network.features(crops.images)
-        logits = learner.cs.network.classifier(features)
+        features, logits = spread(learner.cs.network.both, crops.images)
     cs_supervised = segmentation_loss(logits, crops.cs_target, crops.labelled)
     cs_pseudo = segmentation_loss(logits, crops.cs_target, crops.cs_weight)
     zero = cs_supervised.new_zeros(())
@@ -118,8 +118,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
     clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
     time, noisy = _noised(learner, clean, random)
     with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
-        ds_features = learner.ds.network.features(crops.images, noisy, time)
-        ds_logits = learner.ds.network.classifier(ds_features)
+        ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
     contrastive = zero
     if recipe.losses.eta > 0:
         _fill_bank(learner, crops, ds_features, ds_logits, random)
@@ -145,14 +144,20 @@ def _pseudo_labels(
     losses, diffusion, classes = learner.recipe.losses, learner.diffusion, learner.recipe.classes
     images = batch.unlabelled_plain
     ds = learner.ds.teacher
-    of_cs = pseudo_label(learner.cs.teacher(images).float().softmax(dim=1), losses)
+    (logits,) = spread(lambda crops: (learner.cs.teacher(crops),), images)
+    of_cs = pseudo_label(logits.float().softmax(dim=1), losses)
     if losses.pseudo_label == "sample":
         noise = torch.randn(len(images), classes, *images.shape[2:], generator=random).to(images.device)
         steps = losses.pseudo_label_steps
-        probabilities = diffusion.sample(lambda noisy, time: ds(images, noisy, time), noise, steps)
+
+        def chain(images: Tensor, noise: Tensor) -> tuple[Tensor]:
+            return (diffusion.sample(lambda noisy, time: ds(images, noisy, time), noise, steps),)
+
+        (probabilities,) = spread(chain, images, noise)
     else:
         time, noisy = _noised(learner, diffusion.encode(of_cs.classes, classes), random)
-        probabilities = ds(images, noisy, time).float().softmax(dim=1)
+        (logits,) = spread(lambda *crops: (ds(*crops),), images, noisy, time)
+        probabilities = logits.float().softmax(dim=1)
     return of_cs, pseudo_label(probabilities, losses)
 
 

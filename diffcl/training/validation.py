@@ -24,6 +24,7 @@ from diffcl.io import Scan, read_label, read_scan
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
+from diffcl.training.world import share, unite
 
 FAILED = 0.85
 """Dice below which a prediction counts as one that doubt should have found."""
@@ -159,7 +160,7 @@ def score_case(
 
 
 def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Networks = "ensemble") -> Scores:
-    """Predict every scan and compare with its label, both on the scan's own grid.
+    """Predict every scan and compare with its label, both on the scan's own grid; shared among the processes.
 
     The networks are put into evaluation mode and back.
     """
@@ -168,10 +169,10 @@ def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Network
     model.ds.eval()
     predictor = Predictor(model)
     scores = []
-    for one in scans:
+    for one in share(scans):
         found = predictor(one.scan, networks=networks)
         doubts = found.report.disagreement, found.report.doubt
         scores.append(score_case(one.scan.name, found.label, one.truth, model.info.recipe, *doubts))
     model.cs.train(training)
     model.ds.train(training)
-    return Scores(tuple(scores))
+    return Scores(tuple(unite(scores)))

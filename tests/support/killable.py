@@ -12,7 +12,7 @@ import torch
 from synthetic import ORGAN
 
 from diffcl.inference import ModelStore
-from diffcl.training import loop
+from diffcl.training import record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what MONAI Label imports is deprecated in part
@@ -51,7 +51,7 @@ def kill_at(moment: str) -> None:
 def train(studies: Path, store: Path, folder: Path, request: dict[str, Any], moment: str = "") -> None:
     """Train the task of the synthetic scans, as MONAI Label's child process does."""
     torch.set_num_threads(1)
-    loop.draw_curves = lambda *_: None  # takes longer than all the rest
+    record.draw_curves = lambda *_: None  # takes longer than all the rest
     kill_at(moment)
     task = SemiSupervisedTraining("organ", lambda: ORGAN, ModelStore(store), folder)
     task(request, StudyDatastore(studies, lambda: [ORGAN]))

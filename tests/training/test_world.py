@@ -1,0 +1,86 @@
+"""Two processes train as one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffcl.data.cases import Cases
+from diffcl.errors import UsageError
+from diffcl.recipe import Recipe
+from diffcl.training import train, world
+from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.journal import read_journal
+
+PROCESS = """
+import sys
+from pathlib import Path
+import torch
+from diffcl.training import train, world
+from diffcl.training.run import read_run
+
+torch.set_num_threads(1)
+made = read_run(Path(sys.argv[1]))
+with world.joined("cpu") as device:
+    train(made.cases, made.recipe, Path(sys.argv[2]), device=device)
+"""
+
+
+def together(processes: int, like: Path, run: Path) -> subprocess.CompletedProcess[str]:
+    """Train what the run `like` trained, on processes that `torchrun` starts."""
+    program = run.parent / "program.py"
+    program.write_text(PROCESS, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*command, program, like, run], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                          capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+
+
+def test_two_processes_come_to_the_result_of_one(cases: Cases, recipe: Recipe, tmp_path: Path) -> None:
+    """The batch of the supervised start has three crops, that of the teachers one: shares are unequal, or empty."""
+    recipe = recipe.changed(
+        training={"start_crops": 3, "labelled_crops": 1, "unlabelled_crops": 1, "optimiser": "sgd"}
+    )
+    alone = train(cases, recipe, tmp_path / "one")
+    done = together(2, tmp_path / "one", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    journals = [read_journal(tmp_path / name / "journal.jsonl") for name in ("one", "two")]
+    for one, two in zip(*journals, strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-5) or "validation" in one
+    states = [load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("one", "two")]
+    assert alone is not None
+    assert states[1]["best"][0]["dice"] == pytest.approx(alone.dice, abs=0.01)
+    first, second = (state["learner"] for state in states)
+    assert torch.equal(first["bank"]["filled"], second["bank"]["filled"])
+    torch.testing.assert_close(second["bank"]["vectors"], first["bank"]["vectors"], rtol=1e-3, atol=1e-4)
+    for network in ("cs", "ds"):
+        for name, weight in first[network]["network"].items():
+            torch.testing.assert_close(
+                second[network]["network"][name], weight, rtol=1e-3, atol=1e-4, msg=name
+            )
+
+
+def test_more_processes_than_crops_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "size", lambda: 3)
+    world.check_crops(3)
+    with pytest.raises(UsageError, match="3 processes: a step has only 2 crops to share"):
+        world.check_crops(2)
+
+
+def test_shares_are_united_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = list(range(7))
+    monkeypatch.setattr(world, "size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(world, "rank", lambda rank=rank: rank)
+        shares.append(world.share(items))
+    monkeypatch.setattr(
+        world.distributed, "all_gather_object", lambda into, mine: into.__setitem__(slice(None), shares)
+    )
+    assert world.unite(shares[0]) == items
+    assert json.dumps(shares) == "[[0, 3, 6], [1, 4], [2, 5]]"
