@@ -107,7 +107,11 @@ def test_the_scan_of_the_graph_is_the_definition(length: int) -> None:
     """Also where rates are so extreme that a state forgets at once, or never."""
     domain, name = GRAPH_SCAN.split("::")
     inputs = ["u", "steps", "A", "B", "C"]
-    infos = [onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, None) for one in [*inputs, "y"]]
+    ranks = {"A": 2}
+    infos = [
+        onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, [None] * ranks.get(one, 3))
+        for one in (*inputs, "y")
+    ]
     node = onnx.helper.make_node(name, inputs, ["y"], domain=domain)
     graph = onnx.helper.make_graph([node], "scan", infos[:-1], infos[-1:])
     whole = with_scan(onnx.helper.make_model(graph, ir_version=9))

@@ -1,0 +1,381 @@
+"""How long a prediction takes from the scan's file to the files of its label, uncertainty and report.
+
+    python benchmarks/inference.py --model left_atrium --json
+    python benchmarks/inference.py --recipe left_atrium --threads 1
+    PYTHONPATH=PEERS python benchmarks/inference.py --model left_atrium --peers
+
+One process, warm, as a server is. The engines and networks take turns and medians count; those of the faster engine
+are the result. Without --scan, a scan of the size of one of the left atrium challenge is made: 190x140x88 voxels of
+0.625 mm, bright bodies in noise. With --recipe the networks have random weights, which take the same time.
+
+Peers get the same file and the same two threads and end with a label file on the same grid: the `segmentation` task of
+MONAI Label's radiology app, as that app sets it up, and the predictor of nnU-Net, imported from wherever PYTHONPATH
+says, with a plain network of as many weights as CS and DS have, with and without mirroring. Both have as many classes
+as the model, and random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import gaussian_filter
+
+from diffcl.inference import Model, ModelInfo, ModelStore, Predictor, load_model
+from diffcl.inference.engine import EngineName
+from diffcl.inference.ensemble import Networks
+from diffcl.inference.model import save_model
+from diffcl.inference.onnx_export import write_onnx
+from diffcl.inference.onnx_network import FILES
+from diffcl.inference.profile import Profile
+from diffcl.io import read_scan, write_image
+from diffcl.io.atomic import write_text
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.recipe import load_recipe
+from diffcl.shipped import models_folder
+
+SIZE, SPACING = (190, 140, 88), 0.625
+ENGINES: tuple[EngineName, ...] = ("torch", "onnx")
+ASKED: tuple[Networks, ...] = ("ensemble", "cs")
+
+
+def made_scan(folder: Path, seed: int = 0) -> Path:
+    """A scan with bright bodies in noise."""
+    rng = np.random.default_rng(seed)
+    shapes = gaussian_filter(rng.normal(size=SIZE[::-1]), 9)
+    values = 300 * (shapes > shapes.std()) + rng.gamma(4, 25, SIZE[::-1])
+    image = sitk.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing([SPACING] * 3)
+    path = folder / "scan.nii.gz"
+    sitk.WriteImage(image, path)
+    return path
+
+
+def untrained(name: str, folder: Path) -> Model:
+    """The networks of a recipe with random weights, and their ONNX files."""
+    torch.manual_seed(0)
+    recipe = load_recipe(name)
+    info = ModelInfo(
+        name=recipe.name, version=1, created="", recipe=recipe, profile=Profile(modality=recipe.modality)
+    )
+    save_model(folder, info, ConvolutionSegmenter(recipe), DiffusionSegmenter(recipe))
+    write_onnx(load_model(folder), folder, share_weights=True)
+    return load_model(folder)
+
+
+def segment(predictor: Predictor, scan: Path, networks: Networks, out: Path) -> dict[str, float]:
+    """Seconds of every stage of one prediction."""
+    times = [time.perf_counter()]
+    read = read_scan(scan)
+    times.append(time.perf_counter())
+    found = predictor(read, networks=networks)
+    times.append(time.perf_counter())
+    write_image(found.label, out / "label.nii.gz")
+    write_image(found.uncertainty, out / "uncertainty.nii.gz")
+    write_text(out / "report.json", found.report.model_dump_json())
+    times.append(time.perf_counter())
+    return {
+        "read": times[1] - times[0],
+        **found.report.seconds,
+        "write": times[3] - times[2],
+        "total": times[3] - times[0],
+    }
+
+
+def memory(field: str) -> int:
+    """A field of this process in bytes, as Linux counts."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field + ":")))
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """What some work adds to the memory of this process, at most."""
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # lets the peak start anew
+    work()
+    return memory("VmHWM") - before
+
+
+def monailabel_task(classes: int, scan: Path, out: Path) -> Callable[[Path], None]:
+    """The `segmentation` task of MONAI Label's radiology app, with the network and settings of its configuration.
+
+    It gets an NRRD copy of the scan: its transforms stop at a NIfTI file with MONAI 1.6.
+    """
+    app = Path(sys.prefix) / "monailabel" / "sample-apps" / "radiology"
+    sys.path.insert(0, str(app))
+    from lib.infers.segmentation import Segmentation
+    from monai.networks.nets import SegResNet
+
+    network = SegResNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=classes,
+        init_filters=32,
+        blocks_down=(1, 2, 2, 4),
+        blocks_up=(1, 1, 1),
+        dropout_prob=0.2,
+    )
+    labels = {f"class {value}": value for value in range(1, classes)}
+    task = Segmentation(
+        path=None, network=network, roi_size=(96, 96, 96), target_spacing=(1.5, 1.5, 1.5), labels=labels
+    )
+
+    copy = out / "copy.nrrd"
+    sitk.WriteImage(read_scan(scan).image, copy, useCompression=True)
+
+    def run(_: Path) -> None:
+        file, _ = task({"image": str(copy), "device": "cpu", "result_extension": ".nii.gz"})
+        Path(file).unlink()
+
+    return run
+
+
+def nnunet_predictor(model: Model, out: Path, *, mirroring: bool) -> Callable[[Path], None]:
+    """nnU-Net's predictor with a plain network of as many weights as CS and DS have."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    recipe = model.info.recipe
+    weights = sum(one.numel() for network in (model.cs, model.ds) for one in network.parameters())
+    plans = nnunet_plans(recipe.grid.spacing[::-1], recipe.grid.window[::-1], weights, recipe.classes)
+    names = {"background": 0, **{entry.name: entry.value for entry in recipe.labels}}
+    dataset = {"channel_names": {"0": recipe.modality}, "labels": names, "file_ending": ".nii.gz"}
+    predictor = nnUNetPredictor(
+        tile_step_size=0.5,
+        use_gaussian=True,
+        use_mirroring=mirroring,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    manager = PlansManager(plans)
+    configuration = manager.get_configuration("3d_fullres")
+    network = nnunet_network(configuration.network_arch_init_kwargs, recipe.classes)
+    predictor.manual_initialization(
+        network, manager, configuration, [network.state_dict()], dataset, "nnUNetTrainer", (0, 1, 2)
+    )
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    def run(scan: Path) -> None:
+        image, properties = SimpleITKIO().read_images([str(scan)])
+        predictor.predict_single_npy_array(
+            image, properties, None, str(out / "nnunet"), save_or_return_probabilities=False
+        )
+
+    return run
+
+
+def nnunet_network(arguments: dict[str, Any], classes: int) -> torch.nn.Module:
+    """The network that plans describe."""
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    return PlainConvUNet(
+        input_channels=1,
+        num_classes=classes,
+        **{
+            **arguments,
+            "conv_op": torch.nn.Conv3d,
+            "norm_op": torch.nn.InstanceNorm3d,
+            "nonlin": torch.nn.LeakyReLU,
+        },
+    )
+
+
+def nnunet_plans(
+    spacing: tuple[float, ...], patch: tuple[int, ...], weights: int, classes: int
+) -> dict[str, Any]:
+    """Plans of a 3d_fullres configuration on the model's grid and window, as wide as gives that many weights.
+
+    Four stages of two convolutions each way, widths that double: the layout that nnU-Net plans for such patches.
+    """
+
+    def arguments(width: int) -> dict[str, Any]:
+        return {
+            "n_stages": 4,
+            "features_per_stage": [width * factor for factor in (1, 2, 4, 8)],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * 4,
+            "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
+            "n_conv_per_stage": [2] * 4,
+            "n_conv_per_stage_decoder": [2] * 3,
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        }
+
+    def excess(width: int) -> int:
+        with torch.device("meta"):
+            network = nnunet_network(arguments(width), classes)
+        return abs(sum(one.numel() for one in network.parameters()) - weights)
+
+    resample = "resample_data_or_seg_to_shape"
+    order = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    return {
+        "dataset_name": "benchmark",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": {}},
+        "configurations": {
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "preprocessor_name": "DefaultPreprocessor",
+                "batch_size": 2,
+                "patch_size": list(patch),
+                "spacing": list(spacing),
+                "normalization_schemes": ["ZScoreNormalization"],
+                "use_mask_for_norm": [False],
+                "resampling_fn_data": resample,
+                "resampling_fn_data_kwargs": order,
+                "resampling_fn_seg": resample,
+                "resampling_fn_seg_kwargs": {**order, "is_seg": True, "order": 1},
+                "resampling_fn_probabilities": resample,
+                "resampling_fn_probabilities_kwargs": {**order, "order": 1},
+                "architecture": {
+                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": arguments(min(range(4, 65), key=excess)),
+                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+                },
+            }
+        },
+    }
+
+
+def parsed() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", default="hippocampus", help="name or folder of a model (hippocampus)")
+    which.add_argument("--recipe", help="name or file of a recipe, whose networks get random weights")
+    parser.add_argument("--store", type=Path, default=Path("models"), help="folder of your models (models)")
+    parser.add_argument("--scan", type=Path, help="a scan; by default one is made")
+    parser.add_argument("--runs", type=int, default=5, help="of each (5)")
+    parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
+    parser.add_argument("--peers", action="store_true", help="time MONAI Label's task and nnU-Net as well")
+    parser.add_argument("--json", action="store_true", help="print one object on the last line")
+    return parser.parse_args()
+
+
+def contenders(
+    options: argparse.Namespace, model: Model, scan: Path, out: Path
+) -> dict[str, Callable[[Path], dict[str, float]]]:
+    """What is timed, by name; each gives the seconds of its stages."""
+    there = all((model.folder / file).is_file() for file in FILES.values()) if model.folder else False
+    predictors = {name: Predictor(model, name) for name in (ENGINES if there else ENGINES[:1])}
+
+    def ours(engine: EngineName, networks: Networks) -> Callable[[Path], dict[str, float]]:
+        return lambda scan: segment(predictors[engine], scan, networks, out)
+
+    def timed(run: Callable[[Path], None]) -> Callable[[Path], dict[str, float]]:
+        def measured(scan: Path) -> dict[str, float]:
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(sys.stderr):
+                run(scan)
+            return {"total": time.perf_counter() - start}
+
+        return measured
+
+    found = {f"{networks}, {engine}": ours(engine, networks) for networks in ASKED for engine in predictors}
+    if options.peers:
+        found["monailabel"] = timed(monailabel_task(model.info.recipe.classes, scan, out))
+        found["nnunet"] = timed(nnunet_predictor(model, out, mirroring=True))
+        found["nnunet, no mirroring"] = timed(nnunet_predictor(model, out, mirroring=False))
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.recipe:
+            (folder / "model").mkdir()
+            model = untrained(options.recipe, folder / "model")
+        else:
+            model = ModelStore(options.store, models_folder()).load(options.model)
+        scan = options.scan or made_scan(folder)
+        result: dict[str, Any] = {
+            "model": f"{model.info.name} {model.info.version}",
+            "scan": "x".join(map(str, read_scan(scan).image.GetSize())),
+            "processor": platform.processor(),
+            "threads": options.threads,
+            "load": round(os.getloadavg()[0], 2),
+            "torch": torch.__version__,
+            "onnxruntime": version("onnxruntime"),
+        }
+        timed = contenders(options, model, scan, folder)
+        for run in timed.values():
+            run(scan)  # loads, compiles
+        stages: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in timed}
+        for _ in range(options.runs):
+            for name, run in timed.items():
+                for stage, seconds in run(scan).items():
+                    stages[name][stage].append(seconds)
+        peaks = {name: peak_bytes(lambda run=run: run(scan)) for name, run in timed.items()}
+    report(result, stages, peaks)
+    if options.peers:
+        result |= {"monailabel_version": version("monailabel"), "nnunet_version": version("nnunetv2")}
+    print(*(f"{name} {value}" for name, value in result.items()), sep="\n")
+    if options.json:
+        print(json.dumps(result))
+
+
+def report(result: dict[str, Any], stages: dict[str, dict[str, list[float]]], peaks: dict[str, int]) -> None:
+    """Print the stages, and add totals and ratios to the result."""
+    names = ["read", "prepare", "networks", "restore", "postprocess", "write", "total"]
+    table = Table("median seconds", *names, "peak MiB")
+    middle = {
+        name: {stage: statistics.median(times) for stage, times in one.items()}
+        for name, one in stages.items()
+    }
+    for name, one in middle.items():
+        table.add_row(
+            name,
+            *(f"{one[stage]:.3f}" if stage in one else "" for stage in names),
+            f"{peaks[name] / 2**20:.0f}",
+        )
+        if "," in name or name in ("monailabel", "nnunet"):
+            key = name.replace(", ", "_").replace(" ", "_")
+            result[f"{key}_seconds"] = round(one["total"], 3)
+            result[f"{key}_peak_mib"] = round(peaks[name] / 2**20)
+    for networks in ASKED:
+        fastest = min(
+            (name for name in middle if name.startswith(networks)), key=lambda name: middle[name]["total"]
+        )
+        result[f"{networks}_seconds"] = round(middle[fastest]["total"], 3)
+        result[f"{networks}_engine"] = fastest.rpartition(" ")[2]
+    for peer in ("monailabel", "nnunet", "nnunet, no mirroring"):
+        if peer in middle:
+            key = peer.replace(", ", "_").replace(" ", "_")
+            result[f"ratio_{key}"] = round(middle[peer]["total"] / result["ensemble_seconds"], 2)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
