@@ -25,7 +25,7 @@ from diffcl.io.atomic import write_text
 EngineName = Literal["torch", "onnx"]
 EngineChoice = Literal["auto", "torch", "onnx"]
 
-_ROUNDS = 3
+_ROUNDS = 2
 """How often each engine is measured; the fastest counts, so the first may load and compile."""
 
 

@@ -17,7 +17,7 @@ from synthetic import fill_with, make_scan
 from diffcl.data.grid import voxels
 from diffcl.errors import ModelError, UsageError
 from diffcl.inference import Model, ModelInfo, ModelStore, Predictor, engine, load_model
-from diffcl.inference.engine import choose_engine
+from diffcl.inference.engine import choose_engine, engine_choice
 from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.onnx_network import load_network
 from diffcl.inference.onnx_scan import SEGMENT, with_scan
@@ -250,3 +250,18 @@ def test_without_files_or_on_a_gpu_torch_computes(model: Model, published: Path,
     with pytest.raises(UsageError, match="computes on the CPU"):
         choose_engine(elsewhere, "onnx")
     assert not cache.exists()
+
+
+def test_an_engine_of_another_name_is_refused() -> None:
+    assert engine_choice("onnx") == "onnx"
+    with pytest.raises(UsageError, match="engine fast: there is none of that name"):
+        engine_choice("fast")
+
+
+def test_a_network_answers_while_another_thread_writes_one(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cs, image = drawn(recipe).cs, torch.randn(1, 1, 8, 12, 8)
+    before = cs(image)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    assert torch.equal(cs(image), before)
