@@ -139,7 +139,7 @@ class Archive:
             client.set_http_retry_params(retry=False)
 
     def search(self, filters: Mapping[str, Any]) -> list[SeriesEntry]:
-        """The series that match, for example `{"Modality": "MR"}`, in no order.
+        """The series that match, for example `{"Modality": "MR", "PatientID": "A-*"}`, in no order.
 
         Raises:
             ArchiveError: If the archive refuses or its answer makes no sense.
@@ -309,10 +309,12 @@ class _NothingError(Exception):
 
 
 class _WithTimeouts(HTTPAdapter):
-    """What sends requests, with limits that nobody can forget."""
+    """What sends requests, with limits that nobody can forget, and wildcards as every archive understands them."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request; `requests` calls it."""
+        path, mark, query = (request.url or "").partition("?")
+        request.url = path + mark + query.replace("%2A", "*").replace("%3F", "?")  # Orthanc decodes neither
         return super().send(request, *args, **{**kwargs, "timeout": (CONNECT_SECONDS, READ_SECONDS)})
 
 

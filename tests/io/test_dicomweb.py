@@ -201,6 +201,15 @@ class TestFailures:
             Archive(url).store([series / "0001.dcm"])
 
 
+@pytest.mark.parametrize(("pattern", "count"), [("wild-*", 2), ("wild-?", 1), ("*-b2", 1), ("wilder*", 0)])
+def test_wildcards_match(
+    orthanc: Orthanc, archive: Archive, image: sitk.Image, tmp_path: Path, pattern: str, count: int
+) -> None:
+    for name in ("wild-a", "wild-b2"):
+        orthanc.add(write_series(image, tmp_path / name, name=name)[:1])
+    assert len(archive.search({"PatientID": pattern})) == count
+
+
 def test_an_answer_in_pages_is_read_to_its_end(pretend: Callable[[Answer], str]) -> None:
     def page(handler: BaseHTTPRequestHandler, count: int) -> None:
         first = (count - 1) * 100
