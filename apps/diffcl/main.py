@@ -37,7 +37,7 @@ from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
 from lib.changes import in_words
 from lib.datastore import StudyDatastore
-from lib.infer import InferTasks, SegmentationTask
+from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.models import ServedModels
 from lib.refusals import unknown
 from lib.scorer import Scorer
@@ -151,6 +151,26 @@ class DiffclApp(MONAILabelApp):
                 store.save_label(image_id, file, tag, {"model": params["model"], "params": params})
         return {"label": image_id if save else file, "tag": tag, "file": file, "params": params}
 
+    def infer_seg(self, request: dict[str, Any]) -> Path:
+        """Answer an inference request on a series of an archive by a DICOM segmentation, a temporary file.
+
+        Raises:
+            HTTPException: 422 where there is no series or no label, otherwise as `infer`.
+        """
+        store, task = self.datastore(), self._infers.get(str(request.get("model")))
+        if not isinstance(store, ArchiveDatastore):
+            raise HTTPException(422, "dicom_seg: the studies are a folder of files. Serve a DICOM archive")
+        if isinstance(task, UncertaintyTask):
+            raise HTTPException(422, f"dicom_seg: {request['model']} answers no label. Ask its model")
+        wanted = {"check_here": False, "result_extension": ".nii.gz", "result_dtype": "uint8"}
+        answer = self.infer({**request, **wanted})
+        label, params = Path(answer["file"]), answer["params"]
+        try:
+            labels = self._models.info(params["model"]).recipe.labels
+            return store.write_seg(request["image"], label, labels, (params["model"], params["version"]))
+        finally:
+            label.unlink()
+
     def _remember(self, image_id: str, task: InferTask, params: dict[str, Any], store: Datastore) -> None:
         """Keep what was proposed for a scan; a map of uncertainty proposes nothing."""
         if isinstance(task, SegmentationTask) and task.prediction is not None:
@@ -172,6 +192,7 @@ class DiffclApp(MONAILabelApp):
         strategy = request.get("strategy") or DEFAULT
         if strategy not in self._strategies:
             raise unknown("strategy", strategy, self._strategies)
+        self._scorer.asked = True
         while True:
             try:
                 found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})

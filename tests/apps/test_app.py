@@ -341,3 +341,9 @@ class TestOtherRequests:
     def test_a_damaged_model_does_not_stop_the_warm_up(self, app: Any, store: ModelStore) -> None:
         (store.folder("organ") / "weights.safetensors").write_bytes(b"")
         app._models.warm_up()  # noqa: SLF001
+
+
+def test_a_folder_of_files_answers_no_dicom(app: Any) -> None:
+    with pytest.raises(HTTPException, match="folder of files") as caught:
+        app.infer_seg({"model": "organ", "image": "oblique"})
+    assert caught.value.status_code == 422

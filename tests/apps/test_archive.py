@@ -19,9 +19,12 @@ import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
 from orthanc import Orthanc
-from synthetic import ORGAN, make_label, make_scan, same_place
+from synthetic import ORGAN, make_label, make_scan, publish_untrained, same_place
 
+from diffcl.active.worker import Looker
 from diffcl.data.cases import LabelledCase
+from diffcl.errors import GoneError
+from diffcl.inference import ModelStore
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom_seg import write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom_write import write_series
@@ -31,6 +34,9 @@ from lib import archive as archive_module
 from lib import downloads
 from lib.archive import ArchiveDatastore, UnusableError
 from lib.collect import collect
+from lib.models import ServedModels
+from lib.scorer import Scorer
+from lib.scores import ScoreBook
 
 OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
     one.model_copy(update={"name": f"other_{one.name}", "type": Code(value=f"1{one.value}", meaning="Other")})
@@ -367,6 +373,57 @@ class TestLabels:
         save(store, uid, label_file(make_label("oblique")))
         with ZipFile(store.get_dataset_archive(None)) as packed:
             assert packed.namelist() == [f"image/{uid}.nrrd", f"label/{uid}.nii.gz"]
+
+
+class TestScores:
+    def test_series_are_scored_once_somebody_asks_and_not_kept(
+        self, store: ArchiveDatastore, put: Put, tmp_path: Path
+    ) -> None:
+        uids = {put("oblique"), put("flipped")}
+        models = ModelStore(tmp_path / "models")
+        publish_untrained(models)
+        book = ScoreBook(tmp_path / "scores")
+        scorer = Scorer(ServedModels(models), "organ", lambda: store, book, look=Looker())
+        assert (scorer.update(), book.known(uids)) == (0, None)
+        scorer.asked = True
+        assert scorer.update() == 2
+        known = book.known(uids)
+        assert known is not None
+        assert known.entries.keys() == uids
+        assert scorer.update() == 0
+        assert [file for file in (tmp_path / "here").rglob("*") if file.is_file()] == []
+
+    def test_a_series_that_is_here_already_is_not_fetched_again(
+        self, store: ArchiveDatastore, put: Put
+    ) -> None:
+        uid = put("oblique")
+        here = store.scan_path(uid)
+        with store.to_score()[uid].lent() as folder:
+            assert folder == here
+        assert here.is_dir()
+
+    def test_a_series_is_scored_again_when_it_has_grown_and_not_when_it_is_gone(
+        self, store: ArchiveDatastore, put: Put, orthanc: Orthanc
+    ) -> None:
+        uid = put("oblique", slice(0, 9))
+        scorable = store.to_score()[uid]
+        before = scorable.state()
+        put("oblique")
+        assert scorable.state() != before
+        orthanc.delete_series(uid)
+        with pytest.raises(GoneError):
+            scorable.state()
+
+    def test_a_large_archive_is_not_read_through(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        labelled = put("oblique")
+        save(store, labelled, label_file(make_label("oblique")))
+        put("flipped")
+        put("anisotropic")
+        monkeypatch.setattr(archive_module, "SAMPLE", 1)
+        assert len(store.to_score()) == 2
+        assert labelled in store.to_score()
 
 
 def test_nothing_is_left_behind_or_named_after_the_patient(

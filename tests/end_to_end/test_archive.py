@@ -13,9 +13,10 @@ import pytest
 import requests
 import SimpleITK as sitk
 from orthanc import Orthanc
-from synthetic import make_label, make_scan, same_place
+from synthetic import ORGAN, make_label, make_scan, same_place
 
 from diffcl.io import read_scan
+from diffcl.io.dicom_seg_read import read_seg
 from diffcl.io.dicom_write import write_series
 
 pytestmark = pytest.mark.filterwarnings(
@@ -56,6 +57,11 @@ def test_the_loop_is_the_same_as_with_files(
     label, params = client.infer("organ", first["id"], SLICER)
     assert same_place(sitk.ReadImage(label), source)
     assert params["label_names"]["organ_tail"] == 2
+    answer = requests.post(f"{running.url}/infer/organ?image={first['id']}&output=dicom_seg", timeout=60)
+    assert answer.headers["content-type"] == "application/dicom"
+    (tmp_path / "seg.dcm").write_bytes(answer.content)
+    seg = read_seg(tmp_path / "seg.dcm", read_scan(tmp_path / scans[first["id"]]), ORGAN.labels)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(seg), sitk.GetArrayFromImage(sitk.ReadImage(label)))
     Path(label).unlink()
 
     *labelled, last = scans

@@ -6,9 +6,12 @@ import io
 import re
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -27,15 +30,17 @@ from diffcl.data.prepare import same_grid
 from diffcl.errors import GoneError, ScanError
 from diffcl.io import Scan, read_label
 from diffcl.io.atomic import replace_file
-from diffcl.io.dicom_seg import write_annotation
+from diffcl.io.dicom_seg import write_annotation, write_seg
 from diffcl.io.dicomweb import Archive, Credentials, SeriesEntry
 from diffcl.io.history import LABEL_SUFFIX
+from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
 from lib.changes import started_from
 from lib.downloads import Downloads
 from lib.kept import Kept
 from lib.names import check_name
 from lib.refusals import refusals, unknown
+from lib.scores import Scorable, State
 from lib.segmentations import Segmentation, Segmentations
 from lib.submission import Proposal, Submission, check_label
 
@@ -43,6 +48,9 @@ FINAL = DefaultLabelTag.FINAL.value
 ORIGINAL = DefaultLabelTag.ORIGINAL.value
 
 MODALITIES = ("CT", "MR")
+
+SAMPLE = 200
+"""Series without a label that are scored; an archive is not read through for it."""
 
 FRESH_SECONDS = 1.0
 """The archive is not asked again sooner for what it has."""
@@ -183,6 +191,12 @@ class ArchiveDatastore(Datastore):
         with refusals():
             return self._downloads.dicom(self._entry(image_id))
 
+    def to_score(self) -> dict[str, Scorable]:
+        """The series that scores are wanted of: the labelled ones, and a fair sample of those that wait."""
+        waiting = sorted(self.get_unlabeled_images(), key=lambda uid: sha256(uid.encode()).digest())
+        wanted = [*self.get_labeled_images(), *waiting[:SAMPLE]]
+        return {uid: Scorable(partial(self._state, uid), partial(self._lent, uid)) for uid in wanted}
+
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What viewers ask about an image, without the patient, and what was added to it."""
         entry = self._entry(image_id)
@@ -308,6 +322,30 @@ class ArchiveDatastore(Datastore):
             else:
                 self._kept.keep(image_id, tag, checked.label, record)
         return image_id
+
+    def write_seg(
+        self, image_id: str, label: Path, labels: Sequence[LabelClass], made_by: tuple[str, int]
+    ) -> Path:
+        """Write what a model proposed for a series as a DICOM segmentation beside the file of the label.
+
+        Args:
+            image_id: The series.
+            label: Label map on its grid.
+            labels: Its classes.
+            made_by: Name and version of the model.
+
+        Raises:
+            HTTPException: 404 for an unknown series, 422 if it cannot be referred to, 502 or 503 if the archive
+                fails.
+        """
+        with refusals():
+            series = self._downloads.scan(self._entry(image_id)).series
+            if series is None:
+                raise ValueError("a series is read as one")
+            file = label.with_name(f"{label.name.partition('.')[0]}.dcm")
+            name, version = made_by
+            write_seg(read_label(label), series, labels, file, model_name=name, model_version=version)
+            return file
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label that is kept on this machine.
@@ -447,6 +485,19 @@ class ArchiveDatastore(Datastore):
 
     def _current(self, image_id: str) -> Segmentation | None:
         return next(reversed(self._look().labels.get(image_id, [])), None)
+
+    def _state(self, image_id: str) -> State:
+        """What changes when a series does: its number of images."""
+        entry = self._look().series.get(image_id)
+        if entry is None:
+            raise GoneError(f"series {image_id}", "is not there any more")
+        return ((entry.images or 0, 0),)
+
+    @contextmanager
+    def _lent(self, image_id: str) -> Iterator[Path]:
+        """The folder with the images of a series for the time of the block; see `Downloads.lent`."""
+        with self._downloads.lent(self._entry(image_id)) as folder:
+            yield folder
 
     def _unusable(self, entry: SeriesEntry) -> bool:
         """Whether a series could not be used when it was tried, and has not grown since."""

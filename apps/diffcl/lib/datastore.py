@@ -7,7 +7,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -31,6 +32,7 @@ from lib.changes import started_from
 from lib.index import Index, finite
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
+from lib.scores import Scorable, state_of
 from lib.submission import Proposal, check_label
 
 logger = logging.getLogger(__name__)
@@ -90,12 +92,16 @@ class StudyDatastore(LocalDatastore):
             self._reconcile_datastore()
             self._catch_up()
 
-    def images(self) -> dict[str, Path]:
-        """The file of every scan, by id."""
+    def to_score(self) -> dict[str, Scorable]:
+        """The scans that scores are wanted of: all."""
         index = self._datastore
         folder = Path(index.image_path())
-        return {
+        files = {
             image_id: folder / f"{image_id}{entry.image.ext}" for image_id, entry in index.objects.items()
+        }
+        return {
+            image_id: Scorable(partial(state_of, file), partial(nullcontext[Path], file))
+            for image_id, file in files.items()
         }
 
     def set_name(self, name: str) -> None:

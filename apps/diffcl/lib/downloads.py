@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -57,7 +57,7 @@ class Downloads:
         folder = self._series / entry.uid
         with self._turns.setdefault(entry.uid, Lock()):
             images = folder / "dicom"
-            if not images.is_dir() or entry.images not in (None, len(list(images.iterdir()))):
+            if not _whole(images, entry):
                 self._series.mkdir(parents=True, exist_ok=True)
                 with replace_folder(folder) as temporary:
                     (temporary / "dicom").mkdir()
@@ -65,6 +65,24 @@ class Downloads:
                 self._make_room(folder)
             _use(folder)
         return images
+
+    @contextmanager
+    def lent(self, entry: SeriesEntry) -> Iterator[Path]:
+        """The folder with the images of a series for the time of the block; what was not there before goes again.
+
+        Raises:
+            ArchiveError: If it cannot be downloaded.
+            OutputError: If it cannot be written.
+        """
+        images = self._series / entry.uid / "dicom"
+        if _whole(images, entry):
+            _use(images.parent)
+            yield images
+            return
+        self._series.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._series, prefix=".") as temporary:
+            self._archive.download(entry.study, entry.uid, Path(temporary))
+            yield Path(temporary)
 
     def scan(self, entry: SeriesEntry) -> Scan:
         """A series, read.
@@ -140,6 +158,11 @@ class Downloads:
                 break
             _remove(path)
             total -= size
+
+
+def _whole(images: Path, entry: SeriesEntry) -> bool:
+    """Whether a folder has all images of a series."""
+    return images.is_dir() and entry.images in (None, len(list(images.iterdir())))
 
 
 def _smallest(image: sitk.Image) -> sitk.Image:

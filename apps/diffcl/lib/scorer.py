@@ -9,20 +9,21 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Condition, Event, Lock, Thread
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
 from diffcl.active import ScanScore
-from diffcl.errors import DiffclError
+from diffcl.errors import DiffclError, GoneError
 from diffcl.inference.model import read_info
+from lib.archive import ArchiveDatastore
 from lib.datastore import StudyDatastore
 from lib.models import ServedModels
-from lib.scores import Edition, ScoreBook, State, state_of
+from lib.scores import Edition, Scorable, ScoreBook, State
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ FIRST_SECONDS = 10.0
 
 LOOK_SECONDS = 2.0
 """How often it is looked whether scans or the model have changed."""
+
+REST_SECONDS = 60.0
+"""Time after a failure, of an archive for example, until it is looked again."""
 
 LOWEST = 19
 """Nice value of the process: it gets what nobody else wants."""
@@ -87,7 +91,7 @@ def _start() -> subprocess.Popen[str]:
 
 
 class Scorer:
-    """Scores every scan of a local datastore once a version of the model, and again when it changes.
+    """Scores every scan of a datastore once a version of the model, and again when it changes.
 
     Labelled scans come first, for the others are compared with them; then the others in an order that has
     nothing to do with their names, so that those scored so far are a fair sample.
@@ -95,10 +99,13 @@ class Scorer:
     Args:
         models: Gives the versions.
         name: Of the model that scores; None scores nothing.
-        datastore: Gives the scans. Those of a remote archive are not fetched for this.
+        datastore: Gives the scans.
         book: Keeps the scores.
         device: Where the model computes.
         look: Looks at a scan.
+
+    Attributes:
+        asked: Whether anybody has asked for the next scan. No series of an archive is fetched before.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class Scorer:
         look: Look | None = None,
     ) -> None:
         self.book = book
+        self.asked = False
         self._models = models
         self._name = name
         self._datastore = datastore
@@ -153,11 +161,13 @@ class Scorer:
         """
         found = self._edition()
         datastore = self._datastore()
-        if found is None or not isinstance(datastore, StudyDatastore):
+        if found is None or (isinstance(datastore, ArchiveDatastore) and not self.asked):
+            return 0
+        if not isinstance(datastore, StudyDatastore | ArchiveDatastore):
             return 0
         edition, question = found
         self.book.open(edition)
-        images = datastore.images()
+        images = datastore.to_score()
         looked, failed = 0, set()
         for image in _in_order(images, datastore.get_labeled_images()):
             state = _state(images[image])
@@ -171,7 +181,7 @@ class Scorer:
             now = self._edition()
             if self._stopped.is_set() or now is None or now[0] != edition:
                 return looked
-            answer = self._look({**question, "scan": str(images[image])})
+            answer = self._look_at(images[image], question)
             looked += 1
             if "error" in answer:
                 logger.warning(f"{image} has no score: {answer['error']}")
@@ -182,6 +192,14 @@ class Scorer:
         self.book.tidy(edition, images.keys() - failed)
         return looked
 
+    def _look_at(self, scan: Scorable, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer about a scan; an error where it alone is at fault."""
+        try:
+            with scan.lent() as path:
+                return self._look({**question, "scan": str(path)})
+        except GoneError as error:
+            return {"error": str(error)}
+
     def _run(self) -> None:
         self._stopped.wait(FIRST_SECONDS)
         while not self._stopped.is_set():
@@ -189,8 +207,9 @@ class Scorer:
                 looked = self.update()
                 if looked:
                     logger.info(f"Scores of {looked} scans are new")
-            except (DiffclError, OSError) as error:
-                logger.error(f"Scans are not scored: {error}")
+            except (DiffclError, OSError, HTTPException) as error:
+                logger.error(f"Scans are not scored: {getattr(error, 'detail', error)}")
+                self._stopped.wait(REST_SECONDS)
             self._stopped.wait(LOOK_SECONDS)
 
     def _edition(self) -> tuple[Edition, dict[str, Any]] | None:
@@ -209,13 +228,13 @@ class Scorer:
         return edition, {"model": str(folder), "device": self._device}
 
 
-def _in_order(images: dict[str, Path], labelled: list[str]) -> list[str]:
+def _in_order(images: Collection[str], labelled: list[str]) -> list[str]:
     first = set(labelled)
     return sorted(images, key=lambda image: (image not in first, hashlib.sha256(image.encode()).digest()))
 
 
-def _state(scan: Path) -> State | None:
+def _state(scan: Scorable) -> State | None:
     try:
-        return state_of(scan)
+        return scan.state()
     except DiffclError:
         return None  # removed meanwhile

@@ -10,7 +10,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -31,6 +32,18 @@ ENOUGH = 32
 """Scans from which a choice is made by the current version alone, though it has not seen all of them yet."""
 
 State = tuple[tuple[int, int], ...]
+
+
+class Scorable(NamedTuple):
+    """A scan that can be scored.
+
+    Attributes:
+        state: Tells what changes when the scan does; a `DiffclError` if it is gone.
+        lent: Gives a file or folder of the scan for the time of a block.
+    """
+
+    state: Callable[[], State]
+    lent: Callable[[], AbstractContextManager[Path]]
 
 
 class Edition(NamedTuple):
@@ -66,7 +79,7 @@ class Entry(NamedTuple):
     """What an edition knows of a scan.
 
     Attributes:
-        state: Size and time of the scan's file when it was looked at.
+        state: Of the scan when it was looked at, see `Scorable`.
         doubt: 0..1; None without a model.
         features: float32.
     """

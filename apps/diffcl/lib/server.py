@@ -13,11 +13,12 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 from monailabel.endpoints import (
@@ -71,11 +72,22 @@ class OneAtATime:
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         self._inside += 1
+        if arguments.get("output") is infer.ResultType.dicom_seg:
+            handler = dicom_seg
         try:
             async with self._turn:
                 return await at_once(handler, **arguments)
         finally:
             self._inside -= 1
+
+
+async def dicom_seg(
+    background_tasks: BackgroundTasks, model: str, image: str, params: str, **_: Any
+) -> FileResponse:
+    """Infer a label of a series, as a DICOM segmentation. MONAI Label's own handler knows its own archives only."""
+    file: Path = app_instance().infer_seg({**json.loads(params or "{}"), "model": model, "image": image})
+    background_tasks.add_task(file.unlink, missing_ok=True)
+    return FileResponse(file, media_type="application/dicom", filename=file.name)
 
 
 async def at_once(handler: Handler, **arguments: Any) -> Any:
