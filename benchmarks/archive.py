@@ -1,9 +1,11 @@
 """Time and memory of DICOM: a CT series from a folder and from a real archive to its segmentation.
 
     python benchmarks/archive.py --slices 134 --side 512
+    python benchmarks/archive.py --listen 100
 
 Needs Orthanc with DICOMweb, as `make pacs` does. The way through the archive is download, read, segmentation written,
-segmentation stored; inference is left out, for it is the same either way.
+segmentation stored; inference is left out, for it is the same either way. With --listen, that many small series go
+through `diffcl listen` instead, one after the other, and back by C-STORE; what counts is its memory.
 """
 
 from __future__ import annotations
@@ -11,19 +13,28 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
+from psutil import Process
+from pydicom.uid import MRImageStorage, SegmentationStorage
+from pynetdicom import AE, evt
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/support"))
 
-from orthanc import Orthanc
+from orthanc import Orthanc, free_port
+from synthetic import make_scan, publish_untrained
 
 from diffcl.data.prepare import prepare
+from diffcl.inference import ModelStore
 from diffcl.io import read_scan
 from diffcl.io.dicom_seg import write_seg
 from diffcl.io.dicom_write import write_series
@@ -37,7 +48,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--slices", type=int, default=134)
     parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--listen", type=int, default=0, metavar="SERIES")
     given = parser.parse_args()
+    if given.listen:
+        with TemporaryDirectory() as name:
+            print(json.dumps(through_listener(Path(name), given.listen), indent=2))
+        return
     recipe = load_recipe("pancreas")
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -95,6 +111,57 @@ def through_archive(folder: Path, recipe: Recipe) -> dict[str, float]:
         }
     finally:
         server.kill()
+
+
+def through_listener(folder: Path, count: int) -> dict[str, Any]:
+    """Seconds of series through `diffcl listen`, and its memory in MiB along the way."""
+    publish_untrained(ModelStore(folder / "store"))
+    received = []
+    pacs = AE("PACS")
+    pacs.add_supported_context(SegmentationStorage)
+    handlers = [(evt.EVT_C_STORE, lambda event: received.append(event) or 0)]
+    port, back = free_port(), free_port()
+    server = pacs.start_server(("127.0.0.1", back), block=False, evt_handlers=handlers)
+    command = [
+        sys.executable, "-m", "diffcl.cli.main", "listen", "--model", "organ", "--store", str(folder / "store"),
+        "--to", f"PACS@127.0.0.1:{back}", "--port", str(port), "--queue", str(folder / "queue"), "--quiet", "1",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: "listening as" in (folder / "log").read_text())
+        began, memory = time.perf_counter(), {}
+        for number in range(1, count + 1):
+            send(write_series(make_scan("oblique"), folder / "sent", name=f"series {number}"), port)
+            wait_for(lambda number=number: len(received) == number)
+            if number in (1, count) or number % max(1, count // 10) == 0:
+                memory[number] = round(Process(process.pid).memory_info().rss / 2**20)
+        took = time.perf_counter() - began
+        left = sum(file.suffix == ".dcm" for file in (folder / "queue").rglob("*"))
+        return {"series": count, "seconds": round(took, 1), "mib_after_series": memory, "images_left": left}
+    finally:
+        process.terminate()
+        process.wait(60)
+        server.shutdown()
+
+
+def send(files: Sequence[Path], port: int) -> None:
+    """Send images to the listener by C-STORE."""
+    scanner = AE("SCANNER")
+    scanner.add_requested_context(MRImageStorage)
+    association = scanner.associate("127.0.0.1", port, ae_title="DIFFCL")
+    for file in files:
+        association.send_c_store(pydicom.dcmread(file))
+    association.release()
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 600) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.05)
 
 
 def write(scan: Scan, recipe: Recipe, file: Path) -> None:
