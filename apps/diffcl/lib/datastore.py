@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +100,7 @@ class StudyDatastore(LocalDatastore):
             image_id: folder / f"{image_id}{entry.image.ext}" for image_id, entry in index.objects.items()
         }
         return {
-            image_id: Scorable(partial(state_of, file), partial(nullcontext[Path], file))
+            image_id: Scorable(partial(state_of, file), partial(_as_it_is, file))
             for image_id, file in files.items()
         }
 
@@ -408,6 +408,11 @@ class StudyDatastore(LocalDatastore):
             *(root / tag for tag in sorted(tags)),
         ]
         return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
+
+def _as_it_is(file: Path) -> AbstractContextManager[Path]:
+    """A file that stays when it is given back."""
+    return nullcontext(file)
 
 
 def _labels(index: LocalDatastoreModel, tag: str) -> Path:
