@@ -4,6 +4,7 @@
 // numbered along its normal.
 
 const MODE = '@ohif/mode-monai-label';
+const SHAPES = { CircleScissor: 'Circle', SphereScissor: 'Sphere', RectangleScissor: 'Rectangle' };
 const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
 
 window.config.extensions = [{
@@ -56,8 +57,8 @@ function buttons() {
       props: {
         label: 'Shapes',
         icon: 'icon-tool-shape',
-        evaluate: { name: 'evaluate.cornerstone.segmentation', toolNames: ['CircleScissor', 'SphereScissor', 'RectangleScissor'] },
-        options: [choice('shape-mode', { CircleScissor: 'Circle', SphereScissor: 'Sphere', RectangleScissor: 'Rectangle' })],
+        evaluate: { name: 'evaluate.cornerstone.segmentation', toolNames: Object.keys(SHAPES) },
+        options: [choice('shape-mode', SHAPES)],
       },
     },
     {
