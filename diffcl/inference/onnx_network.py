@@ -63,11 +63,13 @@ def load_network(path: Path, info: ModelInfo, network: str) -> Callable[..., Ten
         raise ModelError(path, "is damaged, or no ONNX file", NEXT_STEP) from error
     if not identity(info, network).items() <= session.get_modelmeta().custom_metadata_map.items():
         raise ModelError(path, f"is not the {network} of {info.name} {info.version}", NEXT_STEP)
+    once = onnxruntime.RunOptions()
+    once.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")  # give back what a run took
     names = [taken.name for taken in session.get_inputs()]
 
     def answer(*inputs: Tensor) -> Tensor:
         arrays: dict[str, Any] = {name: value.numpy() for name, value in zip(names, inputs, strict=False)}
-        return torch.from_numpy(session.run(None, arrays)[0])
+        return torch.from_numpy(session.run(None, arrays, once)[0])
 
     return answer
 
