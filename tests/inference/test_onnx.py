@@ -18,6 +18,7 @@ from diffcl.data.grid import voxels
 from diffcl.errors import ModelError, UsageError
 from diffcl.inference import Model, ModelInfo, ModelStore, Predictor, engine, load_model
 from diffcl.inference.engine import choose_engine, engine_choice
+from diffcl.inference.ensemble import Networks
 from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.onnx_network import load_network
 from diffcl.inference.onnx_scan import SEGMENT, with_scan
@@ -25,7 +26,9 @@ from diffcl.io import Scan
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.networks.selective_scan import GRAPH_SCAN, scan_by_definition
+from diffcl.phantom import varied_phantom
 from diffcl.recipe import Recipe
+from diffcl.shipped import models_folder
 
 ODD = Scan(make_scan("oblique"), "oblique", Path("oblique.nii.gz"))
 
@@ -131,6 +134,19 @@ def test_a_prediction_is_the_same_with_both_engines(published: Path) -> None:
     model = load_model(published)
     one, other = (Predictor(model, name)(ODD, keep_probabilities=True) for name in ("torch", "onnx"))
     assert [found.report.engine for found in (one, other)] == ["torch", "onnx"]
+    assert (voxels(one.label) == voxels(other.label)).mean() >= 0.9999
+    for pair in zip(one.probabilities, other.probabilities, strict=True):
+        np.testing.assert_allclose(*(voxels(image) for image in pair), atol=1e-3)
+
+
+@pytest.mark.parametrize("networks", ["ensemble", "cs"])
+def test_a_published_model_labels_a_phantom_the_same_with_both_engines(networks: Networks) -> None:
+    model = ModelStore(models_folder()).load("hippocampus")
+    scan = Scan(varied_phantom(2).image, "phantom", Path("phantom.nii.gz"))
+    one, other = (
+        Predictor(model, name)(scan, networks=networks, keep_probabilities=True) for name in ("torch", "onnx")
+    )
+    assert voxels(one.label).any()
     assert (voxels(one.label) == voxels(other.label)).mean() >= 0.9999
     for pair in zip(one.probabilities, other.probabilities, strict=True):
         np.testing.assert_allclose(*(voxels(image) for image in pair), atol=1e-3)
