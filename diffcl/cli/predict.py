@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from diffcl.cli.console import progress_bar, say, say_json, warn
 from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption, usable
-from diffcl.cli.outputs import Outputs, make_folder, plan
-from diffcl.errors import DiffclError, OutputError
-
-if TYPE_CHECKING:
-    from diffcl.inference import ModelInfo, Prediction
-    from diffcl.io import Scan
-    from diffcl.io.dicom import DicomSeries
+from diffcl.cli.outputs import plan
+from diffcl.cli.segment import Job, Outcome, Settings, loaded, segment
+from diffcl.errors import UsageError
 
 
 def predict(
     scans: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SCAN...", help="NIfTI, NRRD or MetaImage files, or folders with one DICOM series each."
+            metavar="SCAN...",
+            help="NIfTI, NRRD or MetaImage files, folders with one DICOM series each, or a `.txt` file with one "
+            "of them on each line.",
         ),
     ],
     model: Annotated[str, typer.Option(help="Name of a model (see `diffcl models`), or its folder.")],
@@ -64,6 +63,15 @@ def predict(
     device: DeviceOption = "cpu",
     engine: EngineOption = "auto",
     store: StoreOption = DEFAULT_STORE,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that share the scans; 0 segments them in this one.")
+    ] = 0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Dask scheduler whose workers segment, as in `tcp://host:8786`."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a scan, one a line.")
     ] = False,
@@ -76,88 +84,68 @@ def predict(
     - `diffcl predict scans/*.nii.gz --model hippocampus --out labels/ --report reports/`
     - `diffcl predict series-folder --model hippocampus --out segmentation.dcm --picture look.png`
     - `diffcl predict series-folder --model hippocampus --out seg.dcm --report sr.dcm --probabilities likely.dcm`
+    - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8`
     """
+    scans = listed(scans)
     outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture,
                    probabilities=probabilities)  # fmt: skip
-    from diffcl.inference import ModelStore, Predictor
-    from diffcl.io import read_scan
-    from diffcl.shipped import models_folder
+    settings = Settings(model, store, usable(device), engine, networks, seed, series)
+    jobs = [Job(scan, output) for scan, output in zip(scans, outputs, strict=True)]
+    loaded(settings)  # before anything is sent to workers: they would all say that it is missing
+    if workers or cluster:
+        from diffcl.cli.workers import segment_on_workers
 
-    predictor = Predictor(ModelStore(store, models_folder()).load(model, usable(device)), engine)
+        outcomes = segment_on_workers(jobs, settings, workers, cluster)
+    else:
+        outcomes = (segment(job, settings) for job in jobs)
     failed = 0
     with progress_bar("Segmenting", len(scans)) as bar:
-        for done, (path, output) in enumerate(zip(scans, outputs, strict=True), start=1):
-            try:
-                scan = read_scan(path, series_uid=series)
-                if scan.series is None and (wanted := output.dicom()):
-                    raise OutputError(wanted, "a DICOM segmentation needs a DICOM series as its scan",
-                                      "Write an image file, for example .nii.gz")  # fmt: skip
-                prediction = predictor(scan, networks=networks, seed=seed,
-                                       keep_probabilities=probabilities is not None)  # fmt: skip
-                write(scan, prediction, predictor.model.info, output)
-            except DiffclError as error:
-                failed += 1
-                warn(str(error))
-                if as_json:
-                    say_json({"scan": str(path), "error": str(error)})
-            else:
-                tell(path, prediction, output, as_json=as_json)
+        for done, outcome in enumerate(outcomes, start=1):
+            failed += outcome.report is None
+            tell(outcome, as_json=as_json)
             bar.show(done)
     if failed:
         raise typer.Exit(1)
 
 
-def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
-    """Write what was asked for of one prediction."""
-    from diffcl.io import write_image
-    from diffcl.io.atomic import write_text
+def listed(scans: Sequence[Path]) -> list[Path]:
+    """The scans, a list of scans replaced by what it lists, one a line, from its own folder on.
 
-    for path in output.paths():
-        make_folder(path.parent)
-    if scan.series is not None and output.dicom() is not None:
-        write_dicom(scan.series, prediction, info, output)
-    if output.label.suffix.lower() != ".dcm":
-        write_image(prediction.label, output.label)
-    if output.uncertainty is not None:
-        write_image(prediction.uncertainty, output.uncertainty)
-    if output.report is not None and output.report.suffix.lower() != ".dcm":
-        write_text(output.report, prediction.report.model_dump_json(indent=2) + "\n")
-    if output.picture is not None:
-        from diffcl.evaluation.picture import draw_prediction
-
-        found = prediction.report
-        title = f"{found.case}, by {found.model} {found.version}"
-        if found.disagreement is not None:
-            title += f", disagreement {found.disagreement:.2f}"
-        draw_prediction(scan.image, prediction.label, prediction.uncertainty, info.recipe.labels,
-                        output.picture, title=title)  # fmt: skip
+    Raises:
+        UsageError: If a list cannot be read or lists nothing.
+    """
+    found: list[Path] = []
+    for path in scans:
+        if path.suffix.lower() != ".txt":
+            found.append(path)
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                path, "cannot be read as a list", "Give a text file with a scan on each line"
+            ) from error
+        named = [path.parent / line.strip() for line in lines if line.strip()]
+        if not named:
+            raise UsageError(path, "lists no scan", "Write one on each line")
+        found += named
+    return found
 
 
-def write_dicom(series: DicomSeries, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
-    """Write what goes back to the archive of a series."""
-    from diffcl.io.dicom_seg import write_probability_seg, write_seg
-    from diffcl.io.dicom_sr import write_sr
-
-    labels, found = info.recipe.labels, prediction.report
-    if output.label.suffix.lower() == ".dcm":
-        write_seg(prediction.label, series, labels, output.label,
-                  model_name=info.name, model_version=info.version)  # fmt: skip
-    if output.probabilities is not None:
-        write_probability_seg(prediction.probabilities, series, labels, output.probabilities,
-                              model_name=info.name, model_version=info.version)  # fmt: skip
-    if output.report is not None and output.report.suffix.lower() == ".dcm":
-        write_sr(found.volumes_ml, found.disagreement, output.label, series, labels, output.report,
-                 model_name=info.name, model_version=info.version)  # fmt: skip
-
-
-def tell(path: Path, prediction: Prediction, output: Outputs, *, as_json: bool) -> None:
-    """Say what was found in one scan."""
-    found = prediction.report
+def tell(outcome: Outcome, *, as_json: bool) -> None:
+    """Say what was found in one scan, or why nothing was."""
+    scan, found = str(outcome.job.scan), outcome.report
+    if found is None:
+        warn(outcome.error)
+        if as_json:
+            say_json({"scan": scan, "error": outcome.error})
+        return
     if as_json:
-        say_json({"scan": str(path), "label": str(output.label), **found.model_dump()})
+        say_json({"scan": scan, "label": str(outcome.job.output.label), **found.model_dump()})
         return
     volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in found.volumes_ml.items())
     doubt = "" if found.disagreement is None else f", disagreement {found.disagreement:.2f}"
-    say(f"{found.case}: {volumes}{doubt}, {sum(found.seconds.values()):.1f} s -> {output.label}")
+    label = outcome.job.output.label
+    say(f"{found.case}: {volumes}{doubt}, {sum(found.seconds.values()):.1f} s -> {label}")
     for warning in found.warnings:
         warn(f"{found.case}: {warning}", style="yellow")

@@ -1,0 +1,85 @@
+"""Scans shared among processes: the same files as in one process, whatever happens to a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from synthetic import make_studies, publish_untrained
+
+from diffcl.cli.main import run
+from diffcl.cli.outputs import plan
+from diffcl.cli.segment import Job, Outcome, Settings, segment
+from diffcl.cli.workers import segment_on_workers
+from diffcl.inference import ModelStore
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    publish_untrained(ModelStore(tmp_path / "store"))
+    return Settings("organ", tmp_path / "store", "cpu", "torch", "ensemble", None, None)
+
+
+def jobs(scans: list[Path], out: Path) -> list[Job]:
+    return [Job(scan, output) for scan, output in zip(scans, plan(scans, out), strict=True)]
+
+
+def with_a_kill(outcomes: Iterator[Outcome]) -> list[Outcome]:
+    """All outcomes; a worker is killed at the first."""
+    found = [next(outcomes)]
+    workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    workers[0].kill()
+    return [*found, *outcomes]
+
+
+def test_workers_do_each_scan_once_and_survive_the_death_of_one(settings: Settings, tmp_path: Path) -> None:
+    scans = sorted(make_studies(tmp_path / "scans").glob("*.nii.gz"))
+    bad = tmp_path / "scans" / "bad.nii.gz"
+    bad.write_bytes(b"not an image")
+    alone = [segment(job, settings) for job in jobs([*scans, bad], tmp_path / "alone")]
+    together = with_a_kill(segment_on_workers(jobs([*scans, bad], tmp_path / "together"), settings, 2, None))
+    assert sorted(outcome.job.scan for outcome in together) == sorted([*scans, bad])
+    [failure] = [outcome for outcome in together if outcome.report is None]
+    assert failure.error == alone[-1].error
+    files = {path.name: path.read_bytes() for path in (tmp_path / "together").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()}
+    assert sorted(files) == sorted(scan.name for scan in scans)
+
+
+def test_a_list_names_the_scans(settings: Settings, tmp_path: Path) -> None:
+    scans = sorted(make_studies(tmp_path / "scans").glob("*.nii.gz"))[:2]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"scans/{scans[0].name}\n\n{scans[1]}\n", encoding="utf-8")
+    words = ["predict", listed, "--model", "organ", "--store", settings.store, "--out", tmp_path / "out"]
+    assert run([str(word) for word in words]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [scan.name for scan in scans]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\n", "list.txt: lists no scan. Write one on each line"), (b"\xff", "list.txt: cannot be read as a list")],
+)  # fmt: skip
+def test_a_list_of_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    assert (
+        run(["predict", str(tmp_path / "list.txt"), "--model", "hippocampus", "--out", str(tmp_path / "o")])
+        == 2
+    )
+    assert message in capsys.readouterr().err
+
+
+def test_a_scheduler_that_does_not_answer(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diffcl.cli.workers.CONNECT_SECONDS", 0.2)
+    [scan, *_] = make_studies(tmp_path / "scans").glob("*.nii.gz")
+    words = ["predict", scan, "--model", "organ", "--store", settings.store, "--out", tmp_path / "o.nii.gz",
+             "--cluster", "tcp://127.0.0.1:9"]  # fmt: skip
+    assert run([str(word) for word in words]) == 2
+    assert (
+        "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there. Start one" in capsys.readouterr().err
+    )
