@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -39,7 +38,7 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from diffcl.inference import Model, ModelInfo, ModelStore, Predictor, load_model
-from diffcl.inference.engine import EngineName
+from diffcl.inference.engine import EngineName, processor
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import save_model
 from diffcl.inference.onnx_export import write_onnx
@@ -323,7 +322,7 @@ def main() -> None:
         result: dict[str, Any] = {
             "model": f"{model.info.name} {model.info.version}",
             "scan": "x".join(map(str, read_scan(scan).image.GetSize())),
-            "processor": platform.processor(),
+            "processor": processor(),
             "threads": options.threads,
             "load": round(os.getloadavg()[0], 2),
             "torch": torch.__version__,

@@ -131,7 +131,7 @@ def _measurement_of(model: Model) -> Measured:
         model=identity(model.info, "both"),
         torch=torch.__version__,
         onnxruntime=version("onnxruntime"),
-        processor=_processor(),
+        processor=processor(),
         threads=torch.get_num_threads(),
     )
 
@@ -181,7 +181,7 @@ def _cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "diffcl" / "engines"
 
 
-def _processor() -> str:
+def processor() -> str:
     """Name of the processor, as Linux has it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
