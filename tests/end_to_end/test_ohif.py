@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"
 )  # MONAI Label's client leaves sockets open
 
-SECONDS = 90
+SECONDS = 300
 """Far more than any step takes, for machines that do other things as well."""
 
 OUTLINED = """
