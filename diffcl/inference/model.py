@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from diffcl.errors import ModelError
@@ -137,9 +136,6 @@ def save_model(folder: Path, info: ModelInfo, cs: nn.Module, ds: nn.Module) -> N
     weights = {f"cs.{name}": value.contiguous().cpu() for name, value in cs.state_dict().items()}
     weights |= {f"ds.{name}": value.contiguous().cpu() for name, value in ds.state_dict().items()}
     with replace_file(folder / WEIGHTS) as temporary:
-        try:
-            save_file(weights, temporary)
-        except SafetensorError as error:  # what it makes of a full disk
-            raise OSError(errno.EIO, "not all of it could be written") from error
+        temporary.write_bytes(save(weights))  # save_file would let nobody else read it
     with replace_file(folder / DESCRIPTION) as temporary:
         temporary.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
