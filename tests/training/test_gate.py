@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -190,13 +191,11 @@ def test_a_damaged_newest_version_does_not_stop_the_next(run: Path, store: Model
 
 
 def test_a_full_disk_publishes_nothing(run: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        from safetensors import SafetensorError
-
-        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     publish_if_not_worse(run, "organ", store)
-    monkeypatch.setattr("diffcl.inference.model.save_file", full)
-    with pytest.raises(OutputError, match="not all of it could be written"):
+    monkeypatch.setattr("diffcl.inference.model.save", full)
+    with pytest.raises(OutputError, match="No space left on device"):
         publish_if_not_worse(again(run), "organ", store)
     assert store.versions("organ") == [1]
