@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
+from process_memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
@@ -97,20 +98,6 @@ def segment(predictor: Predictor, scan: Path, networks: Networks, out: Path) -> 
         "write": times[3] - times[2],
         "total": times[3] - times[0],
     }
-
-
-def memory(field: str) -> int:
-    """A field of this process in bytes, as Linux counts."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field + ":")))
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """What some work adds to the memory of this process, at most."""
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # lets the peak start anew
-    work()
-    return memory("VmHWM") - before
 
 
 def monailabel_task(classes: int, scan: Path, out: Path) -> Callable[[Path], None]:

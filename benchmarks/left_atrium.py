@@ -29,6 +29,7 @@ from diffcl.data.cases import LabelledCase, find_cases
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.picture import draw_prediction
 from diffcl.inference import Model, Predictor
+from diffcl.inference.engine import processor
 from diffcl.inference.ensemble import Networks
 from diffcl.io.atomic import replace_file, write_text
 from diffcl.recipe import Recipe, load_recipe
@@ -140,7 +141,7 @@ def run_experiment(name: str, data: Path, work: Path, steps: int) -> dict[str, A
         "steps": steps,
         "cases": {one: [asdict(case) for case in found] for one, found in rows.items()},
         "curve": _curve(folder),
-        "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
+        "machine": f"{processor()}, {platform.system()}",
         "date": datetime.now(timezone.utc).date().isoformat(),
         "recipe": recipe.model_dump(mode="json"),
     }

@@ -19,23 +19,23 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import process_memory
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
+from diffcl.inference.engine import processor
 from diffcl.networks.selective_scan import selective_scan
 
 Scan = Callable[..., Tensor]
@@ -144,16 +144,7 @@ def own_peak_bytes(name: str, shape: tuple[int, int, int], *, train: bool) -> in
     """The same, of this process."""
     scan, arguments = SCANS[name](), inputs(shape, train=train)
     run(scan, inputs((1, 32, 64), train=train), train=train)
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # lets the peak start anew
-    run(scan, arguments, train=train)
-    return memory("VmHWM") - before
-
-
-def memory(field: str) -> int:
-    """A field of this process in bytes, as Linux counts."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field + ":")))
+    return process_memory.peak_bytes(lambda: run(scan, arguments, train=train))
 
 
 def parsed() -> argparse.Namespace:
@@ -181,7 +172,7 @@ def main() -> None:
     names = ["ours", "reference", *options.peers]
     table = Table("scan", "size", "median ms", "times ours", "peak MiB", "times ours")
     result: dict[str, Any] = {
-        "processor": platform.processor(),
+        "processor": processor(),
         "threads": options.threads,
         "load": os.getloadavg()[0],
         "torch": torch.__version__,

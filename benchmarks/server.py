@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -30,7 +29,9 @@ from pathlib import Path
 import psutil
 import requests
 import SimpleITK as sitk
+from process_memory import memory
 
+from diffcl.inference.engine import processor
 from diffcl.phantom import make_phantom
 from diffcl.shipped import app_folder, models_folder
 
@@ -169,7 +170,7 @@ def measure(model: str, store: Path, scans: int, registered: int) -> Measured:
                     seconds, version = ask(url, model, f"scan{number:02}")
                     label.append(seconds)
                     both.append(seconds + ask(url, f"{model}_uncertainty", f"scan{number:02}")[0])
-            peak = peak_bytes(process)
+            peak = memory("VmHWM", process.pid)
     return Measured(
         model=f"{model} {version}",
         start_seconds=round(start_seconds, 1),
@@ -187,20 +188,6 @@ def measure(model: str, store: Path, scans: int, registered: int) -> Measured:
         load=round(load, 1),
         processor=processor(),
     )
-
-
-def peak_bytes(process: psutil.Process) -> int:
-    """Most memory that a process held, as Linux counts it."""
-    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
-
-
-def processor() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 def main() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from diffcl.cli.outputs import Outputs, make_folder
 from diffcl.errors import DiffclError, OutputError
 
 if TYPE_CHECKING:
     from diffcl.inference import ModelInfo, Prediction, Predictor, Report
+    from diffcl.inference.engine import EngineChoice
+    from diffcl.inference.ensemble import Networks
     from diffcl.io import Scan
     from diffcl.io.dicom import DicomSeries
 
@@ -34,8 +36,8 @@ class Settings:
     model: str
     store: Path
     device: str
-    engine: Literal["auto", "torch", "onnx"]
-    networks: Literal["ensemble", "cs", "ds"]
+    engine: EngineChoice
+    networks: Networks
     seed: int | None
     series: str | None
     threads: int | None = None

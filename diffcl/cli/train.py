@@ -86,11 +86,11 @@ def train(
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps
-    warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
-         f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
     with world.joined(usable(device)) as own, progress_bar("Preparing", total) as bar:
         if world.rank() > 0:
             console.quiet = errors.quiet = True  # one process speaks for all
+        warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
+             f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
 
         def show(progress: Progress) -> None:
             losses = progress.losses
