@@ -7,13 +7,17 @@ physical space; the order of axes and the direction of each never have to be und
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+Box = tuple[slice, slice, slice]
+"""Part of a grid, with a start and a stop along each axis."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,36 @@ class Geometry:
     def of(cls, image: sitk.Image) -> Geometry:
         """The geometry of a 3D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    def points(self, indices: ArrayLike) -> NDArray[Any]:
+        """LPS millimetres of voxel indices, `(..., 3)` to the same shape; between the voxels as well."""
+        along: NDArray[Any] = (np.asarray(indices) * self.spacing) @ self._axes.T
+        return along + self.origin
+
+    def indices(self, points: ArrayLike) -> NDArray[Any]:
+        """Indices of points, the inverse of `points`."""
+        found: NDArray[Any] = (np.asarray(points) - self.origin) @ self._axes / self.spacing
+        return found
+
+    def part(self, box: Box) -> Geometry:
+        """The grid of a part of the voxels.
+
+        >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+        >>> part = grid.part((slice(0, 4), slice(2, 5), slice(1, 3)))
+        >>> part.size, part.origin
+        ((4, 3, 2), (0.0, 4.0, 12.0))
+        """
+        x, y, z = (one.stop - one.start for one in box)
+        a, b, c = self.points([one.start for one in box]).tolist()
+        return replace(self, size=(x, y, z), origin=(a, b, c))
+
+    @property
+    def _axes(self) -> NDArray[Any]:
+        return np.reshape(self.direction, (3, 3))
+
+    def empty(self, kind: DTypeLike) -> NDArray[Any]:
+        """An array of zeros `(X, Y, Z)`, in the order of memory that `place` need not change."""
+        return np.zeros(self.size, kind, order="F")
 
     def place(self, array: NDArray[Any]) -> sitk.Image:
         """An image of this geometry from an array `(X, Y, Z)`, or `(C, X, Y, Z)` as a vector image.
@@ -72,7 +106,7 @@ def working_geometry(scan: Geometry, spacing: tuple[float, float, float]) -> Geo
     direction = np.stack([signs[world] * axes[:, axis] for world, axis in enumerate(order)], axis=1)
     extent = [scan.size[axis] * scan.spacing[axis] for axis in order]
     size = tuple(max(1, int(np.ceil(extent[i] / spacing[i] - 1e-3))) for i in range(3))
-    middle = np.array(scan.origin) + axes @ ((np.array(scan.size) - 1) / 2 * np.array(scan.spacing))
+    middle = scan.points((np.array(scan.size) - 1) / 2)
     origin = middle - direction @ ((np.array(size) - 1) / 2 * np.array(spacing))
     return Geometry(
         (size[0], size[1], size[2]), spacing, (origin[0], origin[1], origin[2]), tuple(direction.ravel())
@@ -93,13 +127,34 @@ def resample(image: sitk.Image, target: Geometry, *, labels: bool = False) -> si
     """
     if Geometry.of(image) == target:
         return image
-    if not labels:
-        finest = min(target.spacing)
-        for axis, spacing in enumerate(image.GetSpacing()):
-            if finest > 2.01 * spacing and image.GetSize()[axis] >= 4:
-                image = sitk.RecursiveGaussian(image, sigma=finest / 2.355, direction=axis)
+    return interpolate(image if labels else smooth(image, target.spacing), target, labels=labels)
+
+
+def smooth(image: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:
+    """An image without detail that a grid of a spacing could not hold, along axes that lose every second voxel."""
+    finest = min(spacing)
+    for axis, own in enumerate(image.GetSpacing()):
+        if finest > 2.01 * own and image.GetSize()[axis] >= 4:
+            image = sitk.RecursiveGaussian(image, sigma=finest / 2.355, direction=axis)
+    return image
+
+
+def interpolate(image: sitk.Image, target: Geometry, *, labels: bool = False) -> sitk.Image:
+    """`resample` of an image that is smooth enough."""
     method = sitk.sitkLabelLinear if labels else sitk.sitkLinear
     return sitk.Resample(
         image, target.size, sitk.Transform(), method, target.origin, target.spacing, target.direction, 0.0,
         image.GetPixelID(),
     )  # fmt: skip
+
+
+def slabs(box: Box, voxels: int) -> Iterator[Box]:
+    """A box in parts of about so many voxels, cut across its last axis.
+
+    >>> [part[2] for part in slabs((slice(0, 2), slice(0, 3), slice(4, 9)), 12)]
+    [slice(4, 6, None), slice(6, 8, None), slice(8, 9, None)]
+    """
+    x, y, z = box
+    thick = max(1, voxels // ((x.stop - x.start) * (y.stop - y.start)))
+    for start in range(z.start, z.stop, thick):
+        yield x, y, slice(start, min(start + thick, z.stop))

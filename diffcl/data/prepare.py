@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
-from diffcl.data.grid import Geometry, resample, voxels, working_geometry
+from diffcl.data.grid import Box, Geometry, interpolate, resample, slabs, smooth, voxels, working_geometry
 from diffcl.errors import DataError
 from diffcl.io import read_label, read_scan
 from diffcl.io.atomic import replace_file
@@ -29,6 +31,9 @@ GRID_TOLERANCE_MM = 1e-2
 """How far a label's grid may lie from its scan's; file formats round positions to about 1e-5 mm."""
 
 _CACHE_VERSION = 1
+
+_SLAB_VOXELS = 2_000_000
+"""Of a scan that are restored at once."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,50 @@ class PreparedScan:
         Returns:
             `(K, X, Y, Z)` float32 on the original grid, summing to 1.
         """
-        foreground = self.working.place(probabilities[1:].float().cpu().numpy())
-        back = voxels(resample(foreground, self.original)).reshape(-1, *self.original.size)
-        return np.concatenate([1.0 - back.sum(axis=0, keepdims=True), back])
+        whole = np.zeros((len(probabilities), *self.original.size[::-1]), np.float32).transpose(0, 3, 2, 1)
+        whole[0] = 1.0
+        for where, part in self.parts(probabilities):
+            for channel, found in zip(whole, part, strict=True):
+                channel[where] = found
+        return whole
+
+    def parts(self, probabilities: Tensor, least: float = 0.0) -> Iterator[tuple[Box, NDArray[Any]]]:
+        """The same slab by slab, so that a large scan takes little memory.
+
+        Only the box of the scan comes up outside which background is surer than `1 - least`.
+
+        Args:
+            probabilities: `(K, X, Y, Z)`, background first, summing to 1.
+            least: Probability of all other classes together that is worth the way.
+
+        Yields:
+            Where in the scan, and the probabilities there, `(K, x, y, z)` float32, summing to 1.
+        """
+        foreground = probabilities[1:].float().cpu().numpy()
+        box = self._box(foreground.sum(axis=0) >= least)
+        if box is None:
+            return
+        channels = [smooth(self.working.place(one), self.original.spacing) for one in foreground]
+        for where in slabs(box, _SLAB_VOXELS):
+            there = self.original.part(where)
+            part = np.empty((1 + len(channels), *there.size[::-1]), np.float32).transpose(0, 3, 2, 1)
+            for channel, found in zip(channels, part[1:], strict=True):
+                found[:] = voxels(interpolate(channel, there))
+            np.subtract(1.0, part[1:].sum(axis=0), out=part[0])
+            yield where, part
+
+    def _box(self, wanted: NDArray[Any]) -> Box | None:
+        """The box of the original grid that the wanted voxels of the working grid reach; None without any."""
+        if not wanted.any():
+            return None
+        axes = [np.flatnonzero(wanted.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+        reach = 1 + min(self.original.spacing) // np.array(self.working.spacing)  # of smooth and interpolate
+        ends = [(found[0] - far, found[-1] + far) for found, far in zip(axes, reach, strict=True)]
+        corners = np.stack([self.original.indices(self.working.points(corner)) for corner in product(*ends)])
+        first = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
+        last = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self.original.size)
+        x, y, z = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+        return x, y, z
 
 
 def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
@@ -128,16 +174,8 @@ def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids have the same voxels, up to what file formats round."""
     if one.size != other.size:
         return False
-    corners = [
-        _corner(one, far) - _corner(other, far) for far in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
-    ]
-    return bool(max(np.abs(corner).max() for corner in corners) < GRID_TOLERANCE_MM)
-
-
-def _corner(grid: Geometry, far: tuple[int, int, int]) -> NDArray[Any]:
-    steps = (np.array(grid.size) - 1) * np.array(far) * np.array(grid.spacing)
-    corner: NDArray[Any] = np.array(grid.origin) + np.array(grid.direction).reshape(3, 3) @ steps
-    return corner
+    corners = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]) * (np.array(one.size) - 1)
+    return bool(np.abs(one.points(corners) - other.points(corners)).max() < GRID_TOLERANCE_MM)
 
 
 def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:

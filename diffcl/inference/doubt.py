@@ -40,7 +40,7 @@ def expected_dice(probabilities: Tensor) -> float:
     Returns:
         0..1; 0 where nothing is found or expected.
     """
-    found = probabilities.argmax(dim=0)
+    found = probabilities.max(dim=0).indices
     scores = []
     for value, probability in enumerate(probabilities[1:].double(), start=1):
         inside = found == value

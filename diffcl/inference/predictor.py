@@ -28,6 +28,9 @@ from diffcl.inference.model import Model
 from diffcl.io.scan import Scan
 from diffcl.recipe import Recipe
 
+SURE = 1e-4
+"""Probability of all classes but the background below which its uncertainty is less than one of 255 steps."""
+
 
 class Report(BaseModel):
     """What is worth knowing about one prediction.
@@ -68,7 +71,8 @@ class Prediction:
 
     Attributes:
         label: Class values, uint8.
-        uncertainty: Predictive entropy of the probabilities, 0 (sure) .. 1 (all classes alike), float32.
+        uncertainty: Predictive entropy of the probabilities, 0 (sure) .. 1 (all classes alike) in 255 steps,
+            float32.
         probabilities: Of each class without background, float32; empty unless asked for.
         report: Volumes, doubt, time and warnings.
     """
@@ -127,12 +131,17 @@ class Predictor:
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
             opinions = ask(image, recipe, engine.cs, engine.ds, networks=networks, seed=seed)
-        with clock.stage("restore"):
-            probabilities = prepared.restore(opinions.mean)
-        with clock.stage("postprocess"):
-            label = decide(probabilities, recipe)
-            uncertainty = entropy(probabilities)
         original = prepared.original
+        with clock.stage("restore"):
+            label, uncertainty = original.empty(np.uint8), original.empty(np.float32)
+            maps = [original.empty(np.float32) for _ in recipe.labels] if keep_probabilities else []
+            for where, probabilities in prepared.parts(opinions.mean, SURE):
+                label[where] = most_probable(probabilities)
+                uncertainty[where] = entropy(probabilities)
+                for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
+                    whole[where] = part
+        with clock.stage("postprocess"):
+            label = keep_largest(label, recipe)
         warnings = [*scan.remarks, *engine.warnings, *model.info.profile.warnings(scan, prepared)]
         if not label.any():
             warnings.append("Nothing was found.")
@@ -149,37 +158,49 @@ class Predictor:
             seconds=clock.seconds,
             warnings=warnings,
         )
-        maps = tuple(original.place(channel) for channel in probabilities[1:]) if keep_probabilities else ()
-        return Prediction(original.place(label), original.place(uncertainty), maps, report)
+        return Prediction(
+            original.place(label), original.place(uncertainty), tuple(map(original.place, maps)), report
+        )
 
 
 def decide(probabilities: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
-    """The most probable class of each voxel, of each class only the largest piece where the recipe says so.
+    """The class of each voxel `(X, Y, Z)`, uint8, of probabilities `(K, X, Y, Z)`."""
+    return keep_largest(most_probable(probabilities), recipe)
 
-    Args:
-        probabilities: `(K, X, Y, Z)`.
-        recipe: Says whether only the largest component is kept.
 
-    Returns:
-        `(X, Y, Z)`, uint8.
-    """
-    label: NDArray[Any] = probabilities.argmax(axis=0).astype(np.uint8)
-    if recipe.inference.largest_component and label.any():
-        keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
-        label = np.asarray(keep(torch.from_numpy(label)[None])[0], dtype=np.uint8)
+def most_probable(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """The most probable class of each voxel, the first of several, `(K, X, Y, Z)` to `(X, Y, Z)`, uint8."""
+    label: NDArray[Any] = np.zeros_like(probabilities[0], dtype=np.uint8)
+    best = probabilities[0]
+    for value, probability in enumerate(probabilities[1:], start=1):  # many times faster than argmax
+        label[probability > best] = value
+        best = np.maximum(best, probability)
     return label
+
+
+def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
+    """A label map `(X, Y, Z)` with only the largest piece of each class, where the recipe says so."""
+    if not (recipe.inference.largest_component and label.any()):
+        return label
+    box = tuple(slice(found.min(), found.max() + 1) for found in np.nonzero(label))
+    keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
+    kept = np.zeros_like(label)
+    kept[box] = np.asarray(keep(torch.from_numpy(label[box])[None])[0])
+    return kept
 
 
 def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1.
+
+    In steps of 1/255, which is finer than it can be trusted and makes files of it small.
 
     >>> entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1)).item()
     1.0
     """
     safe = np.clip(probabilities, 1e-7, 1)
     total = -(safe * np.log(safe)).sum(axis=0) / math.log(len(probabilities))
-    clipped: NDArray[Any] = np.clip(total, 0, 1).astype(np.float32)
-    return clipped
+    steps: NDArray[Any] = np.round(np.clip(total, 0, 1) * 255).astype(np.float32) / np.float32(255)
+    return steps
 
 
 def volumes_ml(label: NDArray[Any], geometry: Geometry, recipe: Recipe) -> dict[str, float]:

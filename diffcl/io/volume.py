@@ -74,10 +74,15 @@ def sheared(path: Path) -> ScanError:
     return ScanError(path, "its axes are not perpendicular", "Resample it to a straight grid")
 
 
-def write_image(image: sitk.Image, path: Path) -> None:
+def write_image(image: sitk.Image, path: Path, *, compress: bool = True) -> None:
     """Write an image in the format of the suffix, whole or not at all, with its geometry.
 
     NIfTI keeps position and orientation as 32-bit numbers, the other formats exactly.
+
+    Args:
+        image: What is written.
+        path: Where to.
+        compress: Whether the formats that may be compressed inside are.
 
     Raises:
         OutputError: If the suffix is none of .nii, .nii.gz, .nrrd, .mha, or the file cannot be written.
@@ -89,16 +94,16 @@ def write_image(image: sitk.Image, path: Path) -> None:
         writer = sitk.ImageFileWriter()
         writer.SetFileName(str(temporary))
         writer.SetImageIO(IMAGE_FORMATS[suffix])
-        writer.SetUseCompression(suffix != ".nii")
+        writer.SetUseCompression(compress and suffix != ".nii")
         try:
             temporary.touch()  # says what is wrong with the folder better than ITK does
             writer.Execute(image)
-            check_written(temporary)
+            _check_written(temporary)
         except (RuntimeError, ScanError) as error:
             raise OutputError(path, "cannot be written", "Is the disk full?") from error
 
 
-def check_written(path: Path) -> None:
+def _check_written(path: Path) -> None:
     """Look whether a file that ITK wrote is whole: with NIfTI it does not notice a disk that is full.
 
     Raises:

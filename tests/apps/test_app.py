@@ -279,7 +279,7 @@ class TestRefusals:
         def full(*_: object, **__: object) -> None:
             raise RuntimeError("ITK ERROR: no space left")
 
-        monkeypatch.setattr(sitk, "WriteImage", full)
+        monkeypatch.setattr(sitk.ImageFileWriter, "Execute", full)
         assert "the answer cannot be written" in refusal(app).detail
 
 

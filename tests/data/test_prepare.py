@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
-from diffcl.data.grid import Geometry, voxels
+from diffcl.data.grid import Geometry, resample, voxels
 from diffcl.data.prepare import normalise, prepare, prepare_case, prepare_label, same_grid, to_classes
 from diffcl.errors import DataError, ScanError
 from diffcl.io import Scan
@@ -62,6 +62,43 @@ def test_probabilities_come_back_to_the_scans_grid_and_sum_to_one(recipe: Recipe
     found = back.argmax(axis=0) == 1
     overlap = 2 * (found & ball()).sum() / (found.sum() + ball().sum())
     assert overlap > 0.93
+
+
+TURNED = tuple(np.diag([-1.0, 1.0, -1.0])[[2, 0, 1]].ravel())
+
+
+@pytest.mark.parametrize("grid", [
+    GRID,
+    Geometry((31, 17, 40), (0.5, 0.7, 0.4), (3.0, -20.0, 7.0), TURNED),
+    Geometry((12, 11, 9), (2.6, 2.5, 3.1), (3.0, -20.0, 7.0), TURNED),
+])  # fmt: skip
+@pytest.mark.parametrize("place", [(0, 0, 0), (5, 4, 6), (-1, -1, -1)])
+def test_parts_hold_all_that_is_not_surely_background(
+    recipe: Recipe, grid: Geometry, place: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.data.prepare._SLAB_VOXELS", 300)
+    prepared = prepare(
+        Scan(grid.place(np.random.default_rng(0).normal(size=grid.size)), "a", Path("a")), recipe
+    )
+    foreground = torch.full(prepared.working.size, 1e-5)
+    x, y, z = (slice(at, at + 4) if at >= 0 else slice(at - 3, None) for at in place)
+    foreground[x, y, z] = 0.9
+    probabilities = torch.stack([1 - foreground, foreground])
+    whole = prepared.restore(probabilities)
+    boxed = np.zeros_like(whole)
+    boxed[0] = 1
+    for where, part in prepared.parts(probabilities, 1e-4):
+        for channel, found in zip(boxed, part, strict=True):
+            channel[where] = found
+    assert whole[1].max() > 0.1
+    np.testing.assert_allclose(boxed, whole, atol=2e-5 if min(grid.spacing) < 1 else 1e-3)
+    direct = voxels(resample(prepared.working.place(foreground.numpy()), grid))
+    np.testing.assert_allclose(whole[1], direct, atol=1e-6)
+    outside = np.ones(grid.size, bool)
+    for where, _ in prepared.parts(probabilities, 1e-4):
+        outside[where] = False
+    assert outside.any()
+    assert list(prepared.parts(probabilities, 0.95)) == []
 
 
 @pytest.mark.parametrize("method", ["percentile", "zscore"])

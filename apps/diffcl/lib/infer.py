@@ -16,10 +16,10 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from diffcl.errors import DiffclError, OutputError, ScanError
+from diffcl.errors import DiffclError, OutputError
 from diffcl.inference import ModelInfo, Prediction, Report
 from diffcl.inference.doubt import to_check
-from diffcl.io.volume import check_written
+from diffcl.io import write_image
 from diffcl.recipe import Recipe
 from lib.models import ServedModels
 from lib.options import NETWORKS, InferOptions, check_options
@@ -247,9 +247,7 @@ def _write(image: sitk.Image, options: InferOptions) -> Path:
     path = folder / f"{uuid4().hex}{options.result_extension}"
     typed = sitk.Cast(image, _PIXELS[options.result_dtype])
     try:
-        sitk.WriteImage(typed, path, useCompression=options.result_compress)
-        check_written(path)
-    except (RuntimeError, ScanError) as error:
-        path.unlink(missing_ok=True)
+        write_image(typed, path, compress=options.result_compress)
+    except OutputError as error:
         raise OutputError(folder, "the answer cannot be written", "Make space for temporary files") from error
     return path
