@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -91,16 +93,38 @@ def write_image(image: sitk.Image, path: Path, *, compress: bool = True) -> None
     if suffix is None or suffix in {".mhd", ".nhdr"}:
         raise OutputError(path, "not a format that is written", "Use .nii.gz, .nii, .nrrd or .mha")
     with replace_file(path) as temporary:
-        writer = sitk.ImageFileWriter()
-        writer.SetFileName(str(temporary))
-        writer.SetImageIO(IMAGE_FORMATS[suffix])
-        writer.SetUseCompression(compress and suffix != ".nii")
+        temporary.touch()  # says what is wrong with the folder better than ITK does
+        if suffix != ".nii.gz":
+            _write_by_itk(image, temporary, path, compress=compress and suffix != ".nii")
+            return
+        plain = temporary.with_suffix("")
         try:
-            temporary.touch()  # says what is wrong with the folder better than ITK does
-            writer.Execute(image)
-            _check_written(temporary)
-        except (RuntimeError, ScanError) as error:
-            raise OutputError(path, "cannot be written", "Is the disk full?") from error
+            _write_by_itk(image, plain, path, compress=False)
+            _compress(plain, temporary)
+        finally:
+            plain.unlink(missing_ok=True)
+
+
+def _write_by_itk(image: sitk.Image, file: Path, path: Path, *, compress: bool) -> None:
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(file))
+    writer.SetImageIO(IMAGE_FORMATS[image_suffix(path) or ""])
+    writer.SetUseCompression(compress)
+    try:
+        writer.Execute(image)
+        _check_written(file)
+    except (RuntimeError, ScanError) as error:
+        raise OutputError(path, "cannot be written", "Is the disk full?") from error
+
+
+def _compress(plain: Path, file: Path) -> None:
+    """Compress in a third of ITK's time, which allows no choice; the same content gives the same file."""
+    with (
+        plain.open("rb") as content,
+        file.open("wb") as stream,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) as compressed,
+    ):
+        shutil.copyfileobj(content, compressed, 1 << 20)
 
 
 def _check_written(path: Path) -> None:
