@@ -109,13 +109,14 @@ def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
     """Put a scan on the working grid of a recipe and make its intensities comparable."""
     original = Geometry.of(scan.image)
     working = working_geometry(original, recipe.grid.spacing)
-    values = voxels(resample(scan.image, working))
-    image = normalise(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), recipe.intensity)
-    return PreparedScan(image[None], working, original)
+    resampled = resample(scan.image, working)
+    values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
+    del resampled  # a large scan should not be in memory more often than it must
+    return PreparedScan(normalise(torch.from_numpy(values), recipe.intensity)[None], working, original)
 
 
 def normalise(values: Tensor, intensity: Intensity) -> Tensor:
-    """Intensities made comparable between scans, as the recipe says, clipped to about -1..1.
+    """Make intensities comparable between scans, in place, as the recipe says; clipped to about -1..1.
 
     >>> normalise(torch.tensor([-500.0, 75.0, 900.0]), Intensity(method="window", low=-125, high=275))
     tensor([-1.,  0.,  1.])
@@ -132,7 +133,7 @@ def normalise(values: Tensor, intensity: Intensity) -> Tensor:
             low, high = (float(v) for v in np.percentile(body, [intensity.low, intensity.high]))
         else:
             low, high = float(body.mean() - 2 * body.std()), float(body.mean() + 2 * body.std())
-    return ((values - low) / max(high - low, 1e-6) * 2 - 1).clamp(-1, 1)
+    return values.sub_(low).div_(max(high - low, 1e-6)).mul_(2).sub_(1).clamp_(-1, 1)
 
 
 def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> sitk.Image:
