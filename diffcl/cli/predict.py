@@ -38,8 +38,8 @@ def predict(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write volumes, disagreement, times and warnings as a `.json` file, or into a folder; volumes and "
-            "disagreement as a DICOM structured report if it ends in `.dcm`."
+            help="Write volumes, doubt, times and warnings as a `.json` file, or into a folder; volumes and "
+            "doubt as a DICOM structured report if it ends in `.dcm`."
         ),
     ] = None,
     picture: Annotated[
@@ -144,8 +144,7 @@ def tell(outcome: Outcome, *, as_json: bool) -> None:
         say_json({"scan": scan, "label": str(outcome.job.output.label), **found.model_dump()})
         return
     volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in found.volumes_ml.items())
-    doubt = "" if found.disagreement is None else f", disagreement {found.disagreement:.2f}"
     label = outcome.job.output.label
-    say(f"{found.case}: {volumes}{doubt}, {sum(found.seconds.values()):.1f} s -> {label}")
+    say(f"{found.case}: {volumes}, doubt {found.doubt:.2f}, {sum(found.seconds.values()):.1f} s -> {label}")
     for warning in found.warnings:
         warn(f"{found.case}: {warning}", style="yellow")

@@ -115,9 +115,7 @@ def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) 
         from diffcl.evaluation.picture import draw_prediction
 
         found = prediction.report
-        title = f"{found.case}, by {found.model} {found.version}"
-        if found.disagreement is not None:
-            title += f", disagreement {found.disagreement:.2f}"
+        title = f"{found.case}, by {found.model} {found.version}, doubt {found.doubt:.2f}"
         draw_prediction(scan.image, prediction.label, prediction.uncertainty, info.recipe.labels,
                         output.picture, title=title)  # fmt: skip
 
@@ -135,5 +133,5 @@ def write_dicom(series: DicomSeries, prediction: Prediction, info: ModelInfo, ou
         write_probability_seg(prediction.probabilities, series, labels, output.probabilities,
                               model_name=info.name, model_version=info.version)  # fmt: skip
     if output.report is not None and output.report.suffix.lower() == ".dcm":
-        write_sr(found.volumes_ml, found.disagreement, output.label, series, labels, output.report,
+        write_sr(found.volumes_ml, found.doubt, output.label, series, labels, output.report,
                  model_name=info.name, model_version=info.version)  # fmt: skip

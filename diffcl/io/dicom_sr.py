@@ -37,7 +37,7 @@ PROCEDURES: Final = {
 """Procedure reported, by modality: DICOM CID 100."""
 
 SCHEME: Final = "99DIFFCL"
-DISAGREEMENT: Final = DicomCode("disagreement", SCHEME, "Disagreement of the networks")
+DOUBT: Final = DicomCode("doubt", SCHEME, "Share of the segmentation expected to be wrong")
 """The standard has no code for doubt that does not claim a probability."""
 
 SERIES_NUMBER: Final = 2000
@@ -46,7 +46,7 @@ SERIES_NUMBER: Final = 2000
 
 def write_sr(
     volumes_ml: Mapping[str, float],
-    disagreement: float | None,
+    doubt: float,
     seg: Path,
     series: DicomSeries,
     labels: Sequence[LabelClass],
@@ -59,7 +59,7 @@ def write_sr(
 
     Args:
         volumes_ml: Volume of every class in ml, by its name.
-        disagreement: How far the networks disagree, 0..1; None where only one was asked.
+        doubt: Share of the segmentation that is expected to be wrong, 0..1.
         seg: The DICOM segmentation on which they were measured.
         series: The series that was segmented.
         labels: Classes with values 1..N in order.
@@ -87,9 +87,7 @@ def write_sr(
         content = hd.sr.MeasurementReport(
             observation_context=_observer(model_name, model_version),
             procedure_reported=PROCEDURES[series.modality],
-            imaging_measurements=groups
-            if disagreement is None
-            else [*groups, _doubt(disagreement, algorithm)],
+            imaging_measurements=[*groups, _doubt(doubt, algorithm)],
             title=REPORT,
         )
         report = hd.sr.Comprehensive3DSR(
@@ -152,10 +150,10 @@ def _volume(
 
 
 def _doubt(
-    disagreement: float, algorithm: hd.sr.AlgorithmIdentification
+    doubt: float, algorithm: hd.sr.AlgorithmIdentification
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="doubt"),
         algorithm_id=algorithm,
-        measurements=[hd.sr.Measurement(name=DISAGREEMENT, value=round(disagreement, 4), unit=NO_UNITS)],
+        measurements=[hd.sr.Measurement(name=DOUBT, value=round(doubt, 4), unit=NO_UNITS)],
     )

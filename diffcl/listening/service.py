@@ -106,7 +106,7 @@ class Listener:
         write_seg(found.label, scan.series, info.recipe.labels, seg, **model)  # type: ignore[arg-type]
         if self._report:
             measured = found.report
-            write_sr(measured.volumes_ml, measured.disagreement, seg, scan.series, info.recipe.labels,
+            write_sr(measured.volumes_ml, measured.doubt, seg, scan.series, info.recipe.labels,
                      job.folder / "report.dcm", **model)  # type: ignore[arg-type]  # fmt: skip
         seconds = round(sum(found.report.seconds.values()), 1)
         job.note(model=info.name, version=info.version, seconds=seconds, warnings=found.report.warnings)

@@ -59,7 +59,7 @@ def test_other_software_reads_the_volume_of_every_class(
         assert (item["quantity"]["CodeMeaning"], item["units"]["CodeValue"]) == ("Volume", "ml")
         assert float(item["value"]) == pytest.approx(VOLUMES[one.name], abs=1e-4)
     (item,) = doubt["measurementItems"]
-    assert item["quantity"]["CodeMeaning"] == "Disagreement of the networks"
+    assert item["quantity"]["CodeMeaning"] == "Share of the segmentation expected to be wrong"
     assert float(item["value"]) == 0.25
 
 
