@@ -175,6 +175,8 @@ class Losses(Section):
         ramp: Share of the training after the supervised start over which mu_1 and mu_2 rise.
         pseudo_label: Source of the DS pseudo-label: `denoise`, its one-step prediction from the noisy CS
             pseudo-label, or `sample`, a DDIM chain from pure noise.
+        pseudo_label_time: Diffusion step from which `denoise` predicts, as a share of T; drawn as in training
+            where it is not given. The earlier, the more DS keeps of what CS found; near T it sees the image alone.
         pseudo_label_steps: DDIM steps of `sample`.
         confidence: Pseudo-label voxels below this probability carry no loss; 0 keeps all.
         largest_component: Whether a pseudo-label keeps only the largest component of each class.
@@ -185,6 +187,7 @@ class Losses(Section):
     eta: Weight = 0.1
     ramp: Share = 0.4
     pseudo_label: Literal["denoise", "sample"] = "denoise"
+    pseudo_label_time: Annotated[float, Field(ge=0, lt=1)] | None = None
     pseudo_label_steps: Count = 2
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
     largest_component: bool = False

@@ -155,15 +155,20 @@ def _pseudo_labels(
 
         (probabilities,) = spread(chain, images, noise)
     else:
-        time, noisy = _noised(learner, diffusion.encode(of_cs.classes, classes), random)
+        clean = diffusion.encode(of_cs.classes, classes)
+        time, noisy = _noised(learner, clean, random, losses.pseudo_label_time)
         (logits,) = spread(lambda *crops: (ds(*crops),), images, noisy, time)
         probabilities = logits.float().softmax(dim=1)
     return of_cs, pseudo_label(probabilities, losses)
 
 
-def _noised(learner: Learner, clean: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random diffusion steps `(B,)` and Y_t of each crop."""
+def _noised(
+    learner: Learner, clean: Tensor, random: torch.Generator, share: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Diffusion steps `(B,)`, a share of T or drawn, and Y_t of each crop."""
     time = learner.diffusion.draw_time(len(clean), random).to(clean.device)
+    if share is not None:
+        time = torch.full_like(time, int(share * learner.diffusion.steps))
     noise = torch.randn(clean.shape, generator=random).to(clean.device)
     return time, learner.diffusion.noise(clean, time, noise)
 

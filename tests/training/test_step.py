@@ -86,6 +86,16 @@ def test_each_loss_reaches_its_network_only(recipe: Recipe, source: str) -> None
         assert {name for name, size in reached.items() if size > 0} == {learns}, term
 
 
+def test_the_pseudo_label_may_come_from_a_given_time(recipe: Recipe) -> None:
+    recipe = recipe.changed(losses={"pseudo_label_time": 0.6})
+    learner = Learner(recipe, torch.device("cpu"))
+    assert learner.ds is not None
+    seen = []
+    learner.ds.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[2].tolist()))
+    diffcl_step(learner, batch(), 10)
+    assert seen == [[int(0.6 * recipe.diffusion.steps)] * 2]
+
+
 def test_the_supervised_start_has_no_unlabelled_terms(recipe: Recipe) -> None:
     _, losses = step(recipe, unlabelled=0)
     assert float(losses.cs_pseudo) == float(losses.ds_pseudo) == float(losses.contrastive) == 0
