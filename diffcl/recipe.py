@@ -55,8 +55,8 @@ class Intensity(Section):
 
     Attributes:
         method: `percentile` scales the two percentiles of the scan's non-zero voxels to -1..1, `window` scales
-            the range low..high (Hounsfield units for CT) to -1..1, `zscore` gives zero mean and unit variance
-            over the non-zero voxels. All three clip what lies outside.
+            the range low..high (Hounsfield units for CT) to -1..1, `zscore` scales four standard deviations of
+            the non-zero voxels to either side of their mean to -1..1. All three clip what lies outside.
         low: Lower percentile or lower end of the window.
         high: Upper percentile or upper end of the window.
     """
@@ -260,7 +260,7 @@ class Training(Section):
         labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
         mix: Probability that a step pastes boxes of labelled and unlabelled crops into each other.
-        mixed_weight: Weight of pseudo-labelled voxels against labelled ones inside a mixed crop.
+        mixed_weight: Weight of the losses against pseudo-labels in a step that mixes crops; in others it is 1.
         optimiser: Update rule of both networks.
         learning_rate: At its peak; it warms up over 2 % of the steps and then falls as a cosine to 0.
         weight_decay: Decoupled weight decay.

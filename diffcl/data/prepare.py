@@ -132,7 +132,7 @@ def normalise(values: Tensor, intensity: Intensity) -> Tensor:
         if intensity.method == "percentile":
             low, high = (float(v) for v in np.percentile(body, [intensity.low, intensity.high]))
         else:
-            low, high = float(body.mean() - 2 * body.std()), float(body.mean() + 2 * body.std())
+            low, high = float(body.mean() - 4 * body.std()), float(body.mean() + 4 * body.std())
     return values.sub_(low).div_(max(high - low, 1e-6)).mul_(2).sub_(1).clamp_(-1, 1)
 
 

@@ -108,10 +108,11 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
     half = recipe.training.precision == "bfloat16"
     with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
-        crops = arrange(batch, cs_opinion, ds_opinion, recipe.training.mixed_weight)
+        crops = arrange(batch, cs_opinion, ds_opinion)
         features, logits = spread(learner.cs.network.both, crops.images)
     cs_supervised = segmentation_loss(logits, crops.cs_target, crops.labelled)
-    cs_pseudo = segmentation_loss(logits, crops.cs_target, crops.cs_weight)
+    trust = 1.0 if batch.boxes is None else recipe.training.mixed_weight
+    cs_pseudo = trust * segmentation_loss(logits, crops.cs_target, crops.cs_weight)
     zero = cs_supervised.new_zeros(())
     if learner.ds is None:
         return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights_at(step, recipe))
@@ -129,7 +130,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
         cs_pseudo,
         contrastive,
         segmentation_loss(ds_logits, crops.ds_target, crops.labelled),
-        segmentation_loss(ds_logits, crops.ds_target, crops.ds_weight),
+        trust * segmentation_loss(ds_logits, crops.ds_target, crops.ds_weight),
         weights_at(step, recipe),
     )
 
@@ -173,12 +174,11 @@ def _noised(
     return time, learner.diffusion.noise(clean, time, noise)
 
 
-def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None, mixed_weight: float) -> Crops:
+def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) -> Crops:
     """The crops of a step with their targets, pasted into each other where the batch has boxes.
 
     Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
-    unlabelled crops each labelled crop takes the box of its neighbour. A pseudo-label then counts
-    `mixed_weight` of a label; unmixed it counts fully.
+    unlabelled crops each labelled crop takes the box of its neighbour.
     """
     images, labels = batch.labelled, batch.labels
     zeros = torch.zeros(labels.shape, device=labels.device)
@@ -188,11 +188,10 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None, 
         if batch.boxes is not None:
             fields = [_paste(field.roll(1, dims=0), field, batch.boxes) for field in fields]
         return Crops(*fields)
-    weight = 1.0 if batch.boxes is None else mixed_weight
     first = [images, labels, labels, ones, zeros, zeros]
     second = [
         batch.unlabelled, of_ds.classes, of_cs.classes, torch.zeros_like(of_ds.weight),
-        of_ds.weight * weight, of_cs.weight * weight,
+        of_ds.weight, of_cs.weight,
     ]  # fmt: skip
     if batch.boxes is not None:
         first, second = (

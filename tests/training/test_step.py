@@ -133,7 +133,7 @@ def opinions() -> tuple[PseudoLabel, PseudoLabel]:
 
 
 def test_unmixed_crops_keep_their_targets() -> None:
-    crops = arrange(batch(), *opinions(), mixed_weight=0.25)
+    crops = arrange(batch(), *opinions())
     assert crops.labelled[:2].eq(1).all()
     assert crops.labelled[2:].eq(0).all()
     assert crops.cs_target[2:].eq(2).all()
@@ -142,9 +142,20 @@ def test_unmixed_crops_keep_their_targets() -> None:
     assert crops.cs_weight[:2].eq(0).all()
 
 
+def test_pseudo_labels_of_mixed_crops_count_less(recipe: Recipe) -> None:
+    full, half = (
+        step(recipe.changed(training={"mixed_weight": weight}), boxes=True)[1] for weight in (1.0, 0.5)
+    )
+    assert float(half.cs_pseudo.detach()) == pytest.approx(float(full.cs_pseudo.detach()) / 2)
+    assert float(half.ds_pseudo.detach()) == pytest.approx(float(full.ds_pseudo.detach()) / 2)
+    assert float(half.cs_supervised.detach()) == float(full.cs_supervised.detach())
+    unmixed = step(recipe.changed(training={"mixed_weight": 0.5}))[1]
+    assert float(unmixed.cs_pseudo.detach()) == float(step(recipe)[1].cs_pseudo.detach())
+
+
 def test_mixed_crops_carry_each_voxel_with_its_own_target_and_weight() -> None:
     made = batch(boxes=True)
-    crops = arrange(made, *opinions(), mixed_weight=0.25)
+    crops = arrange(made, *opinions())
     assert made.boxes is not None
     inside = made.boxes[0]
     torch.testing.assert_close(crops.images[0, 0][inside], made.unlabelled[0, 0][inside])
@@ -154,14 +165,14 @@ def test_mixed_crops_carry_each_voxel_with_its_own_target_and_weight() -> None:
     assert crops.cs_target[0][~inside].equal(made.labels[0][~inside])
     assert crops.labelled[0][inside].eq(0).all()
     assert crops.labelled[2][inside].eq(1).all()
-    assert crops.cs_weight[0][inside].eq(0.125).all()
-    assert crops.ds_weight[0][inside].eq(0.25).all()
+    assert crops.cs_weight[0][inside].eq(0.5).all()
+    assert crops.ds_weight[0][inside].eq(1).all()
     assert (crops.labelled.bool() ^ (crops.cs_weight > 0)).all()
 
 
 def test_without_unlabelled_crops_neighbours_are_mixed() -> None:
     made = batch(unlabelled=0, boxes=True)
-    crops = arrange(made, None, None, mixed_weight=0.25)
+    crops = arrange(made, None, None)
     assert made.boxes is not None
     torch.testing.assert_close(crops.images[0, 0][made.boxes[0]], made.labelled[1, 0][made.boxes[0]])
     assert crops.labelled.eq(1).all()
