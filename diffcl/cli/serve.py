@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -55,6 +56,12 @@ def serve(
         ),
     ] = Path("work"),
     engine: EngineOption = "auto",
+    queue: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many inferences may wait before others are sent away for a while; 8 by default."
+        ),
+    ] = None,
 ) -> None:
     """Serve scans and models to 3D Slicer, OHIF and every other MONAI Label client.
 
@@ -66,7 +73,7 @@ def serve(
     - `diffcl serve --studies http://127.0.0.1:8042/dicom-web`
     """
     _check_port(host, port)
-    served = _studies(studies, work)
+    served, credentials = _without_credentials(_studies(studies, work))
     app = _app(work)
     command = [
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", served,
@@ -86,10 +93,12 @@ def serve(
         command += ["--conf", "engine", engine]
     if store is not None:
         command += ["--conf", "store", str(store.resolve())]
+    if queue is not None:
+        command += ["--conf", "queue", str(queue)]
     warn(_next_steps(host, port, served))
     # MONAI Label reads settings from a file .env of the working directory, and PYTHONPATH without asking for it.
     os.chdir(app)
-    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    environment = {**credentials, **os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     os.execve(sys.executable, command, environment)
 
 
@@ -124,6 +133,18 @@ def _is_archive(studies: str) -> bool:
     return studies.startswith(("http://", "https://"))
 
 
+def _without_credentials(studies: str) -> tuple[str, dict[str, str]]:
+    """The studies, and the credentials in their address as settings: MONAI Label writes addresses into its log."""
+    if not _is_archive(studies) or "@" not in urlsplit(studies).netloc:
+        return studies, {}
+    parts = urlsplit(studies)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return address, {
+        "MONAI_LABEL_DICOMWEB_USERNAME": unquote(parts.username or ""),
+        "MONAI_LABEL_DICOMWEB_PASSWORD": unquote(parts.password or ""),
+    }
+
+
 def _sample_copy(work: Path) -> Path:
     """A copy of the sample scans that annotators may change; one that is there is kept as it is."""
     from diffcl.io.atomic import replace_folder
@@ -144,18 +165,17 @@ def _sample_copy(work: Path) -> Path:
 
 
 def _app(work: Path) -> Path:
-    """The app's folder, or a copy of it where MONAI Label could not write its logs into it."""
-    from diffcl.io.atomic import replace_folder
+    """A folder that stands for the app's: MONAI Label writes its log into it."""
     from diffcl.shipped import app_folder
 
-    app = app_folder()
-    if os.access(app, os.W_OK):
-        return app
-    make_folder(work)
-    copy = (work / "app").resolve()
-    with replace_folder(copy) as temporary:
-        shutil.copytree(app, temporary, dirs_exist_ok=True)
-    return copy
+    folder = work.resolve() / "server"
+    make_folder(folder)
+    for name in ("main.py", "lib"):
+        link = folder / f".{name}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(app_folder().resolve() / name)
+        link.replace(folder / name)
+    return folder
 
 
 def _check_models(models: str, store: Path) -> None:
@@ -181,7 +201,7 @@ def _next_steps(host: str, port: int, studies: str) -> str:
         f"{address}/ohif/" if _is_archive(studies) else "needs a DICOMweb archive as --studies; see make pacs"
     )
     return f"""\
-Serving {studies.rpartition("@")[2]}
+Serving {studies}
   3D Slicer   MONAI Label module, server address {address}
   OHIF        {ohif}
   shell       curl {address}/info/

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from zipfile import ZipFile
 from zlib import crc32
 
@@ -16,8 +21,10 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import requests
 import SimpleITK as sitk
 from fastapi import HTTPException
+from monailabel.config import Settings
 from orthanc import Orthanc
 from synthetic import ORGAN, make_label, make_scan, publish_untrained, same_place
 
@@ -28,11 +35,11 @@ from diffcl.inference import ModelStore
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom_seg import write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom_write import write_series
-from diffcl.io.dicomweb import Archive
+from diffcl.io.dicomweb import Archive, SeriesEntry
 from diffcl.labels import Code
 from lib import archive as archive_module
 from lib import downloads
-from lib.archive import ArchiveDatastore, UnusableError
+from lib.archive import ArchiveDatastore, UnusableError, View, open_archive
 from lib.collect import collect
 from lib.models import ServedModels
 from lib.scorer import Scorer
@@ -486,6 +493,107 @@ class TestAnArchiveThatFails:
         began = time.monotonic()
         assert refusal(store.list_images).status_code == 503
         assert time.monotonic() - began < 0.05
+
+
+class TestAnArchiveThatIsSilent:
+    @pytest.fixture
+    def silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveDatastore]:
+        """An archive that accepts connections and never answers."""
+        monkeypatch.setattr("diffcl.io.dicomweb.READ_SECONDS", 0.5)
+        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/dicom-web"
+            yield ArchiveDatastore(Archive(url), tmp_path / "silent", lambda: [ORGAN])
+
+    def test_after_the_first_failure_nobody_waits_but_the_one_who_asks_again(
+        self, silent: ArchiveDatastore
+    ) -> None:
+        def seconds(_: int = 0) -> float:
+            began = time.monotonic()
+            assert "too slow" in refusal(silent.status).detail
+            return time.monotonic() - began
+
+        assert seconds() >= 0.5
+        assert max(seconds() for _ in range(3)) < 0.25
+        time.sleep(0.6)
+        with ThreadPoolExecutor(8) as threads:
+            waited = sorted(threads.map(seconds, range(8)))
+        assert waited[-2] < 0.25
+        assert waited[-1] >= 0.5
+
+    def test_what_it_had_is_known_until_it_has_failed(
+        self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = Event()
+        monkeypatch.setattr(silent, "_ask", View)
+        assert silent.list_images() == []
+        monkeypatch.setattr(silent, "_ask", lambda: asked.wait(60) and View())
+        with ThreadPoolExecutor(1) as thread:
+            first = thread.submit(silent.list_images)
+            while not silent._asking.locked():
+                time.sleep(0.01)
+            assert silent.list_images() == []
+            assert not first.done()
+            asked.set()
+
+    def test_what_was_just_stored_is_waited_for(
+        self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(silent, "_ask", View)
+        assert silent.list_images() == []
+        entry = SeriesEntry("1.2", "1", "MR", 1, "", "")
+        monkeypatch.setattr(silent, "_ask", lambda: time.sleep(0.2) or View({"1.2": entry}))
+        silent.refresh()
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(lambda _: silent.list_images(), range(2))) == [["1.2"], ["1.2"]]
+
+
+@pytest.mark.parametrize("prefix", ["DATASTORE", "DICOMWEB"])
+def test_the_settings_of_monai_label_reach_the_archive(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        f"MONAI_LABEL_{prefix}_USERNAME": "ann",
+        f"MONAI_LABEL_{prefix}_PASSWORD": "s@cret",
+        f"MONAI_LABEL_{prefix}_CACHE_PATH": str(tmp_path / "kept"),
+        "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": "MR", "PatientID": "TRIAL-*"}',
+        "MONAI_LABEL_QIDO_PREFIX": "find",
+        "MONAI_LABEL_STOW_PREFIX": "put",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(archive_module, "settings", Settings())
+    sent: list[requests.PreparedRequest] = []
+
+    def answer(_: Any, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        sent.append(request)
+        response = requests.Response()
+        response.status_code, response._content = 200, b"[]"
+        response.headers["Content-Type"] = "application/dicom+json"
+        return response
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", answer)
+    store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
+    assert store.list_images() == []
+    assert store._folder.parent == tmp_path / "kept"
+    mr, seg = (parse_qs(urlsplit(request.url).query) for request in sent)
+    assert (mr["Modality"], mr["PatientID"]) == (["MR"], ["TRIAL-*"])
+    assert (seg["Modality"], seg["PatientID"]) == (["SEG"], ["TRIAL-*"])
+    store.pass_on("POST", "stow", "studies", "", {}, b"")
+    assert [urlsplit(request.url).path for request in sent] == [
+        "/dicom-web/find/series", "/dicom-web/find/series", "/dicom-web/put/studies",
+    ]  # fmt: skip
+    assert {request.headers["Authorization"] for request in sent} == {
+        f"Basic {b64encode(b'ann:s@cret').decode()}"
+    }
+
+
+def test_a_token_takes_the_place_of_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"DATASTORE_API_KEY": "t0ken", "DICOMWEB_USERNAME": "ann"}.items():
+        monkeypatch.setattr(archive_module.settings, f"MONAI_LABEL_{name}", value)
+    store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
+    request = store._archive._session.prepare_request(requests.Request("GET", store.name()))
+    assert request.headers["Authorization"] == "Bearer t0ken"
 
 
 @pytest.mark.parametrize(

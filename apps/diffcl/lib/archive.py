@@ -119,6 +119,7 @@ class ArchiveDatastore(Datastore):
         self._refusal: tuple[int, str] | None = None
         self._asked_again_at = 0.0
         self._refreshed = 0
+        self._seen = -1
         self._asking = Lock()
         self._saving = Lock()
 
@@ -442,24 +443,36 @@ class ArchiveDatastore(Datastore):
         }
 
     def _look(self) -> View:
-        """What the archive has now, or had a moment ago."""
-        with self._asking:
-            if time.monotonic() < self._asked_again_at:
-                if self._refusal:
-                    raise HTTPException(*self._refusal)
-                return self._view
-            began, refreshed, self._refusal = time.monotonic(), self._refreshed, None
+        """What the archive has now, or had a moment ago. Nobody waits for an answer that somebody else asks for,
+        unless something was stored since the last one."""
+        known = self._refusal is not None or self._seen == self._refreshed
+        if self._asking.acquire(blocking=not known):
             try:
-                with refusals():
-                    self._view = self._ask()
-            except HTTPException as error:  # those who wait for their turn need not wait for the same again
-                self._refusal = error.status_code, error.detail
-                self._asked_again_at = time.monotonic() + FRESH_SECONDS
-                raise
-            took = time.monotonic() - began
-            if refreshed == self._refreshed:  # else something was stored while the archive was asked
-                self._asked_again_at = time.monotonic() + max(FRESH_SECONDS, REST * took)
-            return self._view
+                if time.monotonic() >= self._asked_again_at:
+                    self._update()
+            finally:
+                self._asking.release()
+        refusal = self._refusal
+        if refusal:
+            raise HTTPException(*refusal)
+        return self._view
+
+    def _update(self) -> None:
+        """Ask the archive, and rest the longer the more time that took."""
+        began, refreshed = time.monotonic(), self._refreshed
+        try:
+            with refusals():
+                self._view = self._ask()
+        except HTTPException as error:
+            self._refusal = error.status_code, error.detail
+            rest = 1
+        else:
+            self._seen, self._refusal, rest = refreshed, None, REST
+        now = time.monotonic()
+        if (
+            refreshed == self._refreshed or self._refusal
+        ):  # else something was stored while the archive was asked
+            self._asked_again_at = now + max(FRESH_SECONDS, rest * (now - began))
 
     def _ask(self) -> View:
         only = self._filters.get("Modality")
