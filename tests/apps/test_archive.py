@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import socket
@@ -524,17 +525,22 @@ class TestAnArchiveThatIsSilent:
     def test_what_it_had_is_known_until_it_has_failed(
         self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = Event()
+        asked, answered = Event(), Event()
         monkeypatch.setattr(silent, "_ask", View)
         assert silent.list_images() == []
-        monkeypatch.setattr(silent, "_ask", lambda: asked.wait(60) and View())
+
+        def slow() -> View:
+            asked.set()
+            assert answered.wait(60)
+            return View()
+
+        monkeypatch.setattr(silent, "_ask", slow)
         with ThreadPoolExecutor(1) as thread:
             first = thread.submit(silent.list_images)
-            while not silent._asking.locked():
-                time.sleep(0.01)
+            assert asked.wait(60)
             assert silent.list_images() == []
             assert not first.done()
-            asked.set()
+            answered.set()
 
     def test_what_was_just_stored_is_waited_for(
         self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
@@ -548,9 +554,27 @@ class TestAnArchiveThatIsSilent:
             assert list(threads.map(lambda _: silent.list_images(), range(2))) == [["1.2"], ["1.2"]]
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[requests.PreparedRequest]:
+    """What is sent to an archive that has one MR series."""
+    sent: list[requests.PreparedRequest] = []
+    one = {"0020000D": {"vr": "UI", "Value": ["1.1"]}, "0020000E": {"vr": "UI", "Value": ["1.2"]}}
+
+    def answer(_: Any, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        sent.append(request)
+        response = requests.Response()
+        response.status_code = 200
+        response.headers["Content-Type"] = "application/dicom+json"
+        response.raw = io.BytesIO(json.dumps([one] if "Modality=MR" in str(request.url) else []).encode())
+        return response
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", answer)
+    return sent
+
+
 @pytest.mark.parametrize("prefix", ["DATASTORE", "DICOMWEB"])
 def test_the_settings_of_monai_label_reach_the_archive(
-    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sent: list[requests.PreparedRequest], prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {
         f"MONAI_LABEL_{prefix}_USERNAME": "ann",
@@ -563,37 +587,27 @@ def test_the_settings_of_monai_label_reach_the_archive(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(archive_module, "settings", Settings())
-    sent: list[requests.PreparedRequest] = []
-
-    def answer(_: Any, request: requests.PreparedRequest, **__: Any) -> requests.Response:
-        sent.append(request)
-        response = requests.Response()
-        response.status_code, response._content = 200, b"[]"
-        response.headers["Content-Type"] = "application/dicom+json"
-        return response
-
-    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", answer)
     store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
-    assert store.list_images() == []
-    assert store._folder.parent == tmp_path / "kept"
-    mr, seg = (parse_qs(urlsplit(request.url).query) for request in sent)
+    assert store.list_images() == ["1.2"]
+    store.update_image_info("1.2", {"seen": True})
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    store.pass_on("POST", "stow", "studies", "", {}, b"")
+    mr, seg, _ = (parse_qs(urlsplit(request.url).query) for request in sent)
     assert (mr["Modality"], mr["PatientID"]) == (["MR"], ["TRIAL-*"])
     assert (seg["Modality"], seg["PatientID"]) == (["SEG"], ["TRIAL-*"])
-    store.pass_on("POST", "stow", "studies", "", {}, b"")
-    assert [urlsplit(request.url).path for request in sent] == [
-        "/dicom-web/find/series", "/dicom-web/find/series", "/dicom-web/put/studies",
-    ]  # fmt: skip
-    assert {request.headers["Authorization"] for request in sent} == {
-        f"Basic {b64encode(b'ann:s@cret').decode()}"
-    }
+    paths = [urlsplit(request.url).path for request in sent]
+    assert paths == ["/dicom-web/find/series", "/dicom-web/find/series", "/dicom-web/put/studies"]
+    basic = b64encode(b"ann:s@cret").decode()
+    assert {request.headers["Authorization"] for request in sent} == {f"Basic {basic}"}
 
 
-def test_a_token_takes_the_place_of_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_takes_the_place_of_a_password(
+    sent: list[requests.PreparedRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"DATASTORE_API_KEY": "t0ken", "DICOMWEB_USERNAME": "ann"}.items():
         monkeypatch.setattr(archive_module.settings, f"MONAI_LABEL_{name}", value)
-    store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
-    request = store._archive._session.prepare_request(requests.Request("GET", store.name()))
-    assert request.headers["Authorization"] == "Bearer t0ken"
+    open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN]).list_images()
+    assert {request.headers["Authorization"] for request in sent} == {"Bearer t0ken"}
 
 
 @pytest.mark.parametrize(

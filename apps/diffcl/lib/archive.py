@@ -443,8 +443,10 @@ class ArchiveDatastore(Datastore):
         }
 
     def _look(self) -> View:
-        """What the archive has now, or had a moment ago. Nobody waits for an answer that somebody else asks for,
-        unless something was stored since the last one."""
+        """What the archive has now, or had a moment ago.
+
+        Nobody waits while somebody else asks, unless something was stored since the last answer.
+        """
         known = self._refusal is not None or self._seen == self._refreshed
         if self._asking.acquire(blocking=not known):
             try:
