@@ -3,9 +3,10 @@
     python benchmarks/left_atrium.py --data DIR --work WORK
 
 DIR holds `images/`, `labels/` and `train.txt`; the last 16 scans of it validate. Every training has the same
-number of CS steps. One that was stopped goes on where it was; one that is done is not repeated. WORK keeps the
-runs, each with pictures of its median and its worst scan; docs/left_atrium/ gets what each run found, and
-docs/left_atrium.png the picture.
+number of CS steps. One that was stopped goes on where it was; one that is done is not repeated. The ensemble's weight
+is chosen on the validation scans, as when a run is published. WORK keeps the runs, each with pictures of its median and
+its worst scan; docs/left_atrium/ gets what each run found, docs/left_atrium.md the table and docs/left_atrium.png the
+picture of all that were ever run.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import argparse
 import json
 import platform
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
+from process_memory import memory
 
-from diffcl.data.cases import LabelledCase, find_cases
+from diffcl.data.cases import find_cases
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.picture import draw_prediction
 from diffcl.inference import Model, Predictor
@@ -37,7 +38,8 @@ from diffcl.training import train
 from diffcl.training.loop import networks_of
 from diffcl.training.publishing import best_networks
 from diffcl.training.run import begun
-from diffcl.training.validation import read_validation
+from diffcl.training.validation import ValidationScan, read_validation
+from diffcl.training.weighing import weigh
 
 VALIDATION = 16
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "left_atrium"
@@ -80,6 +82,7 @@ class Experiment:
         return base.changed(training=training, **changes)
 
 
+SECOND_CS = load_recipe("left_atrium").cs.model_dump(include={"filters", "blocks"})
 SUPERVISED: dict[str, dict[str, Any]] = {"training": {"method": "supervised"}}
 EXPERIMENTS = {
     "supervised 8": Experiment(8, SUPERVISED),
@@ -91,7 +94,8 @@ EXPERIMENTS = {
     "supervised 8, seed 1": Experiment(8, SUPERVISED, seed=1),
     "full 8 without HF-Mamba": Experiment(8, {"cs": {"hf_mamba_levels": []}}),
     "full 8 without contrastive term": Experiment(8, {"losses": {"eta": 0.0}}),
-    "full 8 with two CS": Experiment(8, {"ds": {"diffusion": False}}),
+    "full 8, pseudo-labels from pure noise": Experiment(8, {"losses": {"pseudo_label": "sample"}}),
+    "full 8 with two CS": Experiment(8, {"ds": {"diffusion": False, "coarsening": 1, **SECOND_CS}}),
 }
 
 
@@ -118,27 +122,36 @@ class Case:
     doubt: float
 
 
-def run_experiment(name: str, data: Path, work: Path, steps: int) -> dict[str, Any]:
+def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[str, Any]:
     """Train an experiment to its end, or take up what is there, and evaluate its best weights."""
     kept = RESULTS / f"{_slug(name)}.json"
-    recipe = EXPERIMENTS[name].recipe(load_recipe("left_atrium"), steps)
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["recipe"] == recipe.model_dump(mode="json"):
             return found
     folder = work / _slug(name)
     cases = find_cases(data, labelled=EXPERIMENTS[name].labelled, validation=VALIDATION)
+    began = time.monotonic()
     train(cases, recipe, folder, resume=begun(folder), cache=work / "prepared",
-          on_step=lambda progress: print(f"\r{name}: {progress.step} of {steps}", end="", file=sys.stderr))  # fmt: skip
+          on_step=lambda progress: print(f"\r{name}: {progress.step} of {recipe.training.steps}", end="",
+                                         file=sys.stderr))  # fmt: skip
+    took = time.monotonic() - began
     model = best_networks(folder)
+    judges = [read_validation(case, recipe) for case in cases.validation]
     asked: tuple[Networks, ...] = ("ensemble", "cs", "ds") if networks_of(recipe) == "ensemble" else ("cs",)
-    rows = {one: evaluate(model, cases.validation, one) for one in asked}
-    _draw_cases(model, cases.validation, rows[asked[0]], folder)
+    weight = weigh(model, judges)[0] if "ds" in asked else 0.0
+    model = replace(model, info=model.info.model_copy(
+        update={"recipe": recipe.changed(inference={"ds_weight": weight})}))  # fmt: skip
+    rows = {one: evaluate(model, judges, one) for one in asked}
+    _draw_cases(model, judges, rows[asked[0]], folder)
     result = {
         "name": name,
         "labelled": len(cases.labelled),
         "unlabelled": 0 if asked == ("cs",) else len(cases.unlabelled),
-        "steps": steps,
+        "steps": recipe.training.steps,
+        "ds_weight": weight,
+        "minutes_since_last_start": round(took / 60, 1),
+        "peak_mib": round(memory("VmHWM") / 2**20),
         "cases": {one: [asdict(case) for case in found] for one, found in rows.items()},
         "curve": _curve(folder),
         "machine": f"{processor()}, {platform.system()}",
@@ -150,35 +163,49 @@ def run_experiment(name: str, data: Path, work: Path, steps: int) -> dict[str, A
     return result
 
 
-def evaluate(model: Model, cases: Sequence[LabelledCase], networks: Networks) -> list[Case]:
+def evaluate(model: Model, judges: Sequence[ValidationScan], networks: Networks) -> list[Case]:
     """Predict the validation scans as users would, and compare with their labels."""
-    recipe, predictor, found = model.info.recipe, Predictor(model), []
-    for case in cases:
-        judge = read_validation(case, recipe)
+    predictor, found = Predictor(model), []
+    for judge in judges:
         prediction = predictor(judge.scan, networks=networks)
-        [score] = evaluate_case(prediction.label, judge.truth, recipe.labels)
+        [score] = evaluate_case(prediction.label, judge.truth, model.info.recipe.labels)
         report = prediction.report
-        found.append(Case(case.name, score.dice, score.jaccard, score.hd95, score.asd,
+        found.append(Case(judge.scan.name, score.dice, score.jaccard, score.hd95, score.asd,
                           report.disagreement, report.doubt))  # fmt: skip
     return found
 
 
-def table(results: Sequence[dict[str, Any]]) -> Table:
-    """Means over the validation scans."""
-    shown = Table("training", "labels", "network", "Dice", "worst", "Jaccard", "HD95, mm", "ASD, mm")
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Means over the validation scans, in Markdown."""
+    lines = [
+        "| training | labels | steps | network | Dice | worst | Jaccard | HD95, mm | ASD, mm | date |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for result in results:
         for network, cases in result["cases"].items():
-            shown.add_row(
-                result["name"],
-                str(result["labelled"]),
-                network,
-                f"{_mean(cases, 'dice'):.4f}",
-                f"{min(case['dice'] for case in cases):.4f}",
-                f"{_mean(cases, 'jaccard'):.4f}",
-                f"{_mean(cases, 'hd95_mm'):.2f}",
-                f"{_mean(cases, 'asd_mm'):.2f}",
-            )
-    return shown
+            shown = f"ensemble, DS {result['ds_weight']:.1f}" if network == "ensemble" else network.upper()
+            numbers = [f"{_mean(cases, 'dice'):.4f}", f"{min(case['dice'] for case in cases):.4f}",
+                       f"{_mean(cases, 'jaccard'):.4f}", f"{_mean(cases, 'hd95_mm'):.2f}",
+                       f"{_mean(cases, 'asd_mm'):.2f}", result["date"]]  # fmt: skip
+            told = [result["name"], str(result["labelled"]), str(result["steps"]), shown, *numbers]
+            lines.append(f"| {' | '.join(told)} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGE = """# Left atrium: what each training gives
+
+The scans of lines 65-80 of the list, on their own grids of 0.625 mm; networks at 1.25 mm. Settings and the weight of DS
+in the ensemble were chosen on these scans. Made by
+
+```sh
+python benchmarks/left_atrium.py --data DIR --work WORK
+```
+
+{table}
+![Dice of every scan and on the way](left_atrium.png)
+
+Machine: {machine}. What each run found, scan by scan, with its whole recipe: `docs/left_atrium/`.
+"""
 
 
 def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
@@ -202,12 +229,11 @@ def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _draw_cases(model: Model, cases: Sequence[LabelledCase], scores: Sequence[Case], folder: Path) -> None:
+def _draw_cases(model: Model, judges: Sequence[ValidationScan], scores: Sequence[Case], folder: Path) -> None:
     """Pictures of the worst and the median scan, which stay in the run's folder."""
     ranked = sorted(scores, key=lambda case: case.dice)
     for which, score in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
-        case = next(case for case in cases if case.name == score.name)
-        scan = read_validation(case, model.info.recipe).scan
+        scan = next(judge.scan for judge in judges if judge.scan.name == score.name)
         found = Predictor(model)(scan, networks=networks_of(model.info.recipe))
         draw_prediction(scan.image, found.label, found.uncertainty, model.info.recipe.labels,
                         folder / f"{which}.png", title=f"{score.name}, Dice {score.dice:.3f}")  # fmt: skip
@@ -238,9 +264,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=load_recipe("left_atrium").training.steps)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
-    results = [run_experiment(name, options.data, options.work, options.steps) for name in options.only]
-    draw(results, RESULTS.with_suffix(".png"))
-    Console().print(table(results))
+    base = load_recipe("left_atrium")
+    recipes = {name: EXPERIMENTS[name].recipe(base, options.steps) for name in options.only}
+    results = [run_experiment(name, recipe, options.data, options.work) for name, recipe in recipes.items()]
+    files = sorted(RESULTS.glob("*.json"), key=lambda file: list(map(_slug, EXPERIMENTS)).index(file.stem))
+    known = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    draw(known, RESULTS.with_suffix(".png"))
+    write_text(RESULTS.with_suffix(".md"), PAGE.format(table=table(known), machine=known[-1]["machine"]))
+    print(table(results))
     if options.json:
         means = {one["name"]: {network: round(_mean(cases, "dice"), 4) for network, cases in one["cases"].items()}
                  for one in results}  # fmt: skip
