@@ -13,6 +13,7 @@ Settings, each as `--conf KEY VALUE`:
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -39,13 +40,14 @@ from lib.changes import in_words
 from lib.datastore import StudyDatastore
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.models import ServedModels
+from lib.progress import first_at_work
 from lib.refusals import unknown
 from lib.scorer import Scorer
 from lib.scores import ScoreBook
 from lib.sessions import SafeSessions
 from lib.strategies import DEFAULT, strategies
 from lib.submission import CHECK_HERE
-from lib.trainer import SemiSupervisedTraining
+from lib.trainer import SERVER, SemiSupervisedTraining
 
 _UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
 """Name of the temporary file into which MONAI Label writes an uploaded scan."""
@@ -117,8 +119,14 @@ class DiffclApp(MONAILabelApp):
     def on_init_complete(self) -> None:
         """Called once by the server before it answers: the first request must not pay for loading."""
         super().on_init_complete()
+        os.environ[SERVER] = str(os.getpid())
         self._models.warm_up()
         self._scorer.start()
+
+    def info(self) -> dict[str, Any]:
+        """What the viewers show; of several trainings they show the first of `train_stats`."""
+        info: dict[str, Any] = super().info()
+        return {**info, "train_stats": first_at_work(info["train_stats"])}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Answer an inference request.

@@ -16,6 +16,7 @@ from diffcl.inference.doubt import to_check
 from diffcl.io import read_scan
 from diffcl.io.dicom_write import write_series
 from diffcl.shipped import app_folder
+from lib.progress import Progress
 
 
 def refusal(app: Any, **request: Any) -> HTTPException:
@@ -49,6 +50,30 @@ class TestInfo:
         assert {"random", "first"} <= set(info["strategies"])
         assert "config" not in info  # Slicer takes that for a server that is too old
         assert all(isinstance(name, str) for name in info["models"]["organ"]["config"]["networks"])
+
+    def test_of_several_trainings_the_one_at_work_is_shown(
+        self, app: Any, studies: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "liver.toml").write_text(ORGAN_TOML.replace('"organ"', '"liver"'))
+        conf = {**app.conf, "models": "organ,liver", "recipe": str(tmp_path / "liver.toml")}
+        two = type(app)(str(app_folder()), str(studies), conf)
+        liver, organ = (Progress(studies / "training" / name) for name in ("liver", "organ"))
+
+        def shown() -> dict[str, Any]:
+            stats = two.info()["train_stats"]
+            assert set(stats) == {"liver", "organ"}
+            return dict(next(iter(stats.values())))
+
+        assert shown() == {}
+        with organ.running(7):
+            assert shown()["total_epochs"] == 7
+            organ.tell("done", "Published.")
+        with liver.running(8):
+            assert shown()["total_epochs"] == 8
+            with organ.running(9):
+                liver.tell("done", "Published.")
+                assert shown()["total_epochs"] == 9
+                organ.tell("done", "Published.")
 
     def test_a_new_version_is_described_at_once(self, app: Any, store: ModelStore) -> None:
         publish_untrained(store)

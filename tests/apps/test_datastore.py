@@ -72,7 +72,8 @@ class TestReading:
         (studies / "oblique.nii.gz").rename(studies / "renamed.nii.gz")
         (studies / "flipped.nii.gz").unlink()
         assert store.list_images() == ["anisotropic", "renamed", "straight"]
-        assert store.get_image_uri("flipped") == ""
+        with pytest.raises(HTTPException, match="image flipped: not there"):
+            store.get_image_uri("flipped")
 
     def test_temporary_and_other_files_are_no_scans(self, store: Store, studies: Path) -> None:
         for name in (".half.nii.gz", "notes.txt", "._oblique.nii.gz", "model.pt"):
@@ -185,7 +186,8 @@ class TestSubmittedLabels:
                 == 404
             )
             assert refusal(lambda image=image: store.remove_image(image)).status_code == 404
-            assert store.get_image_uri(image) == ""
+            with pytest.raises(HTTPException, match="not there"):
+                store.get_image_uri(image)
 
     def test_a_tag_that_leaves_the_folder_names_no_label(self, store: Store, label_file: Path) -> None:
         store.save_label("oblique", str(label_file), "final", SLICER)

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 import SimpleITK as sitk
 from monailabel.config import settings
 from monailabel.interfaces.utils import app as instances
+from monailabel.utils.async_tasks import task
+from monailabel.utils.async_tasks import utils as async_tasks
 from synthetic import SCANS, make_label
 
 from diffcl.shipped import app_folder
@@ -143,6 +148,66 @@ def test_refusals_reach_the_client_as_a_sentence(ask: Callable[[Talk], Any]) -> 
     assert [answer.status_code for answer in answers] == [404, 404, 400, 400, 404, 422, 404, 404, 400]
     for answer in answers:
         assert "\n" not in answer.json()["detail"]
+
+
+@pytest.fixture
+def started(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The trainings that MONAI Label would start, of two tasks; none is."""
+    started: list[dict[str, Any]] = []
+
+    def start(request: dict[str, Any], _: str) -> dict[str, Any]:
+        started.append({"id": str(len(started)), "status": "SUBMITTED", "request": request})
+        return started[-1]
+
+    monkeypatch.setattr(task, "run_background_task", start)
+    monkeypatch.setitem(async_tasks.background_tasks, "train", started)
+    app._trainers["liver"] = app._trainers["organ"]  # noqa: SLF001
+    return started
+
+
+def test_impatient_clicks_on_train_start_one_training_a_task(
+    ask: Callable[[Talk], Any], started: list[dict[str, Any]]
+) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return await asyncio.gather(*(client.post("/train/", json={"liver": {"steps": 3}}) for _ in range(5)))
+
+    answers = ask(talk)
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429, 429]
+    told = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert {name: answer["result"]["id"] for name, answer in told.items()} == {"organ": "0", "liver": "1"}
+    assert [task["request"]["model"] for task in started] == ["organ", "liver"]
+    assert [task["request"].get("steps") for task in started] == [None, 3]
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["detail"] == "training of organ, liver: runs or waits already. Stop it first"
+
+
+def test_a_training_that_runs_keeps_back_only_its_own_task(
+    ask: Callable[[Talk], Any], started: list[dict[str, Any]]
+) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        answers = [await client.post("/train/organ", json={})]
+        started[0]["status"] = "RUNNING"
+        answers += [await client.post("/train/organ", params={"enqueue": True}), await client.post("/train/")]
+        started[0]["status"] = "STOPPED"
+        return [*answers, await client.post("/train/organ"), await client.get("/train/")]
+
+    assert [answer.status_code for answer in ask(talk)] == [200, 429, 200, 200, 200]
+    assert [task["request"]["model"] for task in started] == ["organ", "liver", "organ"]
+
+
+def test_the_end_of_the_server_ends_trainings_that_run_or_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = ThreadPoolExecutor(1)
+    process = subprocess.Popen(["sleep", "60"])
+    executor.submit(process.wait)
+    waiting = executor.submit(print, "must not be")
+    running = {"id": "1", "status": "RUNNING"}
+    monkeypatch.setitem(async_tasks.background_executors, "train", executor)
+    monkeypatch.setitem(async_tasks.background_processes, "train", {"1": process})
+    monkeypatch.setitem(async_tasks.background_tasks, "train", [running])
+    server.end_tasks()
+    assert process.wait(20) == -signal.SIGKILL
+    assert running["status"] == "STOPPED"
+    assert waiting.cancelled()
 
 
 def test_a_label_is_submitted_as_slicer_does(ask: Callable[[Talk], Any], label_file: Path, app: Any) -> None:

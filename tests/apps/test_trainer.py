@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -285,6 +287,7 @@ def test_a_child_that_fails_ends_with_a_line_in_the_log_and_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(module, "keep_out_of_the_way", lambda: None)
+    monkeypatch.setattr(module, "end_with_the_server", lambda: None)
     with pytest.raises(SystemExit) as caught:
         make()({**QUICK, "local_rank": 0}, StudyDatastore(studies, lambda: [ORGAN]))
     assert caught.value.code == 1
@@ -305,13 +308,56 @@ def test_a_full_disk_is_told_and_the_run_continues_when_there_is_space(
     assert make()(QUICK, labelled)["published"]
 
 
-def test_a_scoring_that_fails_does_not_fail_the_training(app: Any, tmp_path: Path) -> None:
-    sitk.WriteImage(make_label("oblique"), tmp_path / "label.nii.gz")
-    app.datastore().save_label("oblique", str(tmp_path / "label.nii.gz"), "final", {})
+def test_scans_that_are_left_out_are_named_in_the_status_and_in_the_log(
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    studies: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taught, unlabelled = SCANS[0], SCANS[-1]
+    sitk.WriteImage(make_label(taught)[:-1], labelled.history.label(taught, 1))
+    listed = labelled.list_images()
+    (studies / f"{unlabelled}.nii.gz").unlink()
+    monkeypatch.setattr(labelled, "list_images", lambda: listed)
+    assert make()(QUICK, labelled)["published"]
+    refused = make().stats()["refused"]
+    assert set(refused) == {taught, unlabelled}
+    assert "lies on a grid of" in refused[taught]
+    for name, why in refused.items():
+        assert f"{name} is left out: {why}" in caplog.messages
 
+
+def test_the_app_asks_nobody_for_scores_after_a_training(
+    app: Any, label_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # MONAI Label would do it over the network, and call the training failed where that fails.
     def fail(*_: Any) -> None:
         raise ConnectionError("the server is gone")
 
-    app.async_scoring = fail
+    monkeypatch.setattr(app, "async_scoring", fail)
+    app.datastore().save_label("oblique", str(label_file), "final", {})
     assert app.train({"model": "organ", "steps": 1})["version"] == 2
     assert app.info()["train_stats"]["organ"]["status"] == "done"
+
+
+def test_a_training_whose_server_is_gone_does_not_begin(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "keep_out_of_the_way", lambda: None)
+    monkeypatch.setattr(module.ctypes, "CDLL", Mock())
+    monkeypatch.setenv(module.SERVER, "1" if os.getppid() != 1 else "2")
+    with pytest.raises(SystemExit, match="The server ended"):
+        make()({**QUICK, "local_rank": 0}, labelled)
+    assert make().stats() == {}
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7)])
+def test_a_training_leaves_one_core_alone(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "nice", asked.append)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    module.keep_out_of_the_way()
+    assert asked == [10, threads]

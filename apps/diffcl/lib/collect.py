@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.data.prepare import TrainingScan, prepare_case
 from diffcl.errors import DataError, DiffclError
+from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation
@@ -40,22 +42,81 @@ class Collected:
     refused: dict[str, str]
 
 
-def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> Collected:
+Names = Annotated[frozenset[str], PlainSerializer(sorted)]
+
+
+class Roles(BaseModel):
+    """What the labelled scans of a task have been used for, in FOLDER/roles.json.
+
+    Attributes:
+        judged: Scans that have judged a result.
+        taught: Scans that have taught with their label.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judged: Names = frozenset()
+    taught: Names = frozenset()
+
+    @classmethod
+    def read(cls, folder: Path) -> Roles:
+        """The roles so far; none before the first training.
+
+        Raises:
+            DataError: If the file was damaged.
+        """
+        file = folder / "roles.json"
+        try:
+            return cls.model_validate_json(file.read_bytes()) if file.exists() else cls()
+        except ValidationError as error:
+            raise DataError(file.name, "is damaged", f"Restore or remove {file}") from error
+
+    def write(self, folder: Path) -> None:
+        """Keep them.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "roles.json", self.model_dump_json(indent=2) + "\n")
+
+    def choose(self, names: Sequence[str], share: float) -> set[str]:
+        """The names kept for validation.
+
+        Those that judged before, and of at least `ENOUGH_TO_JUDGE` names those that have not taught yet and have a
+        digest below the share; at least one, and never all.
+
+        >>> first = Roles().choose(["a", "b", "c", "d", "e"], 0.3)
+        >>> first <= Roles(judged=first).choose(["a", "b", "c", "d", "e", "f", "g"], 0.1)
+        True
+        """
+        chosen = set(names) & self.judged
+        new = sorted(set(names) - self.judged - self.taught, key=_digest)
+        if len(names) >= ENOUGH_TO_JUDGE and share > 0:
+            chosen |= {name for name in new if _digest(name) < share}
+            chosen = chosen or {next(iter(new), min(names, key=_digest))}
+        if chosen and len(chosen) == len(names):
+            chosen -= {max(chosen, key=lambda name: (name not in self.judged, _digest(name)))}
+        return chosen
+
+
+def collect(datastore: Datastore, recipe: Recipe, share: float, folder: Path) -> Collected:
     """Find and read the scans of a task among the studies.
 
     Labelled are the scans whose final label is of this task; all others are unlabelled, whatever labels of
-    other tasks they have. Of at least `ENOUGH_TO_JUDGE` labelled scans a share is kept for validation: those
-    whose names have a digest below the share, so that a scan that once judged never teaches, and at least
-    one.
+    other tasks they have. Of at least `ENOUGH_TO_JUDGE` labelled scans a share is kept for validation; what each is
+    used for is kept in `folder`, so that a scan that judged keeps judging, and one that taught keeps teaching. See
+    `Roles.choose`.
 
     Args:
         datastore: The studies.
         recipe: The task.
         share: Share of the labelled scans for validation, 0..1.
-        cache: Folder for prepared scans.
+        folder: Where the trainings of the task work; FOLDER/prepared keeps prepared scans.
 
     Raises:
         DataError: If no labelled scan is left.
+        OutputError: If something cannot be kept.
     """
     refused: dict[str, str] = {}
     labelled: dict[LabelledCase, TrainingScan] = {}
@@ -63,7 +124,7 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
     for image in sorted(datastore.list_images()):
         try:
             case = _case(datastore, image, recipe.name)
-            scan = prepare_case(case, recipe, cache)
+            scan = prepare_case(case, recipe, folder / "prepared")
         except (DiffclError, OSError) as error:
             refused[image] = str(error)
             continue
@@ -76,7 +137,8 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
             labelled[case] = scan
         else:
             unlabelled[case] = scan
-    chosen = _judges([case.name for case in labelled], share)
+    roles = Roles.read(folder)
+    chosen = roles.choose([case.name for case in labelled], share)
     validation = _read([case for case in labelled if case.name in chosen], recipe, refused)
     teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
     if not teachers:
@@ -84,6 +146,7 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
         raise DataError(
             f"task {recipe.name}", f"no scan with a usable final label{why}", "Label one and submit it"
         )
+    Roles(judged=roles.judged | chosen, taught=roles.taught | {case.name for case in teachers}).write(folder)
     return Collected(
         Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
         Scans(list(teachers.values()), list(unlabelled.values()), list(validation.values())),
@@ -91,7 +154,7 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, cache: Path) -> 
     )
 
 
-def judges(datastore: Datastore, recipe: Recipe, share: float) -> list[ValidationScan]:
+def judges(datastore: Datastore, recipe: Recipe, share: float, folder: Path) -> list[ValidationScan]:
     """The validation scans that a training of the task would have now; those that cannot be read are left out."""
     cases = []
     for image in sorted(datastore.get_labeled_images()):
@@ -101,7 +164,7 @@ def judges(datastore: Datastore, recipe: Recipe, share: float) -> list[Validatio
             continue
         if isinstance(case, LabelledCase):
             cases.append(case)
-    chosen = _judges([case.name for case in cases], share)
+    chosen = Roles.read(folder).choose([case.name for case in cases], share)
     return list(_read([case for case in cases if case.name in chosen], recipe, {}).values())
 
 
@@ -140,12 +203,6 @@ def _label(datastore: Datastore, image: str, task: str) -> Path | None:
     return Path(datastore.get_label_uri(image, FINAL))
 
 
-def _judges(names: list[str], share: float) -> set[str]:
-    """The names kept for validation."""
-    if len(names) < ENOUGH_TO_JUDGE or share == 0:
-        return set()
-    digests = {name: int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8 for name in names}
-    chosen = {name for name, digest in digests.items() if digest < share}
-    if len(chosen) == len(names):
-        chosen.discard(max(digests, key=digests.__getitem__))
-    return chosen or {min(digests, key=digests.__getitem__)}
+def _digest(name: str) -> float:
+    """A number that stays with a name and has nothing to do with it, 0..1."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8

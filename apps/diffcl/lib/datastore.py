@@ -104,6 +104,17 @@ class StudyDatastore(LocalDatastore):
             for image_id, file in files.items()
         }
 
+    def get_image_uri(self, image_id: str) -> str:
+        """Path of a scan.
+
+        Raises:
+            HTTPException: 404 if it is not there, or not any more.
+        """
+        path: str = super().get_image_uri(image_id)
+        if not path:
+            raise HTTPException(404, f"image {image_id[:80]}: not there, or not any more")
+        return path
+
     def set_name(self, name: str) -> None:
         """Name the studies."""
         with refusals(), self._change() as index:

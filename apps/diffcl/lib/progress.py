@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,21 @@ from diffcl.io.atomic import write_text
 from lib.index import finite
 
 ENDED = ("done", "failed", "stopped")
+
+
+def first_at_work(told: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was told of several tasks: those at work before those that ended, then the last begun first.
+
+    >>> ended, begun = {"status": "done", "start_ts": 7}, {"status": "training", "start_ts": 3}
+    >>> list(first_at_work({"heart": {}, "spleen": ended, "liver": begun}))
+    ['liver', 'spleen', 'heart']
+    """
+
+    def rank(name: str) -> tuple[bool, int]:
+        of = told[name]
+        return bool(of) and of["status"] not in ENDED, of.get("start_ts", 0)
+
+    return {name: told[name] for name in sorted(told, key=rank, reverse=True)}
 
 
 class Progress:

@@ -37,6 +37,7 @@ from monailabel.endpoints import (
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.utils import background_executors, stop_background_task, tasks
 from starlette.concurrency import run_in_threadpool
 
 from diffcl.version import version
@@ -46,6 +47,9 @@ Handler = Callable[..., Awaitable[Any]]
 
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
+
+UNDER_WAY = ("SUBMITTED", "RUNNING")
+"""What MONAI Label calls a task that waits or runs."""
 
 RETRY_SECONDS = 5
 """After how long a client that was sent away should come again."""
@@ -79,6 +83,38 @@ class OneAtATime:
                 return await at_once(handler, **arguments)
         finally:
             self._inside -= 1
+
+
+class OncePerTask:
+    """Runs the handlers of trainings, each in a thread; starts no training of a task that has one under way."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, handler: Handler, **arguments: Any) -> Any:
+        """Run a handler; of all tasks, which OHIF asks for, those are trained that have no training under way.
+
+        Raises:
+            HTTPException: 429, if there is nothing to start.
+        """
+        if handler not in (train.api_run, train.api_run_model):
+            return await at_once(handler, **arguments)
+        async with self._turn:
+            one = arguments.get("model")
+            wanted = [one] if one else list((await run_in_threadpool(app_instance().info))["trainers"])
+            busy = [task["request"].get("model") for task in tasks("train") if task["status"] in UNDER_WAY]
+            idle = [model for model in wanted if model not in busy]
+            if wanted and not idle:
+                raise HTTPException(429, f"training of {', '.join(wanted)}: runs or waits already. Stop it first")
+            if one:
+                return await at_once(handler, **arguments)
+            given = arguments.pop("params") or {}
+            request = {**arguments, "enqueue": True}
+            started = {
+                model: await at_once(train.api_run_model, model=model, params=given.get(model), **request)
+                for model in idle
+            }
+            return {model: {"result": task, "detail": None} for model, task in started.items()}
 
 
 async def dicom_seg(
@@ -133,11 +169,19 @@ def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Aw
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Build the app and warm it up before the first request is answered."""
+    """Build the app and warm it up before the first request is answered; at the end, end what it started."""
     instance = app_instance()
     instance.server_mode(True)
     await run_in_threadpool(instance.on_init_complete)
     yield
+    await run_in_threadpool(end_tasks)
+
+
+def end_tasks() -> None:
+    """Kill the processes that MONAI Label started, and start none of those that wait."""
+    for method, executor in background_executors.items():
+        executor.shutdown(wait=False, cancel_futures=True)
+        stop_background_task(method)
 
 
 async def not_json(_: Request, error: Exception) -> JSONResponse:
@@ -181,7 +225,6 @@ def build() -> FastAPI:
         info,
         activelearning,
         datastore,
-        train,
         session,
         logs,
         model,
@@ -195,6 +238,7 @@ def build() -> FastAPI:
     application.add_api_route(
         "/model/{model}", with_signature_of(put_model, at_once), methods=["PUT"], tags=["Model"]
     )
+    add_routes(application, train.router, OncePerTask())
     for module in modules:
         add_routes(application, module.router, at_once)
     application.include_router(viewer.router)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +54,12 @@ VALIDATION_SHARE = 0.2
 
 STARTS = ("published model", "scratch")
 
+SERVER = "DIFFCL_SERVER_PROCESS"
+"""Variable in the environment of a training with the process id of the server."""
+
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
 
 class TrainOptions(Options):
     """What a client may ask of a training. Numbers of 0 mean that nothing is asked.
@@ -76,6 +84,7 @@ class SemiSupervisedTraining(TrainTask):
 
         FOLDER/progress.json    how it goes, see `Progress`
         FOLDER/prepared/        prepared scans, kept from training to training
+        FOLDER/roles.json       which labelled scans judged and which taught
         FOLDER/current/         the run at work; one that was stopped continues when the same is asked again
         FOLDER/1/               the first run that ended: journal, curves, best weights, decision
 
@@ -119,6 +128,7 @@ class SemiSupervisedTraining(TrainTask):
         """
         child = "local_rank" in request  # MONAI Label's mark
         if child:
+            end_with_the_server()
             keep_out_of_the_way()
         with refusals():
             try:
@@ -137,7 +147,7 @@ class SemiSupervisedTraining(TrainTask):
         """
         with refusals():
             recipe = with_class_values(self._recipe())
-            found = judges(datastore, recipe, VALIDATION_SHARE)
+            found = judges(datastore, recipe, VALIDATION_SHARE, self._folder)
             answer = accept(archive, self._name, recipe, self._store, found, MARGIN)
         logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
         return answer
@@ -158,7 +168,7 @@ class SemiSupervisedTraining(TrainTask):
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             stale.unlink()
-        found = collect(datastore, recipe, options.validation_share, prepared)
+        found = collect(datastore, recipe, options.validation_share, self._folder)
         counts = {
             "labelled": len(found.cases.labelled),
             "unlabelled": len(found.cases.unlabelled),
@@ -276,11 +286,21 @@ def one_line(error: Exception) -> str:
     )
 
 
+def end_with_the_server() -> None:
+    """The end of the server, of whatever kind, kills this process; where the system is Linux.
+
+    Otherwise nobody could stop a training whose server was killed, and the next one would have to wait for it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(SERVER, str(os.getppid())) != str(os.getppid()):
+        sys.exit("The server ended before the training began.")
+
+
 def keep_out_of_the_way() -> None:
-    """A training gives way to the server: a lower priority, and on more than two cores it leaves one alone."""
+    """A training gives way to the server: a lower priority, and it leaves one core alone."""
     os.nice(10)
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(min(cores, max(2, cores - 1)))
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
 
 
 def with_class_values(recipe: Recipe) -> Recipe:
