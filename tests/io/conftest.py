@@ -12,9 +12,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from dicom_forms import write_enhanced
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedMRImageStorage
 
 from diffcl.io.dicom_write import write_series
 
@@ -90,33 +89,18 @@ def dciodvfy() -> Callable[[Path], str]:
 
 @pytest.fixture
 def enhanced(series: Path, tmp_path: Path) -> Path:
-    """`image` as an enhanced MR file, its frames out of order, each with its own slope and intercept."""
-    slices = [pydicom.dcmread(file) for file in sorted(series.glob("*.dcm"))]
-    slices = [slices[index] for index in (3, 0, 6, 1, 5, 2, 4)]
-    whole = pydicom.dcmread(series / "0001.dcm")
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
-        del whole[keyword]
-    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    whole.NumberOfFrames = len(slices)
-    shared, orientation, measures = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
-    shared.PlaneOrientationSequence = Sequence([orientation])
-    shared.PixelMeasuresSequence = Sequence([measures])
-    whole.SharedFunctionalGroupsSequence = Sequence([shared])
-    frames, pixels = [], []
-    for index, one in enumerate(slices):
-        frame, position, transformation = Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = one.ImagePositionPatient
-        transformation.RescaleSlope, transformation.RescaleIntercept = "0.5", str(10 * index)
-        transformation.RescaleType = "US"
-        frame.PlanePositionSequence = Sequence([position])
-        frame.PixelValueTransformationSequence = Sequence([transformation])
-        frames.append(frame)
-        pixels.append((2 * (one.pixel_array.astype(np.int16) - 10 * index)).astype("<i2").tobytes())
-    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    whole.PixelData = b"".join(pixels)
-    if len(whole.PixelData) % 2:
-        whole.PixelData += b"\0"
-    whole.save_as(tmp_path / "enhanced.dcm")
-    return tmp_path / "enhanced.dcm"
+    """`image` as an enhanced MR file; see `write_enhanced`."""
+    return write_enhanced(series, tmp_path / "enhanced.dcm")
+
+
+@pytest.fixture
+def ct_series(image: sitk.Image, tmp_path: Path) -> Path:
+    """The folder of `image` as a CT series of seven slices."""
+    write_series(image, tmp_path / "ct", modality="CT", intercept=-1024.0)
+    return tmp_path / "ct"
+
+
+@pytest.fixture
+def enhanced_ct(ct_series: Path, tmp_path: Path) -> Path:
+    """`image` as an enhanced CT file; see `write_enhanced`."""
+    return write_enhanced(ct_series, tmp_path / "enhanced-ct.dcm")

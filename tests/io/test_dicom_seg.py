@@ -56,10 +56,18 @@ def assert_same(got: sitk.Image, want: sitk.Image) -> None:
     np.testing.assert_allclose(got.GetDirection(), want.GetDirection(), rtol=0, atol=1e-6)
 
 
-@pytest.fixture(params=["single-frame", "multi-frame"])
+SERIES = {
+    "MR": "series",
+    "MR multi-frame": "enhanced",
+    "CT": "ct_series",
+    "CT multi-frame": "enhanced_ct",
+}
+
+
+@pytest.fixture(params=SERIES)
 def source(request: pytest.FixtureRequest) -> DicomSeries:
-    """The series of `image`, as one file a slice and as one file."""
-    path = request.getfixturevalue({"single-frame": "series", "multi-frame": "enhanced"}[request.param])
+    """The series of `image` of each modality, as one file a slice and as one file."""
+    path = request.getfixturevalue(SERIES[request.param])
     found = read_scan(path).series
     assert found is not None
     return found
@@ -74,6 +82,16 @@ def read_with_dcmqi(path: Path, folder: Path) -> sitk.Image:
     return sitk.ReadImage(str(file))
 
 
+def read_with_highdicom(path: Path, source: DicomSeries) -> np.ndarray:
+    seg = hd.seg.segread(path)
+    if source.frames:
+        numbers = [frame + 1 for frame in source.frames]
+        uid = source.headers[0].SOPInstanceUID
+        return seg.get_pixels_by_source_frame(uid, numbers, combine_segments=True)
+    uids = [header.SOPInstanceUID for header in source.headers]
+    return seg.get_pixels_by_source_instance(uids, combine_segments=True)
+
+
 def test_a_segmentation_is_read_back_voxel_for_voxel_by_others(
     source: DicomSeries, label: sitk.Image, tmp_path: Path
 ) -> None:
@@ -82,16 +100,7 @@ def test_a_segmentation_is_read_back_voxel_for_voxel_by_others(
 
     assert_same(sitk.Cast(read_with_dcmqi(path, tmp_path / "dcmqi"), sitk.sitkUInt8), label)
 
-    theirs = hd.seg.segread(path)
-    if source.frames:
-        numbers = [frame + 1 for frame in source.frames]
-        planes = theirs.get_pixels_by_source_frame(
-            source.headers[0].SOPInstanceUID, numbers, combine_segments=True
-        )
-    else:
-        uids = [header.SOPInstanceUID for header in source.headers]
-        planes = theirs.get_pixels_by_source_instance(uids, combine_segments=True)
-    np.testing.assert_array_equal(planes, voxels(label))
+    np.testing.assert_array_equal(read_with_highdicom(path, source), voxels(label))
 
     plain = pydicom.dcmread(path)
     for mask, group in zip(plain.pixel_array, plain.PerFrameFunctionalGroupsSequence, strict=True):
@@ -114,6 +123,8 @@ def test_no_structure_is_a_valid_answer(source: DicomSeries, label: sitk.Image, 
     empty = label * 0
     write_seg(empty, source, LABELS, tmp_path / "seg.dcm", **MODEL)
     assert_same(read_seg(tmp_path / "seg.dcm"), empty)
+    assert_same(sitk.Cast(read_with_dcmqi(tmp_path / "seg.dcm", tmp_path / "dcmqi"), sitk.sitkUInt8), empty)
+    np.testing.assert_array_equal(read_with_highdicom(tmp_path / "seg.dcm", source), voxels(empty))
     assert len(pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence) == 2
 
 

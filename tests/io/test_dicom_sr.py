@@ -23,9 +23,9 @@ VOLUMES = {"hippocampus_anterior": 1.51234567, "hippocampus_posterior": 0.0}
 MODEL = {"model_name": "hippocampus", "model_version": 4}
 
 
-@pytest.fixture
-def source(series: Path) -> DicomSeries:
-    found = read_scan(series).series
+@pytest.fixture(params=["series", "ct_series"], ids=["MR", "CT"])
+def source(request: pytest.FixtureRequest) -> DicomSeries:
+    found = read_scan(request.getfixturevalue(request.param)).series
     assert found is not None
     return found
 
@@ -90,12 +90,14 @@ def test_the_report_belongs_to_the_patient_study_and_images(
 
 def test_what_cannot_be_reported_leaves_nothing(
     series: Path,
-    source: DicomSeries,
-    seg: Path,
+    label: sitk.Image,
     tmp_path: Path,
     edit: Callable[[Path, Callable[[Dataset, int], None]], None],
 ) -> None:
-    path = tmp_path / "sr.dcm"
+    source = read_scan(series).series
+    assert source is not None
+    path, seg = tmp_path / "sr.dcm", tmp_path / "seg.dcm"
+    write_seg(label, source, LABELS, seg, **MODEL)
     with pytest.raises(ScanError, match=r"0001\.dcm: not a DICOM segmentation"):
         write_sr(VOLUMES, 0.25, series / "0001.dcm", source, LABELS, path, **MODEL)
     with pytest.raises(ValueError, match="no volume for hippocampus_anterior"):

@@ -1,0 +1,62 @@
+"""The other forms in which a scanner may write a series: one enhanced file, compressed files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gdcm
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage
+
+
+def write_enhanced(series: Path, file: Path) -> Path:
+    """Write a series of seven slices as one enhanced file, its frames out of order, each with its own intercept."""
+    slices = [pydicom.dcmread(file) for file in sorted(series.glob("*.dcm"))]
+    slices = [slices[index] for index in (3, 0, 6, 1, 5, 2, 4)]
+    enhanced = {"MR": EnhancedMRImageStorage, "CT": EnhancedCTImageStorage}[slices[0].Modality]
+    whole = pydicom.dcmread(series / "0001.dcm")
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        del whole[keyword]
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = enhanced
+    whole.NumberOfFrames = len(slices)
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    whole.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames, pixels = [], []
+    for index, one in enumerate(slices):
+        frame, position, transformation = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = one.ImagePositionPatient
+        transformation.RescaleSlope, transformation.RescaleIntercept = "0.5", str(10 * index)
+        transformation.RescaleType = "US"
+        frame.PlanePositionSequence = Sequence([position])
+        frame.PixelValueTransformationSequence = Sequence([transformation])
+        frames.append(frame)
+        values = one.pixel_array.astype(np.int16) + int(one.get("RescaleIntercept", 0))
+        pixels.append((2 * (values - 10 * index)).astype("<i2").tobytes())
+    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.PixelData = b"".join(pixels)
+    if len(whole.PixelData) % 2:
+        whole.PixelData += b"\0"
+    whole.save_as(file)
+    return file
+
+
+def compress(series: Path, syntax: int) -> None:
+    """Write the files of a series anew in another transfer syntax of gdcm."""
+    for file in series.iterdir():
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(file))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(file))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
