@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,10 +34,12 @@ SIDEWAYS: Final = 0.25
 """A slice may be shifted in its plane by this share of a pixel."""
 
 TELLING: Final = (
-    "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue", "TemporalPositionIdentifier", "TriggerTime",
-    "AcquisitionNumber", "ImageType", "AcquisitionTime", "ContentTime",
+    "EchoTime", "EffectiveEchoTime", "InversionTime", "InversionTimes", "FlipAngle", "DiffusionBValue",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime",
+    "AcquisitionNumber", "FrameAcquisitionNumber", "ImageType", "FrameType", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
-"""Attributes in which images at one position are likely to differ, the most telling first."""
+"""Attributes in which images at one position are likely to differ, the most telling first; in an enhanced image
+they stand in the groups of each frame."""
 
 EXPORT_AGAIN: Final = "Export the series again"
 
@@ -56,6 +58,7 @@ class Slice:
         size: Voxels along row and column.
         slope: Stored values times this, plus `intercept`, are the values of the scan.
         intercept: See `slope`.
+        groups: What the file says about this slice alone: its header, or the groups of its frame.
     """
 
     file: DicomFile
@@ -67,6 +70,7 @@ class Slice:
     size: tuple[int, int]
     slope: float
     intercept: float
+    groups: tuple[Dataset, ...] = field(repr=False)
 
     @property
     def normal(self) -> Vector:
@@ -104,8 +108,9 @@ def slices_of(path: Path, file: DicomFile) -> list[Slice]:
             or "PerFrameFunctionalGroupsSequence" in file.header
         ):
             return _frames(path, file)
-        return [_slice(path, file, None, file.header, file.header, file.header, file.header)]
-    except DAMAGED as error:
+        header = file.header
+        return [_slice(path, file, None, header, header, header, header, (header,))]
+    except (*DAMAGED, OSError) as error:  # pydicom's own, where a sequence ends early
         raise ScanError(path, f"{file.path.name}: its header is damaged", EXPORT_AGAIN) from error
 
 
@@ -171,6 +176,7 @@ def _frames(path: Path, file: DicomFile) -> list[Slice]:
             macro(frame, "PlaneOrientationSequence"),
             macro(frame, "PixelMeasuresSequence"),
             macro(frame, "PixelValueTransformationSequence"),
+            tuple(group for element in frame if element.VR == "SQ" for group in element.value),
         )
         for index, frame in enumerate(frames)
     ]
@@ -184,6 +190,7 @@ def _slice(
     orientation: Dataset,
     measures: Dataset,
     transformation: Dataset,
+    groups: tuple[Dataset, ...],
 ) -> Slice:
     header, name = file.header, file.path.name
     photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
@@ -203,7 +210,8 @@ def _slice(
     size = int(header.Columns), int(header.Rows)
     if min(*pixel, *size) <= 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
         raise ScanError(path, f"{name}: its header is damaged", EXPORT_AGAIN)
-    return Slice(file, frame, place, row, column, (float(pixel[1]), float(pixel[0])), size, slope, intercept)
+    spacing = float(pixel[1]), float(pixel[0])
+    return Slice(file, frame, place, row, column, spacing, size, slope, intercept, groups)
 
 
 def _numbers(path: Path, name: str, what: str, value: Any, count: int) -> Vector:
@@ -240,15 +248,15 @@ def _check_one_each(path: Path, ordered: Sequence[Slice], heights: Vector) -> No
     if counts.max() == 1:
         return
     group = ordered[starts[counts.argmax()] :][: counts.max()]
-    differing = [key for key in TELLING if len({_undecoded(one.file.header, key) for one in group}) > 1]
+    differing = [key for key in TELLING if len({_undecoded(one, key) for one in group}) > 1]
     reason = f", which differ in {differing[0]}" if differing else ""
     where = "at every position" if counts.min() == counts.max() else "at one position"
     raise ScanError(path, f"{counts.max()} images {where}{reason}", "Export one image a position as a series")
 
 
-def _undecoded(header: Dataset, keyword: str) -> str:
-    """An attribute as it stands in the file: what is only compared need not be valid."""
-    return str(header.get_item(keyword).value) if keyword in header else ""
+def _undecoded(one: Slice, keyword: str) -> str:
+    """An attribute of a slice as it stands in the file: what is only compared need not be valid."""
+    return " ".join(str(group.get_item(keyword).value) for group in one.groups if keyword in group)
 
 
 def _check_straight(path: Path, ordered: Sequence[Slice], places: Vector, heights: Vector) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from dicom_forms import write_enhanced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from diffcl.io.dicom_write import write_series
 from diffcl.recipe import load_recipe
 
 LABELS = load_recipe("hippocampus").labels
+FORMS = ("files", "enhanced")
 SECRETS = ("Invented", "secret-17")
 PREAMBLE = 132
 """Bytes before the first element, without which a file is not looked at."""
@@ -31,7 +34,7 @@ KEYWORDS = (
     "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
     "RescaleIntercept", "FrameOfReferenceUID", "SliceThickness", "SeriesNumber", "PatientSex", "StudyDate",
-    "SpecificCharacterSet", "PixelData",
+    "SpecificCharacterSet", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
 )  # fmt: skip
 
 VALUES = st.one_of(
@@ -44,16 +47,20 @@ VALUES = st.one_of(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CT series of four small slices of a patient with a name."""
-    values = np.random.default_rng(3).integers(-900, 900, (4, 6, 5)).astype(np.float32)
+    """A CT series of seven small slices of a patient with a name in each of the `FORMS`."""
+    values = np.random.default_rng(3).integers(-900, 900, (7, 6, 5)).astype(np.float32)
     image = sitk.GetImageFromArray(values)
     image.SetSpacing((0.7, 0.9, 2.5))
     image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
-    folder = tmp_path_factory.mktemp("whole") / "series"
-    for file in write_series(image, folder, modality="CT", intercept=-1024.0):
+    folder = tmp_path_factory.mktemp("whole")
+    for file in write_series(image, folder / "files", modality="CT", intercept=-1024.0):
         dataset = pydicom.dcmread(file)
         dataset.PatientName, dataset.PatientID = SECRETS
         dataset.save_as(file)
+    (folder / "enhanced").mkdir()
+    write_enhanced(folder / "files", folder / "enhanced" / "0001.dcm")
+    for form in FORMS:
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder / form).image), values)
     return folder
 
 
@@ -99,16 +106,27 @@ def fresh(whole: Path, place: Path) -> Path:
     return place / "series"
 
 
-FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def nth(folder: Path, number: int) -> Path:
+    """One of the files of a folder."""
+    files = sorted(folder.iterdir())
+    return files[number % len(files)]
+
+
+FORM, NUMBER = st.sampled_from(FORMS), st.integers(0, 6)
+FUZZ = settings(
+    max_examples=60,
+    deadline=timedelta(seconds=10),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @FUZZ
-@given(number=st.integers(1, 4), at=st.floats(0, 1), noise=st.binary(min_size=1, max_size=12))
+@given(form=FORM, number=NUMBER, at=st.floats(0, 1), noise=st.binary(min_size=1, max_size=12))
 def test_damaged_bytes_are_read_or_refused(
-    whole: Path, place: Path, number: int, at: float, noise: bytes
+    whole: Path, place: Path, form: str, number: int, at: float, noise: bytes
 ) -> None:
-    folder = fresh(whole, place)
-    file = folder / f"{number:04d}.dcm"
+    folder = fresh(whole / form, place)
+    file = nth(folder, number)
     content = bytearray(file.read_bytes())
     start = PREAMBLE + int(at * (len(content) - PREAMBLE - len(noise)))
     content[start : start + len(noise)] = noise
@@ -117,10 +135,10 @@ def test_damaged_bytes_are_read_or_refused(
 
 
 @FUZZ
-@given(number=st.integers(1, 4), share=st.floats(0, 1))
-def test_truncated_files_are_refused(whole: Path, place: Path, number: int, share: float) -> None:
-    folder = fresh(whole, place)
-    file = folder / f"{number:04d}.dcm"
+@given(form=FORM, number=NUMBER, share=st.floats(0, 1))
+def test_truncated_files_are_refused(whole: Path, place: Path, form: str, number: int, share: float) -> None:
+    folder = fresh(whole / form, place)
+    file = nth(folder, number)
     content = file.read_bytes()
     file.write_bytes(content[: int(share * (len(content) - 1))])
     with pytest.raises(ScanError):
@@ -128,11 +146,11 @@ def test_truncated_files_are_refused(whole: Path, place: Path, number: int, shar
 
 
 @FUZZ
-@given(keyword=st.sampled_from(KEYWORDS), value=VALUES, everywhere=st.booleans())
+@given(form=FORM, keyword=st.sampled_from(KEYWORDS), value=VALUES, everywhere=st.booleans())
 def test_odd_attributes_are_read_or_refused(
-    whole: Path, place: Path, keyword: str, value: str | None, everywhere: bool
+    whole: Path, place: Path, form: str, keyword: str, value: str | None, everywhere: bool
 ) -> None:
-    folder = fresh(whole, place)
+    folder = fresh(whole / form, place)
     for file in sorted(folder.iterdir())[: None if everywhere else 1]:
         dataset = pydicom.dcmread(file)
         with warnings.catch_warnings():
