@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from torch import Tensor
 
-from diffcl.inference.ensemble import Opinions
+from diffcl.inference.ensemble import Opinions, most_probable
 
 UNSURE = 0.5
 """Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
@@ -40,13 +41,13 @@ def expected_dice(probabilities: Tensor) -> float:
     Returns:
         0..1; 0 where nothing is found or expected.
     """
-    found = probabilities.max(dim=0).indices
+    found = most_probable(probabilities)
     scores = []
-    for value, probability in enumerate(probabilities[1:].double(), start=1):
+    for value, probability in enumerate(probabilities[1:], start=1):
         inside = found == value
-        total = float(inside.sum() + probability[probability >= NEGLIGIBLE].sum())
-        if total:
-            scores.append(2 * float(probability[inside].sum()) / total)
+        expected = float(probability[probability >= NEGLIGIBLE].sum(dtype=torch.float64))
+        if total := int(inside.sum()) + expected:
+            scores.append(2 * float(probability[inside].sum(dtype=torch.float64)) / total)
     return float(np.mean(scores)) if scores else 0.0
 
 

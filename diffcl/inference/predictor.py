@@ -23,7 +23,7 @@ from diffcl.data.grid import Geometry
 from diffcl.data.prepare import prepare
 from diffcl.inference.doubt import doubt
 from diffcl.inference.engine import EngineChoice, EngineName, choose_engine
-from diffcl.inference.ensemble import Networks, ask
+from diffcl.inference.ensemble import Networks, ask, most_probable
 from diffcl.inference.model import Model
 from diffcl.io.scan import Scan
 from diffcl.recipe import Recipe
@@ -131,12 +131,14 @@ class Predictor:
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
             opinions = ask(image, recipe, engine.cs, engine.ds, networks=networks, seed=seed)
+        disagreement, doubted, mean = opinions.disagreement, doubt(opinions), opinions.mean
+        del opinions  # of a large scan they are large
         original = prepared.original
         with clock.stage("restore"):
             label, uncertainty = original.empty(np.uint8), original.empty(np.float32)
             maps = [original.empty(np.float32) for _ in recipe.labels] if keep_probabilities else []
-            for where, probabilities in prepared.parts(opinions.mean, SURE):
-                label[where] = most_probable(probabilities)
+            for where, probabilities in prepared.parts(mean, SURE):
+                label[where] = most_probable(torch.from_numpy(probabilities))
                 uncertainty[where] = entropy(probabilities)
                 for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
                     whole[where] = part
@@ -152,8 +154,8 @@ class Predictor:
             networks=networks,
             engine=engine.name,
             volumes_ml=volumes_ml(label, original, recipe),
-            disagreement=opinions.disagreement,
-            doubt=doubt(opinions),
+            disagreement=disagreement,
+            doubt=doubted,
             learned_from=model.info.learned_from,
             seconds=clock.seconds,
             warnings=warnings,
@@ -165,17 +167,7 @@ class Predictor:
 
 def decide(probabilities: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     """The class of each voxel `(X, Y, Z)`, uint8, of probabilities `(K, X, Y, Z)`."""
-    return keep_largest(most_probable(probabilities), recipe)
-
-
-def most_probable(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """The most probable class of each voxel, the first of several, `(K, X, Y, Z)` to `(X, Y, Z)`, uint8."""
-    label: NDArray[Any] = np.zeros_like(probabilities[0], dtype=np.uint8)
-    best = probabilities[0]
-    for value, probability in enumerate(probabilities[1:], start=1):  # many times faster than argmax
-        label[probability > best] = value
-        best = np.maximum(best, probability)
-    return label
+    return keep_largest(most_probable(torch.from_numpy(probabilities)).numpy(), recipe)
 
 
 def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
