@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from diffcl.errors import ScanError
+from diffcl.io.dicom_decode import Decoder
 from diffcl.io.dicom_files import DAMAGED
 from diffcl.io.dicom_slices import Slice
 
@@ -32,20 +33,21 @@ def read_voxels(path: Path, slices: tuple[Slice, ...]) -> npt.NDArray[np.float32
     voxels = np.empty((0, rows, columns), np.float32)
     stored: npt.NDArray[Any] = np.empty(0)
     decoded: Path | None = None
-    for index, one in enumerate(slices):
-        if one.file.path != decoded:
-            decoded, stored = one.file.path, _stored(path, one.file.path)
-        image = stored if one.frame is None else stored[one.frame]
-        if image.shape != (rows, columns):
-            raise ScanError(path, f"{decoded.name}: its pixels do not fit its header", "Export it again")
-        if index == 0:  # only now: a damaged header can promise any number of pixels
-            voxels = np.empty((len(slices), rows, columns), np.float32)
-        np.multiply(image, np.float32(one.slope), out=voxels[index], casting="unsafe")
-        voxels[index] += np.float32(one.intercept)
+    with Decoder() as decode:
+        for index, one in enumerate(slices):
+            if one.file.path != decoded:
+                decoded, stored = one.file.path, _stored(path, one.file.path, decode)
+            image = stored if one.frame is None else stored[one.frame]
+            if image.shape != (rows, columns):
+                raise ScanError(path, f"{decoded.name}: its pixels do not fit its header", "Export it again")
+            if index == 0:  # only now: a damaged header can promise any number of pixels
+                voxels = np.empty((len(slices), rows, columns), np.float32)
+            np.multiply(image, np.float32(one.slope), out=voxels[index], casting="unsafe")
+            voxels[index] += np.float32(one.intercept)
     return voxels
 
 
-def _stored(path: Path, file: Path) -> npt.NDArray[Any]:
+def _stored(path: Path, file: Path, decode: Decoder) -> npt.NDArray[Any]:
     """Stored values of a file, `(rows, columns)` or `(frames, rows, columns)`."""
     try:
         image = pydicom.dcmread(file)
@@ -53,8 +55,9 @@ def _stored(path: Path, file: Path) -> npt.NDArray[Any]:
             raise ScanError(
                 path, f"{file.name}: the image has no pixel data", "Export the series with its images"
             )
-        _check_decoder(path, file, UID(str(image.file_meta.TransferSyntaxUID)))
-        return _meant_bits(image)
+        syntax = UID(str(image.file_meta.TransferSyntaxUID))
+        _check_decoder(path, file, syntax)
+        return _meant_bits(image, decode(file) if syntax.is_encapsulated else image.pixel_array)
     except OSError as error:
         raise ScanError(
             path, f"{file.name}: cannot be read ({error.strerror or type(error).__name__})"
@@ -65,9 +68,8 @@ def _stored(path: Path, file: Path) -> npt.NDArray[Any]:
         ) from error
 
 
-def _meant_bits(image: Dataset) -> npt.NDArray[Any]:
+def _meant_bits(image: Dataset, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Pixels without what stands in the bits above the stored ones, with their sign."""
-    pixels: npt.NDArray[Any] = image.pixel_array
     spare = int(image.BitsAllocated) - int(image.BitsStored) if "PixelData" in image else 0
     if spare > 0:
         pixels = (pixels << spare) >> spare

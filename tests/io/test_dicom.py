@@ -447,6 +447,16 @@ def test_transfer_syntaxes_are_read_alike(image: sitk.Image, series: Path, synta
     assert_same(read_scan(series).image, image)
 
 
+def test_a_compressed_image_that_ends_its_decoder_is_refused(series: Path) -> None:
+    compress(series, gdcm.TransferSyntax.JPEGLSLossless)
+    file = series / "0003.dcm"
+    size = b"\xff\xf7\x00\x0b\x10\x00\x0b\x00\x09"  # 16 bits, 11 rows, 9 columns; of none at all gdcm dies
+    assert file.read_bytes().count(size) == 1
+    file.write_bytes(file.read_bytes().replace(size, size[:-1] + b"\0"))
+    with pytest.raises(ScanError, match=r"0003\.dcm: its pixels are damaged or end early\. Export it again"):
+        read_scan(series)
+
+
 def _compressed_as(syntax: str) -> Callable[[Dataset, int], None]:
     def change(one: Dataset, _: int) -> None:
         one.file_meta.TransferSyntaxUID = UID(syntax)

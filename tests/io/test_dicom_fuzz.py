@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_forms import write_enhanced
+from dicom_forms import compress, write_enhanced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,7 +60,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset.save_as(file)
     (folder / "enhanced").mkdir()
     write_enhanced(folder / "files", folder / "enhanced" / "0001.dcm")
-    for form in FORMS:
+    shutil.copytree(folder / "files", folder / "compressed")
+    compress(folder / "compressed", gdcm.TransferSyntax.JPEGLosslessProcess14_1)
+    for form in (*FORMS, "compressed"):
         np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder / form).image), values)
     return folder
 
@@ -125,7 +128,19 @@ FUZZ = settings(
 def test_damaged_bytes_are_read_or_refused(
     whole: Path, place: Path, form: str, number: int, at: float, noise: bytes
 ) -> None:
-    folder = fresh(whole / form, place)
+    damage(fresh(whole / form, place), number, at, noise)
+
+
+@settings(FUZZ, max_examples=8)  # each starts a process that decodes
+@given(number=NUMBER, at=st.floats(0.9, 1), noise=st.binary(min_size=1, max_size=12))
+def test_damaged_compressed_pixels_are_read_or_refused(
+    whole: Path, place: Path, number: int, at: float, noise: bytes
+) -> None:
+    damage(fresh(whole / "compressed", place), number, at, noise)
+
+
+def damage(folder: Path, number: int, at: float, noise: bytes) -> None:
+    """Write noise into a file of a series, and read or refuse that."""
     file = nth(folder, number)
     content = bytearray(file.read_bytes())
     start = PREAMBLE + int(at * (len(content) - PREAMBLE - len(noise)))
