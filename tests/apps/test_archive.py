@@ -24,6 +24,7 @@ import pydicom
 import pytest
 import requests
 import SimpleITK as sitk
+from dicomweb_client import DICOMwebClient
 from fastapi import HTTPException
 from monailabel.config import Settings
 from orthanc import Orthanc
@@ -375,6 +376,26 @@ class TestLabels:
         assert [case.name for case in found.cases.unlabelled] == [uids["flipped"]]
         assert len(found.refused) == 1
 
+    def test_a_series_deleted_meanwhile_is_left_out_of_a_training(
+        self,
+        store: ArchiveDatastore,
+        put: Put,
+        label_file: Any,
+        orthanc: Orthanc,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        kept, deleted = put("oblique"), put("flipped")
+        save(store, kept, label_file(make_label("oblique")))
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        assert len(store.list_images()) == 2
+        orthanc.delete_series(deleted)
+        found = collect(store, ORGAN, 0.2, tmp_path / "prepared")
+        assert [case.name for case in found.cases.labelled] == [kept]
+        assert found.refused.keys() == {deleted}
+        assert f"series {deleted} is not there any more" in found.refused[deleted]
+        assert "\n" not in found.refused[deleted]
+
     def test_everything_can_be_taken_along(self, store: ArchiveDatastore, put: Put, label_file: Any) -> None:
         assert refusal(lambda: store.get_dataset_archive(None)).status_code == 404
         uid = put("oblique")
@@ -483,6 +504,49 @@ class TestAnArchiveThatFails:
             assert refusal(action).status_code == 503
         assert "does not answer" in refusal(store.list_images).detail
         archive.start()
+        assert save(store, uid, label)["version"] == 1
+
+    def test_one_killed_while_it_sends_a_series_leaves_nothing_behind(
+        self, own: Any, patients: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        archive, store = own
+        archive.add(scan_of(patients, "oblique", tmp_path / "series"))
+        (uid,) = store.list_images()
+        send = DICOMwebClient.iter_series
+
+        def until_killed(*given: Any, **more: Any) -> Iterator[Any]:
+            yield next(send(*given, **more))
+            archive.kill()
+            yield from send(*given, **more)
+
+        with monkeypatch.context() as killing:
+            killing.setattr(DICOMwebClient, "iter_series", until_killed)
+            refused = refusal(lambda: store.get_image_uri(uid))
+        assert (refused.status_code, "does not answer" in refused.detail) == (503, True)
+        assert [file for file in (tmp_path / "own").rglob("*") if file.is_file()] == []
+        archive.start()
+        assert sitk.ReadImage(store.get_image_uri(uid)).GetDepth() == 13
+
+    def test_one_killed_while_a_label_is_submitted_takes_it_once_it_is_back(
+        self, own: Any, patients: str, tmp_path: Path, label_file: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        archive, store = own
+        archive.add(scan_of(patients, "oblique", tmp_path / "series"))
+        (uid,) = store.list_images()
+        label, send = label_file(make_label("oblique")), Archive.store
+
+        def killed(*given: Any) -> None:
+            archive.kill()
+            send(*given)
+
+        with monkeypatch.context() as killing:
+            killing.setattr(Archive, "store", killed)
+            assert refusal(lambda: save(store, uid, label)).status_code == 503
+        archive.start()
+        store.refresh()
+        assert store.get_labeled_images() == []
         assert save(store, uid, label)["version"] == 1
 
     def test_those_who_wait_are_told_at_once(self, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
