@@ -1,5 +1,6 @@
 # make serve    serve the sample scans on 127.0.0.1:8000; PORT=, STUDIES=, MODELS= and RECIPE= change that
-# make pacs     a DICOM archive with the sample scans on 127.0.0.1:8042, for make serve STUDIES=...; needs orthanc
+# make pacs     a DICOM archive with the sample scans on 127.0.0.1:8042, for make serve STUDIES=...; needs orthanc;
+#               PACS="--port 8043 --dicom-port 4243" changes its ports
 # make test     every check, then every test
 # make check    format, lint, types and import order
 # make lock     write constraints.txt anew from pyproject.toml, keeping the versions that still fit
@@ -20,7 +21,7 @@ serve:
 
 pacs:
 	.ci/set-up serve
-	.venv/bin/python tests/support/orthanc.py
+	.venv/bin/python tests/support/orthanc.py $(PACS)
 
 test: check
 	.venv/bin/python -m pytest --cov

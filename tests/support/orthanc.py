@@ -155,9 +155,10 @@ def main() -> int:
         description="An archive for trying diffcl, filled with the sample scans."
     )
     parser.add_argument("--port", type=int, default=8042)
+    parser.add_argument("--dicom-port", type=int, default=4242, help="of C-STORE")
     parser.add_argument("--folder", type=Path, default=Path("work/pacs"), help="where it keeps what it has")
     given = parser.parse_args()
-    archive = Orthanc(given.folder.resolve(), given.port, dicom_port=4242)
+    archive = Orthanc(given.folder.resolve(), given.port, given.dicom_port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         archive.start()
