@@ -341,6 +341,15 @@ def test_the_app_asks_nobody_for_scores_after_a_training(
     assert app.info()["train_stats"]["organ"]["status"] == "done"
 
 
+def test_a_client_cannot_make_the_server_end_itself(
+    make: Callable[[], SemiSupervisedTraining], studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(module.SERVER, str(os.getpid()))
+    monkeypatch.setattr(module, "keep_out_of_the_way", Mock(side_effect=AssertionError))
+    with pytest.raises(HTTPException, match="no scan with a usable final label"):
+        make()({**QUICK, "local_rank": 0}, StudyDatastore(studies, lambda: [ORGAN]))
+
+
 def test_a_training_whose_server_is_gone_does_not_begin(
     make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from synthetic import SCANS, make_label, publish_untrained, same_place
 
 from diffcl.inference import Predictor, load_model
 from diffcl.io import read_scan
+from diffcl.shipped import app_folder
+from lib.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"
@@ -164,32 +166,17 @@ class TestRefusals:
         assert sorted(server.studies.parent.glob("*")) == before
 
 
-def test_it_stays_awake_while_it_computes(client: MONAILabelClient, server: Any) -> None:
-    done = threading.Event()
-
-    def compute() -> None:
-        while not done.is_set():
-            infer(server.client, "organ", "oblique")
-
-    worker = threading.Thread(target=compute)
-    worker.start()
-    seconds = []
-    for _ in range(20):
-        begin = time.perf_counter()
-        client.info()
-        seconds.append(time.perf_counter() - begin)
-    done.set()
-    worker.join()
-    assert statistics.median(seconds) < 0.3
+def children(server: Any) -> dict[int, str]:
+    """Process id and command line of the processes that a server started."""
+    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    found = [child for thread in threads for child in (thread / "children").read_text().split()]
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in found}
 
 
 def test_scans_are_scored_by_a_process_of_the_lowest_priority(client: MONAILabelClient, server: Any) -> None:
     # The process gets what nobody else wants, which on a busy machine is little.
     wait_for(lambda: client.next_sample("uncertain_diverse", {})["scored"] > 0, seconds=900)
-    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
-    children = [child for thread in threads for child in (thread / "children").read_text().split()]
-    commands = {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
-    (worker,) = (child for child, command in commands.items() if "diffcl.active.worker" in command)
+    (worker,) = (child for child, command in children(server).items() if "diffcl.active.worker" in command)
     assert os.getpriority(os.PRIO_PROCESS, worker) == 19
     answer = client.next_sample("uncertain", {})
     assert 0 <= answer["score"] <= 1
@@ -227,19 +214,25 @@ def test_a_new_organ_is_learned_while_the_server_answers(
     client = running.client
     assert client.info()["labels"] == ["organ_head", "organ_tail"]
     assert "no model yet" in refused(lambda: client.infer("organ", "oblique", {}))
-    for name in SCANS[:-1]:
-        sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
-        client.save_label(name, str(tmp_path / "label.nii.gz"))
 
     def progress(key: str) -> Any:
         return client.info()["train_stats"]["organ"].get(key)
 
+    client.train_start("organ", {})
+    wait_for(lambda: client.train_status()["status"] == "ERROR")
+    why = "task organ: no scan with a usable final label. Label one and submit it"
+    assert (progress("status"), progress("message")) == ("failed", why)
+    assert client.train_status()["details"][-1].endswith(why)
+
+    for name in SCANS[:-1]:
+        sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
+        client.save_label(name, str(tmp_path / "label.nii.gz"))
     assert "Known: organ" in refused(lambda: client.train_start("heart", {}))
     client.train_start("organ", {"steps": 100_000})
     wait_for(lambda: (progress("epoch") or 0) > 10)
     assert progress("status") == "training"
     assert client.next_sample("first", {})["id"] == SCANS[-1]
-    assert "Already Running" in refused(lambda: client.train_start("organ", {}))
+    assert "runs or waits already" in refused(lambda: client.train_start("organ", {}))
     client.train_stop()
     wait_for(lambda: progress("status") == "stopped")
     assert progress("total_time")
@@ -251,6 +244,91 @@ def test_a_new_organ_is_learned_while_the_server_answers(
     assert same_place(label, sitk.ReadImage(running.studies / "oblique.nii.gz"))
     assert (params["model"], params["version"]) == ("organ", 1)
     assert set(running.store.info("organ").provenance["labelled"]) == set(SCANS[:-1])
+
+
+def seconds_of(action: Callable[[], Any]) -> float:
+    """How long an action takes."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def start_again(server: Any) -> None:
+    """Start a server that was killed as it was started before."""
+    environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(server.studies.parent / "sessions")}
+    with server.log.open("ab") as log:
+        server.process = subprocess.Popen(
+            server.process.args, cwd=app_folder(), env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{server.url}/info/", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+    wait_for(answers)
+
+
+def test_a_round_goes_on_after_the_server_was_killed_in_it(
+    tmp_path_factory: pytest.TempPathFactory, start_server: Any, tmp_path: Path
+) -> None:
+    running = start_server(tmp_path_factory.mktemp("killed"))
+    client = running.client
+    told = Progress(running.studies / "training" / "organ")
+    labels = {name: str(tmp_path / f"{name}.nii.gz") for name in SCANS[:-1]}
+    for name, label in labels.items():
+        assert infer(client, "organ", name)[1]["version"] == 1
+        sitk.WriteImage(make_label(name), label)
+        client.save_label(name, label)
+    request = {"steps": 48, "margin": 1.0}
+    client.train_start("organ", request)
+    wait_for((running.studies / "training" / "organ" / "current" / "checkpoint.pt").exists)
+    (child,) = (child for child, command in children(running).items() if "\0train\0" in command)
+    assert os.getpriority(os.PRIO_PROCESS, child) == 10
+
+    # Everything is answered while an inference and the training compute.
+    stop, answered = threading.Event(), threading.Semaphore(0)
+
+    def compute() -> None:
+        while not stop.is_set():
+            infer(running.client, "organ", "oblique", seed=int(time.perf_counter() * 1000))
+            answered.release()
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    seconds = [
+        (
+            seconds_of(client.info),
+            seconds_of(lambda: client.next_sample("uncertain_diverse", {})),
+            seconds_of(lambda: client.save_label("oblique", labels["oblique"], tag="original")),
+            seconds_of(client.train_status),
+        )
+        for _ in range(5)
+    ]
+    assert answered.acquire(timeout=60)
+    stop.set()
+    worker.join()
+    assert told.read()["status"] == "training"
+    assert all(statistics.median(each) < 0.3 for each in zip(*seconds, strict=True)), seconds
+
+    running.process.kill()
+    running.process.wait()
+    wait_for(
+        lambda: told.read()["status"] == "stopped", seconds=20
+    )  # which the death of the child alone makes it
+    begun = told.read()["epoch"]
+    start_again(running)
+    assert client.info()["train_stats"]["organ"]["status"] == "stopped"
+    client.train_start("organ", request)
+    wait_for(lambda: client.train_status()["status"] in ("DONE", "ERROR"))
+    assert client.train_status()["status"] == "DONE"
+    assert "A run that was stopped is continued." in running.log.read_text()
+    assert (told.read()["status"], told.read()["epoch"]) == ("done", 48)
+    assert begun < 48
+    assert running.store.info("organ").provenance["parent"] == {"name": "organ", "version": 1}
+    assert infer(client, "organ", "oblique")[1]["version"] == 2
+    assert client.next_sample("uncertain_diverse", {})["id"] == SCANS[-1]
 
 
 def test_the_stock_command_serves_the_app_from_any_folder(

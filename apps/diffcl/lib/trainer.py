@@ -126,7 +126,8 @@ class SemiSupervisedTraining(TrainTask):
         Raises:
             HTTPException: 4xx with a sentence, if an option is impossible or nothing can be learned.
         """
-        child = "local_rank" in request  # MONAI Label's mark
+        server = os.environ.get(SERVER) == str(os.getpid())
+        child = "local_rank" in request and not server  # MONAI Label's mark, which a client may send as well
         if child:
             end_with_the_server()
             keep_out_of_the_way()
