@@ -46,6 +46,8 @@ class Pacs:
 
     def __init__(self) -> None:
         self.status = 0x0000
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.may_answer.set()
         self.got: list[Dataset] = []
         self.port = free_port()
         entity = AE(ae_title="PACS")
@@ -57,6 +59,8 @@ class Pacs:
         )
 
     def _take(self, event: evt.Event) -> int:
+        self.asked.set()
+        assert self.may_answer.wait(120)
         if self.status == 0:
             one = event.dataset
             one.file_meta = event.file_meta
@@ -330,6 +334,20 @@ def test_a_kill_loses_nothing(
     status = json.loads(capsys.readouterr().out)
     assert status["running"] is False
     assert status["counts"]["receiving"] + status["counts"]["waiting"] == 1
+    queue = Queue(folder)
+    with started():  # and kill it while it segments
+        wait_for(lambda: any(job.notes().get("attempts") for job in queue.jobs("waiting")))
+    (job,) = queue.jobs("waiting")
+    assert len(list(job.images.iterdir())) == 13
+    job.note(not_before=0)  # it need not wait here
+    pacs.may_answer.clear()
+    with started():  # and kill it while it sends
+        assert pacs.asked.wait(120)
+    (job,) = queue.jobs("sending")
+    job.note(not_before=0)
+    pacs.may_answer.set()
+    wait_for(lambda: len(pacs.got) == 1)  # by one who does not know any more that it was taken
+    pacs.got.clear()
     with started() as process:
         wait_for(lambda: len(pacs.got) == 1)
         wait_for(lambda: bool(list(Queue(folder).done())))
