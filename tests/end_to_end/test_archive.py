@@ -41,9 +41,9 @@ def test_the_loop_is_the_same_as_with_files(
     folder = tmp_path_factory.mktemp("with an archive")
     scans = {}
     for name, modality in (("oblique", "MR"), ("flipped", "CT"), ("anisotropic", "MR")):
-        archive.add(write_series(make_scan(name), tmp_path / name, name=name, modality=modality))
+        archive.add(write_series(make_scan(name), tmp_path / name, name=f"patient-{name}", modality=modality))
         scans[read_scan(tmp_path / name).series.uid] = name
-    archive.add(write_series(make_scan("straight"), tmp_path / "thin", name="thin")[:1])
+    archive.add(write_series(make_scan("straight"), tmp_path / "thin", name="patient-thin")[:1])
     work = folder / "work"
     running = start_server(folder, "--studies", archive.url, "--conf", "work", str(work))
     client = running.client
@@ -99,7 +99,8 @@ def see_through_ohif(url: str, uid: str) -> None:
     assert unquote(page.cookies["MONAILABEL_SERVER_URL"]) == f"{url}/"
 
     proxy = f"{url}/proxy/dicom"
-    (found,) = requests.get(f"{proxy}/qido/series", params={"SeriesInstanceUID": uid}, timeout=60).json()
+    named = {"SeriesInstanceUID": uid, "PatientName": "Phantom*", "PatientID": "patient-*"}
+    (found,) = requests.get(f"{proxy}/qido/series", params=named, timeout=60).json()
     study = found["0020000D"]["Value"][0]
     headers = requests.get(f"{proxy}/wado/studies/{study}/series/{uid}/metadata", timeout=60).json()
     one = headers[0]["00080018"]["Value"][0]

@@ -117,7 +117,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 def put(archive: Orthanc, folder: Path, *, upwards: bool) -> tuple[str, str]:
     """Put a slanted series into the archive, numbered along its normal or against it; its study and itself."""
-    files = write_series(make_scan("oblique"), folder, name=folder.name)
+    files = write_series(make_scan("oblique"), folder, name=f"patient-{folder.name}")
     for number, file in enumerate(files if upwards else reversed(files), start=1):
         one = pydicom.dcmread(file)
         one.InstanceNumber = number
