@@ -270,6 +270,28 @@ class TestLabels:
         assert [kept["title"] for kept in two["versions"]] == ["Label 1: organ", "Label 2: organ"]
         for version in (one, two):
             assert orthanc.find("Series", SeriesInstanceUID=version["SeriesInstanceUID"])
+        orthanc.delete_series(two["SeriesInstanceUID"])
+        assert store.get_label_info(uid, "final")["SeriesInstanceUID"] == one["SeriesInstanceUID"]
+        assert voxels(store.get_label_uri(uid, "final")).max() == 2
+
+    def test_labels_that_two_servers_store_at_once_both_stay(
+        self,
+        store: ArchiveDatastore,
+        open_store: Open,
+        put: Put,
+        label_file: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        uid, other = put("oblique"), open_store("there")
+        assert store.list_images() == other.list_images() == [uid]
+        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        assert other.get_label_info(uid, "final") == {}
+        save(store, uid, label_file(make_label("oblique")))
+        save(other, uid, label_file(make_label("oblique") * 0))
+        store.refresh()
+        info = store.get_label_info(uid, "final")
+        assert [one["title"] for one in info["versions"]] == ["Label 1: organ", "Label 1: organ"]
+        assert voxels(store.get_label_uri(uid, "final")).max() == 0
 
     def test_a_clock_that_goes_ahead_does_not_hide_a_newer_label(
         self, store: ArchiveDatastore, put: Put, label_file: Any, tmp_path: Path, orthanc: Orthanc
