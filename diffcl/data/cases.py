@@ -5,6 +5,7 @@ An unlabelled case is a type without a label, so that no code can open what it m
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,18 +66,22 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
         DataError: If a folder, scan or label is missing; all that is missing is named at once.
         UsageError: If there are fewer scans than asked for.
     """
-    images = {scan_name(path): path for path in _files(data / "images")}
+    images = _named(data / "images")
     names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
     first = _names(labelled) if isinstance(labelled, Path) else names[:labelled]
     last = _names(validation) if isinstance(validation, Path) else names[len(names) - validation :]
     if (isinstance(labelled, int) and not 0 < labelled <= len(names)) or set(first) & set(last):
         raise UsageError(data, f"{len(names)} scans cannot give {len(first)} labelled and {len(last)} for "
                                "validation", "Ask for fewer")  # fmt: skip
-    missing = [name for name in {*names, *first, *last} if name not in images]
-    if missing:
-        raise DataError(data / "images", f"no scan for {', '.join(sorted(missing))}", "Add or unlist them")
-    labels = _labels(data / "labels", [*first, *last])
     known = {*first, *last}
+    labels = _named(data / "labels", known)
+    missing = {
+        "scan": sorted({*names, *known} - images.keys()),
+        "label": sorted(known - labels.keys()),
+    }
+    if any(missing.values()):
+        told = [f"no {kind} for {', '.join(absent)}" for kind, absent in missing.items() if absent]
+        raise DataError(data, "; ".join(told), "Add what is missing, or take it off the list")
     return Cases(
         tuple(LabelledCase(name, images[name], labels[name]) for name in first),
         tuple(UnlabelledCase(name, images[name]) for name in names if name not in known),
@@ -84,21 +89,15 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
     )
 
 
-def _files(folder: Path) -> list[Path]:
+def _named(folder: Path, wanted: Container[str] | None = None) -> dict[str, Path]:
+    """The scans or labels of a folder by name; files of other names than the wanted ones are not opened."""
     if not folder.is_dir():
         raise DataError(
             folder, "no such folder", "Put the scans into images/ and their outlines into labels/"
         )
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
-
-
-def _labels(folder: Path, names: list[str]) -> dict[str, Path]:
-    """Labels of the named cases only; other files of the folder are not opened."""
-    found = {scan_name(path): path for path in _files(folder)}
-    missing = sorted(name for name in names if name not in found)
-    if missing:
-        raise DataError(folder, f"no label for {', '.join(missing)}", "Add the label or move the case")
-    return {name: found[name] for name in names}
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    asked = [path for path in files if wanted is None or scan_name(path) in wanted]
+    return {scan_name(path): path for path in asked if is_scan(path)}
 
 
 def _names(file: Path) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
 from diffcl.errors import DataError, UsageError
+from diffcl.io import is_scan
 
 
 @pytest.fixture
@@ -60,14 +61,22 @@ def test_an_unlabelled_case_has_no_place_for_a_label(data: Path) -> None:
 
 
 def test_all_missing_labels_are_named_at_once(data: Path) -> None:
-    with pytest.raises(DataError, match=r"labels: no label for c, d\."):
+    with pytest.raises(DataError, match=r"no label for c, d\."):
         find_cases(data, labelled=5)
 
 
-def test_a_listed_scan_that_is_missing_is_named(data: Path) -> None:
-    (data / "train.txt").write_text("a\nx\ny\n")
-    with pytest.raises(DataError, match="no scan for x, y"):
-        find_cases(data, labelled=1)
+def test_listed_scans_and_labels_that_are_missing_are_named_at_once(data: Path) -> None:
+    (data / "train.txt").write_text("a\nc\nx\ny\n")
+    with pytest.raises(DataError, match=r"no scan for x, y; no label for c\."):
+        find_cases(data, labelled=2)
+
+
+def test_labels_of_unlabelled_scans_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    monkeypatch.setattr("diffcl.data.cases.is_scan", lambda path: looked_at.append(path) or is_scan(path))
+    find_cases(data, labelled=2)
+    labels = [path.name for path in looked_at if path.parent.name == "labels"]
+    assert labels == ["a.nii.gz", "b.nii.gz"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six scans with labels; those of `scan3` and `scan4`, which the tests leave unlabelled, are no images."""
+    """Six scans with labels; whoever opens those of `scan3` and `scan4`, unlabelled in tests, waits for ever."""
     folder = tmp_path_factory.mktemp("data")
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
@@ -49,7 +50,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sitk.WriteImage(scan, folder / "images" / f"scan{number}.nii.gz")
         sitk.WriteImage(label, folder / "labels" / f"scan{number}.nii.gz")
     for number in (3, 4):
-        (folder / "labels" / f"scan{number}.nii.gz").write_bytes(b"whoever opens this fails")
+        label = folder / "labels" / f"scan{number}.nii.gz"
+        label.unlink()
+        os.mkfifo(label)
     return folder
 
 
