@@ -2,6 +2,7 @@
 
     python benchmarks/inference.py --model left_atrium --json
     python benchmarks/inference.py --recipe left_atrium --threads 1
+    python benchmarks/inference.py --model left_atrium --picture docs/inference.png
     PYTHONPATH=PEERS python benchmarks/inference.py --model left_atrium --peers
 
 One process, warm, as a server is. The engines and networks take turns and medians count; those of the faster engine
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
+from matplotlib.figure import Figure
 from process_memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
@@ -46,7 +48,7 @@ from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.onnx_network import FILES
 from diffcl.inference.profile import Profile
 from diffcl.io import read_scan, write_image
-from diffcl.io.atomic import write_text
+from diffcl.io.atomic import replace_file, write_text
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import load_recipe
@@ -55,6 +57,7 @@ from diffcl.shipped import models_folder
 SIZE, SPACING = (190, 140, 88), 0.625
 ENGINES: tuple[EngineName, ...] = ("torch", "onnx")
 ASKED: tuple[Networks, ...] = ("ensemble", "cs")
+STAGES = ("read", "prepare", "networks", "restore", "postprocess", "write")
 
 
 def made_scan(folder: Path, seed: int = 0) -> Path:
@@ -263,6 +266,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
     parser.add_argument("--peers", action="store_true", help="time MONAI Label's task and nnU-Net as well")
+    parser.add_argument("--picture", type=Path, help="draw where the time goes as this .png")
     parser.add_argument("--json", action="store_true", help="print one object on the last line")
     return parser.parse_args()
 
@@ -324,7 +328,13 @@ def main() -> None:
                 for stage, seconds in run(scan).items():
                     stages[name][stage].append(seconds)
         peaks = {name: peak_bytes(lambda run=run: run(scan)) for name, run in timed.items()}
-    report(result, stages, peaks)
+    middle = {
+        name: {stage: statistics.median(times) for stage, times in one.items()}
+        for name, one in stages.items()
+    }
+    report(result, middle, peaks)
+    if options.picture:
+        draw(middle, options.picture)
     if options.peers:
         result |= {"monailabel_version": version("monailabel"), "nnunet_version": version("nnunetv2")}
     print(*(f"{name} {value}" for name, value in result.items()), sep="\n")
@@ -332,14 +342,28 @@ def main() -> None:
         print(json.dumps(result))
 
 
-def report(result: dict[str, Any], stages: dict[str, dict[str, list[float]]], peaks: dict[str, int]) -> None:
+def draw(middle: dict[str, dict[str, float]], picture: Path) -> None:
+    """A bar for each contender of the model, with its stages."""
+    bars = {name: one for name, one in middle.items() if STAGES[0] in one}
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    left = dict.fromkeys(bars, 0.0)
+    for stage in (*STAGES, "rest"):
+        seconds = [one.get(stage, one["total"] - sum(one[name] for name in STAGES)) for one in bars.values()]
+        axes.barh(list(bars), seconds, left=list(left.values()), label=stage)
+        left = {name: start + more for (name, start), more in zip(left.items(), seconds, strict=True)}
+    axes.invert_yaxis()
+    axes.set(xlabel="seconds, from the scan's file to the files of label, uncertainty and report")
+    axes.legend(frameon=False, ncols=7, loc="lower center", bbox_to_anchor=(0.45, 1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    with replace_file(picture) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def report(result: dict[str, Any], middle: dict[str, dict[str, float]], peaks: dict[str, int]) -> None:
     """Print the stages, and add totals and ratios to the result."""
-    names = ["read", "prepare", "networks", "restore", "postprocess", "write", "total"]
+    names = [*STAGES, "total"]
     table = Table("median seconds", *names, "peak MiB")
-    middle = {
-        name: {stage: statistics.median(times) for stage, times in one.items()}
-        for name, one in stages.items()
-    }
     for name, one in middle.items():
         table.add_row(
             name,
