@@ -216,6 +216,9 @@ def test_files_that_vanish_or_break_meanwhile_do_no_harm(data: Path, recipe: Rec
     """A labelled scan, its label, an unlabelled scan and one of two validation scans."""
     mine = tmp_path / "data"
     shutil.copytree(data, mine, ignore=lambda folder, names: [n for n in names if Path(folder, n).is_fifo()])
+    grid = Geometry.of(read_scan(mine / "images" / "scan4.nii.gz").image)
+    empty = sitk.Cast(grid.place(np.zeros(grid.size)), sitk.sitkUInt8)
+    sitk.WriteImage(empty, mine / "labels" / "scan4.nii.gz")
     cases = find_cases(mine, labelled=2, validation=2)
 
     def hurt(_: Progress) -> None:
@@ -224,9 +227,6 @@ def test_files_that_vanish_or_break_meanwhile_do_no_harm(data: Path, recipe: Rec
         cases.unlabelled[0].image.write_bytes(b"unreadable")
         cases.validation[0].image.unlink(missing_ok=True)
 
-    grid = Geometry.of(read_scan(mine / "images" / "scan4.nii.gz").image)
-    empty = sitk.Cast(grid.place(np.zeros(grid.size)), sitk.sitkUInt8)
-    sitk.WriteImage(empty, mine / "labels" / "scan4.nii.gz")
     best = train(cases, recipe, tmp_path / "run", on_step=hurt)
     assert best is not None
     assert len(best.cases) == 2
