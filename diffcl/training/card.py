@@ -16,6 +16,8 @@ _ROWS = {
     "supervised": "CS trained on the labelled scans only, same CS steps",
 }
 
+_NETWORKS = {"ensemble": "ensemble", "cs": "CS", "ds": "DS"}
+
 
 def write_card(info: ModelInfo) -> str:
     """The card as Markdown."""
@@ -64,7 +66,7 @@ def _training(info: ModelInfo) -> str:
 
 def _crops(training: Training, unlabelled: bool) -> str:
     if not unlabelled:
-        return f"{training.start_crops} crops"
+        return f"{training.start_crops} crop{'s' * (training.start_crops > 1)}"
     both = f"{training.labelled_crops} labelled and {training.unlabelled_crops} unlabelled crops"
     if training.start_crops == training.labelled_crops:
         return both
@@ -79,7 +81,7 @@ def _again(info: ModelInfo) -> list[str]:
     steps = origin.get("training", {}).get("steps", info.recipe.training.steps)
     extra = f" --steps {steps}" if steps != info.recipe.training.steps else ""
     parent = origin.get("parent")
-    extra += f" --start-from {parent['name']}" if parent else ""
+    extra += f" --start-from models/{parent['name']}/{parent['version']}" if parent else ""
     train = (
         f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {len(origin['labelled'])} "
         f"--validation {len(origin['validation'])}"
@@ -122,20 +124,20 @@ def _table(scores: dict[str, Any]) -> list[str]:
 
 def _doubt(scores: dict[str, Any]) -> list[str]:
     """How far doubt and probabilities can be believed."""
-    found = scores.get("ensemble", {})
+    told = {
+        "doubt_rank": ("Spearman's rank correlation between the doubt of a scan and 1 - Dice", ".2f"),
+        "failure_auc": (
+            f"Area under the ROC curve for finding scans with a Dice below {FAILED} by doubt",
+            ".2f",
+        ),
+        "calibration_error": ("Expected calibration error of the probabilities", ".3f"),
+    }
     sentences = []
-    if "doubt_rank" in found:
-        sentences.append(
-            f"Spearman's rank correlation between the doubt of a scan and 1 - Dice is {found['doubt_rank']:.2f}."
-        )
-    if "failure_auc" in found:
-        sentences.append(f"The area under the ROC curve for finding scans with a Dice below {FAILED} by their doubt is "
-                         f"{found['failure_auc']:.2f}.")  # fmt: skip
-    errors = [f"{scores[key]['calibration_error']:.3f} ({name})"
-              for key, name in (("ensemble", "ensemble"), ("cs", "CS"), ("ds", "DS"))
-              if "calibration_error" in scores.get(key, {})]  # fmt: skip
-    if errors:
-        sentences.append(f"Expected calibration error of the probabilities: {', '.join(errors)}.")
+    for key, (title, form) in told.items():
+        values = [f"{scores[one][key]:{form}} ({name})" for one, name in _NETWORKS.items()
+                  if key in scores.get(one, {})]  # fmt: skip
+        if values:
+            sentences.append(f"{title}: {', '.join(values)}.")
     return [f"**Doubt.** {' '.join(sentences)}", ""] if sentences else []
 
 
