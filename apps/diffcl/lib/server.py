@@ -105,7 +105,9 @@ class OncePerTask:
             busy = [task["request"].get("model") for task in tasks("train") if task["status"] in UNDER_WAY]
             idle = [model for model in wanted if model not in busy]
             if wanted and not idle:
-                raise HTTPException(429, f"training of {', '.join(wanted)}: runs or waits already. Stop it first")
+                raise HTTPException(
+                    429, f"training of {', '.join(wanted)}: runs or waits already. Stop it first"
+                )
             if one:
                 return await at_once(handler, **arguments)
             given = arguments.pop("params") or {}
