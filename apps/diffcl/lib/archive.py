@@ -471,9 +471,8 @@ class ArchiveDatastore(Datastore):
         else:
             self._seen, self._refusal, rest = refreshed, None, REST
         now = time.monotonic()
-        if (
-            refreshed == self._refreshed or self._refusal
-        ):  # else something was stored while the archive was asked
+        stored_meanwhile = refreshed != self._refreshed
+        if self._refusal or not stored_meanwhile:
             self._asked_again_at = now + max(FRESH_SECONDS, rest * (now - began))
 
     def _ask(self) -> View:
