@@ -673,6 +673,7 @@ def test_the_settings_of_monai_label_reach_the_archive(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(archive_module, "settings", Settings())
+    monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
     store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
     assert store.list_images() == ["1.2"]
     store.update_image_info("1.2", {"seen": True})
