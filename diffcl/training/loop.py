@@ -76,8 +76,7 @@ def train(
         The scores of the best validation; None without validation scans.
 
     Raises:
-        UsageError: If the run's folder is not new, its recipe, plan or cases are other ones, or a step has fewer
-            crops than there are processes.
+        UsageError: If the run's folder is not new, or its recipe, plan or cases are other ones.
         DataError: If scans are unusable; all of them are named at once. Or if the training diverged.
         ModelError: If the weights to start from are damaged or do not fit.
         OutputError: If the run's files cannot be written.
@@ -88,7 +87,6 @@ def train(
         check_unused(run)
     loaded = scans or world.in_turn(lambda: load_scans(cases, recipe, cache or run / PREPARED))
     recipe = fitted(recipe, loaded.labelled)
-    world.check_crops(crops_of(recipe, loaded))
     seconds = float("inf") if plan.minutes is None else plan.minutes * 60
     if not resume and plan.minutes is not None:
         steps, seconds = world.first_says(fitting_steps(seconds, recipe, loaded, device))
@@ -98,14 +96,6 @@ def train(
     assert made is not None
     learner = Learner(made.scheduled, torch.device(device))
     return learn(run, made, learner, loaded, monotonic() + seconds, on_step)
-
-
-def crops_of(recipe: Recipe, scans: Scans) -> int:
-    """How many crops a step has at least."""
-    training = recipe.training
-    if training.method == "supervised" or not scans.unlabelled:
-        return training.start_crops
-    return min(training.start_crops, training.labelled_crops + training.unlabelled_crops)
 
 
 def learn(

@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from diffcl.errors import UsageError
-
 Value = TypeVar("Value")
 
 
@@ -54,19 +52,10 @@ def joined(device: str) -> Iterator[str]:
         distributed.destroy_process_group()
 
 
-def check_crops(count: int) -> None:
-    """Refuse more processes than there are crops to share.
-
-    Raises:
-        UsageError: If a step has fewer crops.
-    """
-    if count < size():
-        raise UsageError(f"{size()} processes", f"a step has only {count} crops to share",
-                         "Start fewer processes, or raise the crops of training in the recipe")  # fmt: skip
-
-
 def spread(call: Callable[..., tuple[Tensor, ...]], *batches: Tensor) -> tuple[Tensor, ...]:
     """What `call` gives for a batch, of which each process computes a share. Gradients go back the same way.
+
+    A process beyond the items has an empty share and computes nothing.
 
     Args:
         call: Treats the items of a batch one by one.
@@ -81,16 +70,22 @@ def spread(call: Callable[..., tuple[Tensor, ...]], *batches: Tensor) -> tuple[T
     mine = [batch.tensor_split(size())[rank()] for batch in batches]
     found = call(*mine) if counts[rank()] else ()
     likes = first_says([(part.shape[1:], part.dtype) for part in found])
-    parts = found or [torch.empty(0, *shape, dtype=dtype, device=batches[0].device) for shape, dtype in likes]
+    where, learning = batches[0].device, torch.is_grad_enabled()
+    parts = found or [
+        torch.empty(0, *shape, dtype=dtype, device=where, requires_grad=learning) for shape, dtype in likes
+    ]
     return tuple(_Gather.apply(part, counts) for part in parts)
 
 
 def average_gradients(network: nn.Module) -> None:
-    """Give every process the mean of all gradients."""
+    """Give every process the mean of all gradients; what no process reached has none, as in a training on one."""
     if size() == 1:
         return
-    for parameter in network.parameters():
-        if parameter.requires_grad:
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    reached = torch.tensor([float(one.grad is not None) for one in learned], device=learned[0].device)
+    distributed.all_reduce(reached, distributed.ReduceOp.MAX)
+    for parameter, somewhere in zip(learned, reached.tolist(), strict=True):
+        if somewhere:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -247,13 +246,6 @@ def test_a_new_organ_is_learned_while_the_server_answers(
     assert set(running.store.info("organ").provenance["labelled"]) == set(SCANS[:-1])
 
 
-def seconds_of(action: Callable[[], Any]) -> float:
-    """How long an action takes."""
-    begin = time.perf_counter()
-    action()
-    return time.perf_counter() - begin
-
-
 def start_again(server: Any) -> None:
     """Start a server that was killed as it was started before."""
     environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(server.studies.parent / "sessions")}
@@ -288,32 +280,26 @@ def test_a_round_goes_on_after_the_server_was_killed_in_it(
     (child,) = (child for child, command in children(running).items() if "\0train\0" in command)
     assert os.getpriority(os.PRIO_PROCESS, child) == 10
 
-    # Everything is answered while an inference and the training compute.
-    stop, answered, inferences, seeds = threading.Event(), threading.Semaphore(0), [], itertools.count()
+    # Everything is answered while inferences and the training compute; benchmarks/server.py says how soon.
+    stop, answered, seeds = threading.Event(), threading.Semaphore(0), itertools.count()
 
     def compute() -> None:
         mine = running.client
         while not stop.is_set():
-            inferences.append(seconds_of(lambda: infer(mine, "organ", "oblique", seed=next(seeds))))
+            infer(mine, "organ", "oblique", seed=next(seeds))
             answered.release()
 
     worker = threading.Thread(target=compute)
     worker.start()
-    seconds = [
-        (
-            seconds_of(client.info),
-            seconds_of(lambda: client.next_sample("uncertain_diverse", {})),
-            seconds_of(lambda: client.save_label("oblique", labels["oblique"], tag="original")),
-            seconds_of(client.train_status),
-        )
-        for _ in range(5)
-    ]
+    for _ in range(5):
+        client.info()
+        client.next_sample("uncertain_diverse", {})
+        client.save_label("oblique", labels["oblique"], tag="original")
+        assert client.train_status()["status"] == "RUNNING"
     assert answered.acquire(timeout=60)
     stop.set()
     worker.join()
     assert told.read()["status"] == "training"
-    wait = statistics.median(inferences)  # which is what a server that computed before it answered would take
-    assert all(statistics.median(each) < wait / 2 for each in zip(*seconds, strict=True)), (seconds, wait)
 
     running.process.kill()
     running.process.wait()

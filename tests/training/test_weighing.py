@@ -76,5 +76,5 @@ def test_the_card_says_how_far_doubt_can_be_believed(recipe: Recipe) -> None:
                     "diffcl": "0", "torch": "0"},
     )  # fmt: skip
     card = write_card(info)
-    assert "between the doubt of a scan and 1 - Dice is 1.00" in card
+    assert "between the doubt of a scan and 1 - Dice: 1.00 (ensemble), 1.00 (CS)." in card
     assert "0.012 (ensemble), 0.200 (CS)." in card

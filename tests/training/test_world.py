@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from diffcl.data.cases import Cases
-from diffcl.errors import UsageError
 from diffcl.recipe import Recipe
 from diffcl.training import train, world
 from diffcl.training.checkpoint import load_checkpoint
@@ -42,9 +41,9 @@ def together(processes: int, like: Path, run: Path) -> subprocess.CompletedProce
 
 
 def test_two_processes_come_to_the_result_of_one(cases: Cases, recipe: Recipe, tmp_path: Path) -> None:
-    """The batch of the supervised start has three crops, that of the teachers one: shares are unequal, or empty."""
+    """The supervised start and the teachers have one crop, the students later three: shares are empty, or unequal."""
     recipe = recipe.changed(
-        training={"start_crops": 3, "labelled_crops": 1, "unlabelled_crops": 1, "optimiser": "sgd"}
+        training={"start_crops": 1, "labelled_crops": 2, "unlabelled_crops": 1, "mix": 0, "optimiser": "sgd"}
     )
     alone = train(cases, recipe, tmp_path / "one")
     done = together(2, tmp_path / "one", tmp_path / "two")
@@ -66,11 +65,15 @@ def test_two_processes_come_to_the_result_of_one(cases: Cases, recipe: Recipe, t
             )
 
 
-def test_more_processes_than_crops_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "size", lambda: 3)
-    world.check_crops(3)
-    with pytest.raises(UsageError, match="3 processes: a step has only 2 crops to share"):
-        world.check_crops(2)
+def test_what_no_process_reached_gets_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an optimiser with weight decay would change it, which it does not do on one process."""
+    monkeypatch.setattr(world, "size", lambda: 2)
+    monkeypatch.setattr(world.distributed, "all_reduce", lambda *_: None)  # the other one's are all zero
+    network = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)])
+    network[0](torch.ones(1, 1)).backward()
+    world.average_gradients(network)
+    assert network[0].weight.grad == 0.5
+    assert network[1].weight.grad is None
 
 
 def test_shares_are_united_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
