@@ -45,7 +45,7 @@ VALIDATION = 16
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "left_atrium"
 
 PLAIN: dict[str, dict[str, Any]] = {
-    "losses": {"largest_component": False},
+    "losses": {"largest_component": False, "pseudo_label_time": None},
     "diffusion": {"late": 0.0},
     "training": {
         "mix": 0.0,
