@@ -67,7 +67,7 @@ class Geometry:
     def _axes(self) -> NDArray[Any]:
         return np.reshape(self.direction, (3, 3))
 
-    def empty(self, kind: DTypeLike) -> NDArray[Any]:
+    def zeros(self, kind: DTypeLike) -> NDArray[Any]:
         """An array of zeros `(X, Y, Z)`, in the order of memory that `place` need not change."""
         return np.zeros(self.size, kind, order="F")
 

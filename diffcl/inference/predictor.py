@@ -135,8 +135,8 @@ class Predictor:
         del opinions  # of a large scan they are large
         original = prepared.original
         with clock.stage("restore"):
-            label, uncertainty = original.empty(np.uint8), original.empty(np.float32)
-            maps = [original.empty(np.float32) for _ in recipe.labels] if keep_probabilities else []
+            label, uncertainty = original.zeros(np.uint8), original.zeros(np.float32)
+            maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
             for where, probabilities in prepared.parts(mean, SURE):
                 label[where] = most_probable(torch.from_numpy(probabilities))
                 uncertainty[where] = entropy(probabilities)

@@ -507,13 +507,21 @@ class TestAnArchiveThatFails:
         yield archive, open_store("own", archive.url)
         archive.kill()
 
-    def test_every_question_is_refused_in_one_line_and_answered_once_it_is_back(
-        self, own: Any, patients: str, tmp_path: Path, label_file: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def holding(
+        self, own: Any, patients: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> tuple[Orthanc, ArchiveDatastore, str]:
+        """It with one series, by a server that soon loses patience."""
         monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
         archive, store = own
         archive.add(scan_of(patients, "oblique", tmp_path / "series"))
         (uid,) = store.list_images()
+        return archive, store, uid
+
+    def test_every_question_is_refused_in_one_line_and_answered_once_it_is_back(
+        self, holding: Any, label_file: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        archive, store, uid = holding
         monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
         assert store.list_images() == [uid]
         archive.kill()
@@ -529,12 +537,9 @@ class TestAnArchiveThatFails:
         assert save(store, uid, label)["version"] == 1
 
     def test_one_killed_while_it_sends_a_series_leaves_nothing_behind(
-        self, own: Any, patients: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, holding: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
-        archive, store = own
-        archive.add(scan_of(patients, "oblique", tmp_path / "series"))
-        (uid,) = store.list_images()
+        archive, store, uid = holding
         send = DICOMwebClient.iter_series
 
         def until_killed(*given: Any, **more: Any) -> Iterator[Any]:
@@ -551,12 +556,9 @@ class TestAnArchiveThatFails:
         assert sitk.ReadImage(store.get_image_uri(uid)).GetDepth() == 13
 
     def test_one_killed_while_a_label_is_submitted_takes_it_once_it_is_back(
-        self, own: Any, patients: str, tmp_path: Path, label_file: Any, monkeypatch: pytest.MonkeyPatch
+        self, holding: Any, label_file: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
-        archive, store = own
-        archive.add(scan_of(patients, "oblique", tmp_path / "series"))
-        (uid,) = store.list_images()
+        archive, store, uid = holding
         label, send = label_file(make_label("oblique")), Archive.store
 
         def killed(*given: Any) -> None:
