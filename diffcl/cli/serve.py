@@ -85,7 +85,7 @@ def serve(
         make_folder(beside)
         command += ["--conf", "work", str(beside)]
     if models is not None:
-        _check_models(models, beside / "models" if store is None else store)
+        _check_models(models, beside / "models" if store is None else store, recipe)
         command += ["--conf", "models", models]
     if recipe is not None:
         command += ["--conf", "recipe", _recipe(recipe)]
@@ -178,13 +178,17 @@ def _app(work: Path) -> Path:
     return folder
 
 
-def _check_models(models: str, store: Path) -> None:
+def _check_models(models: str, store: Path, recipe: str | None) -> None:
+    """Check that each model is there, or is that of the recipe and may come."""
     from diffcl.inference import ModelStore
+    from diffcl.recipe import load_recipe
     from diffcl.shipped import models_folder
 
     known = ModelStore(store, models_folder())
+    new = None if recipe is None else load_recipe(recipe).name
     for name in (part.strip() for part in models.split(",")):
-        known.folder(name)
+        if name != new:
+            known.folder(name)
 
 
 def _recipe(recipe: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import ORGAN_TOML
 
 from diffcl.cli.main import run
 from diffcl.shipped import app_folder
@@ -61,6 +62,17 @@ def test_logs_are_written_into_the_folder_of_the_work(serve: Serve, tmp_path: Pa
     assert Path.cwd() == app
     assert (app / "main.py").samefile(app_folder() / "main.py")
     assert sorted(path.name for path in app.iterdir()) == ["lib", "main.py"]
+
+
+def test_the_recipe_s_own_model_need_not_be_there_yet(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "organ.toml").write_text(ORGAN_TOML)
+    words = ("--studies", str(tmp_path), "--recipe", str(tmp_path / "organ.toml"), "--models")
+    command, _ = serve(*words, "organ")
+    assert command[command.index("models") - 1 : command.index("models") + 2] == ["--conf", "models", "organ"]
+    assert run(["serve", *words, "organ,heart"]) == 2
+    assert "model heart: there is none of that name" in capsys.readouterr().err
 
 
 def test_how_many_may_wait_is_handed_on(serve: Serve) -> None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -57,17 +58,16 @@ class Server:
         return MONAILabelClient(self.url, client_id="ann")
 
 
-OWN_ENTRY = ("--uvicorn_app", "lib.server:app")
-"""What makes MONAI Label start the app's own entry instead of its own."""
-
-
-def start(folder: Path, *extra: str, cwd: Path, trained: bool = True) -> Server:
-    """Start MONAI Label on synthetic scans and wait until it answers.
+def start(
+    folder: Path, *extra: str, cwd: Path | None = None, stock: bool = False, trained: bool = True
+) -> Server:
+    """Start `diffcl serve` on synthetic scans and wait until it answers.
 
     Args:
-        folder: Where studies, models and log are made.
+        folder: Where studies, models, work and log are made.
         extra: Further arguments of the command.
-        cwd: Where it is started.
+        cwd: Where it is started; in the folder by default.
+        stock: Whether MONAI Label's own command is started instead, with its own entry.
         trained: Whether there is a model of the task already.
     """
     studies = make_studies(folder / "my studies")
@@ -78,16 +78,20 @@ def start(folder: Path, *extra: str, cwd: Path, trained: bool = True) -> Server:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app_folder()),
-        "--studies", str(studies), "--host", "127.0.0.1", "--port", str(port),
-        "--conf", "store", str(store.folders[0]),
-        "--conf", "models", "organ", "--conf", "recipe", str(folder / "organ.toml"), *extra,
-    ]  # fmt: skip
+    settings = {"store": str(store.folders[0]), "models": "organ", "recipe": str(folder / "organ.toml")}
+    if stock:
+        command = ["monailabel.main", "start_server", "--app", str(app_folder()), "--host", "127.0.0.1"]
+        command += [word for key, value in settings.items() for word in ("--conf", key, value)]
+    else:
+        command = ["diffcl.cli.main", "serve", "--work", str(folder / "my work")]
+        command += [word for key, value in settings.items() for word in (f"--{key}", value)]
+    command = [sys.executable, "-m", *command, "--studies", str(studies), "--port", str(port), *extra]
     environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(folder / "sessions")}
     log = folder / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=cwd or folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
     server = Server(f"http://127.0.0.1:{port}", studies, store, log, process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -119,9 +123,8 @@ def stop(server: Server) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as `diffcl serve` starts it, shared by all tests; see `assert_log_is_clean`."""
-    folder = tmp_path_factory.mktemp("end to end")
-    running = start(folder, *OWN_ENTRY, cwd=app_folder())
+    """A server that all tests share; see `assert_log_is_clean`."""
+    running = start(tmp_path_factory.mktemp("end to end"))
     yield running
     stop(running)
     assert_log_is_clean(running)
@@ -129,14 +132,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts further servers, which end with the test; see `start`. The app's own entry unless `stock`."""
+    """Starts further servers, which end with the test; see `start`."""
     running: list[Server] = []
 
-    def run(
-        folder: Path, *more: str, cwd: Path | None = None, stock: bool = False, trained: bool = True
-    ) -> Server:
-        extra = more if stock else (*OWN_ENTRY, *more)
-        running.append(start(folder, *extra, cwd=cwd or app_folder(), trained=trained))
+    def run(folder: Path, *extra: str, **how: Any) -> Server:
+        running.append(start(folder, *extra, **how))
         return running[-1]
 
     yield run

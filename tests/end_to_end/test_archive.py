@@ -45,7 +45,7 @@ def test_the_loop_is_the_same_as_with_files(
         scans[read_scan(tmp_path / name).series.uid] = name
     archive.add(write_series(make_scan("straight"), tmp_path / "thin", name="patient-thin")[:1])
     work = folder / "work"
-    running = start_server(folder, "--studies", archive.url, "--conf", "work", str(work))
+    running = start_server(folder, "--studies", archive.url, "--work", str(work))
     client = running.client
     assert client.info()["datastore"]["total"] == 4
     assert not (work / "archive").exists()

@@ -140,9 +140,7 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
     start_server: Any, archive: Orthanc, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     studies = [put(archive, tmp_path / name, upwards=name == "upwards") for name in ("upwards", "downwards")]
-    running = start_server(
-        tmp_path / "served", "--studies", archive.url, "--conf", "work", str(tmp_path / "work")
-    )
+    running = start_server(tmp_path / "served", "--studies", archive.url)
     client, page = running.client, Viewer(browser)
     browser.set_window_size(1100, 700)
     for done, (study, series) in enumerate(studies):
@@ -162,6 +160,9 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
         page.click("input#inferorgancheck_here")
         page.click("button", "Confirm")
         page.click(".modelSelector button", "Run")
+        line = page.told("; doubt ")
+        assert "organ_head" in line
+        assert "organ version 1, learned from 2 labelled and 1 unlabelled scans" in line
         proposed = slices(proposal_of(client, series))
         assert len({place[:3] for place in proposed}) > 3
         page.until(page.outlined)
@@ -173,6 +174,12 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
         browser.save_screenshot(str(tmp_path / f"{done} submitted.png"))
         assert client.info()["datastore"]["completed"] == done + 1
         assert slices(label_of(client, series)) == proposed
+
+    published = running.store.folders[0] / "organ"
+    published.rename(tmp_path / "away")
+    page.click(".modelSelector button", "Run")
+    assert "task organ: no model yet. Label some scans, submit them and train" in page.told("no model")
+    (tmp_path / "away").rename(published)
 
     before = page.outlined()
     page.click("[data-cy=panelSegmentationWithTools-btn]")

@@ -23,7 +23,6 @@ from synthetic import SCANS, make_label, publish_untrained, same_place
 
 from diffcl.inference import Predictor, load_model
 from diffcl.io import read_scan
-from diffcl.shipped import app_folder
 from lib.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings(
@@ -251,7 +250,11 @@ def start_again(server: Any) -> None:
     environment = {**os.environ, "MONAI_LABEL_SESSION_PATH": str(server.studies.parent / "sessions")}
     with server.log.open("ab") as log:
         server.process = subprocess.Popen(
-            server.process.args, cwd=app_folder(), env=environment, stdout=log, stderr=subprocess.STDOUT
+            server.process.args,
+            cwd=server.studies.parent,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
 
     def answers() -> bool:
