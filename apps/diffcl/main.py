@@ -187,6 +187,7 @@ class DiffclApp(MONAILabelApp):
                 "version": params["version"],
                 "task": task.recipe.name,
                 "marked": CHECK_HERE in params["label_names"],
+                "summary": params["summary"],
             }
             if isinstance(store, StudyDatastore | ArchiveDatastore):
                 store.keep_proposal(image_id, task.prediction.label, about)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import ORGAN_TOML, SCANS, make_scan, publish_untrained, same_place
+from synthetic import ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained, same_place
 
 from diffcl.inference import ModelStore, Predictor, load_model
 from diffcl.inference.doubt import to_check
@@ -77,7 +78,22 @@ class TestInfo:
 
     def test_a_new_version_is_described_at_once(self, app: Any, store: ModelStore) -> None:
         publish_untrained(store)
-        assert app.info()["models"]["organ"]["description"].endswith("version 2")
+        assert app.info()["models"]["organ"]["description"].startswith("organ, version 2, ")
+
+    def test_a_model_says_what_it_learned_from_and_how_good_it_is(self, app: Any, store: ModelStore) -> None:
+        def says() -> str:
+            return str(app.info()["models"]["organ"]["description"])
+
+        assert says() == "organ, version 1, learned from 2 labelled and 1 unlabelled scans, not validated"
+        model = load_model(store.folder("organ"))
+        scores = {"ensemble": {"dice": 0.8126, "scans": 4}}
+        uploaded = {"labelled": [], "unlabelled": [], "validation": ["d"], "uploaded": "2026-01-01"}
+        info = model.info.model_copy(update={"scores": scores, "provenance": uploaded})
+        store.add("organ", fill_with(replace(model, info=info)))
+        assert says() == (
+            "organ, version 2, uploaded, with no record of scans, Dice 0.813 on 4 validation scans"
+        )
+        assert says().removeprefix("organ") in app.info()["models"]["organ_uncertainty"]["description"]
 
     def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelStore) -> None:
         (store.folder("organ") / "model.json").write_text("{")
@@ -145,6 +161,7 @@ class TestInference:
             f"organ_head {volumes['organ_head']:.2f} ml, organ_tail {volumes['organ_tail']:.2f} ml; "
             f"doubt {params['report']['doubt']:.2f}; organ version 1, learned from 2 labelled and 1 unlabelled scans"
         )
+        assert app.datastore().get_image_info("oblique")["proposal"]["summary"] == params["summary"]
 
     def test_where_to_look_is_marked_on_request(self, app: Any, store: ModelStore, studies: Path) -> None:
         plain, _ = infer(app)

@@ -1,7 +1,7 @@
 // Appended to OHIF's app-config.js: what it lacks. In the mode "MONAI Label" tools to correct an outline and the list
 // of segments on the left, and a button in the toolbar that submits the outline as 3D Slicer does. "Export DICOM SEG"
 // does the same, in every mode: OHIF's own finds no archive, and exchanges first and last slices of a series that is
-// numbered along its normal.
+// numbered along its normal. After a run it shows the server's line about the proposal, or why there is none.
 
 const MODE = '@ohif/mode-monai-label';
 const SHAPES = { CircleScissor: 'Circle', SphereScissor: 'Sphere', RectangleScissor: 'Rectangle' };
@@ -9,6 +9,18 @@ const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithT
 
 window.config.extensions = [{
   id: 'diffcl',
+  preRegistration({ servicesManager }) {
+    const { open } = XMLHttpRequest.prototype;
+    XMLHttpRequest.prototype.open = function (method, address, ...rest) {
+      const { pathname, searchParams } = new URL(address, location.href);
+      if (pathname.startsWith('/infer/')) {
+        // In a task of its own: after OHIF, which says only whether it went well.
+        const then = () => setTimeout(tell, 0, servicesManager.services, this, searchParams.get('image'));
+        this.addEventListener('loadend', then);
+      }
+      return open.call(this, method, address, ...rest);
+    };
+  },
   onModeEnter({ commandsManager, servicesManager }) {
     const commandFn = ({ segmentationId }) => submit(servicesManager.services, segmentationId);
     for (const context of ['CORNERSTONE', 'SEGMENTATION']) {
@@ -101,6 +113,19 @@ function tool(id, icon, ending) {
 function choice(id, names) {
   const values = Object.entries(names).map(([value, label]) => ({ value, label }));
   return { name: 'Shape', type: 'radio', id, value: values[0].value, values, commands: 'setToolActiveToolbar' };
+}
+
+/** Show what the server says of its answer to a run. */
+async function tell({ uiNotificationService }, { status, response }, series) {
+  const done = status === 200;
+  const answer = done ? await fetch(`/datastore/image/info?image=${series}`) : new Response(response);
+  const told = await answer.json();
+  uiNotificationService.show({
+    title: 'Proposal',
+    message: done ? told.proposal.summary : String(told.detail),
+    type: done ? 'info' : 'error',
+    duration: 20000,
+  });
 }
 
 /** Send an outline of the active viewport, its active one by default, to the server, and show the answer. */
