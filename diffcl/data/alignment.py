@@ -1,7 +1,7 @@
 """Whether labels lie where they should: found from the scans, for sets whose files may contradict each other.
 
 A mirrored or shifted label has the right size, shape and values, so only its scan can tell. Two questions are
-asked: does another orientation of all labels follow the edges of the scans better, and does one scan with its
+asked: does another orientation or place of all labels follow the edges of the scans better, and does one scan with its
 label look less like the others than with its label mirrored or moved?
 """
 
@@ -30,6 +30,12 @@ CLEARLY = 0.05
 FEWEST = 8
 """Scans from which on each is compared with the others."""
 
+FARTHEST = 6
+"""Voxels of a view by which a whole set is tried to be shifted."""
+
+SHARPER = 1.15
+"""By how much the edges along all labels must grow with a shift of the set for it to be named."""
+
 Flip = tuple[bool, bool, bool]
 
 
@@ -48,6 +54,10 @@ class View:
     def mirrored(self, flip: Flip) -> View:
         """The same scan with its label mirrored along some axes."""
         return View(self.image, np.flip(self.label, [axis for axis in range(3) if flip[axis]]))
+
+    def shifted(self, axis: int, step: int) -> View:
+        """The same scan with its label moved along an axis."""
+        return View(self.image, np.roll(self.label, step, axis))
 
 
 def spacing_for(image: sitk.Image) -> float:
@@ -74,10 +84,23 @@ def best_flip(views: Sequence[View]) -> Flip:
     """
     flips: list[Flip] = [(a, b, c) for a, b, c in product((False, True), repeat=3)]
 
-    def edges(flip: Flip) -> float:
-        return float(np.median([_edge(one.mirrored(flip)) for one in views]))
+    return max(flips, key=lambda flip: _edges([one.mirrored(flip) for one in views]))
 
-    return max(flips, key=edges)
+
+def best_shift(views: Sequence[View]) -> tuple[str, int] | None:
+    """The shift of all labels along one axis with which they follow the edges of their scans clearly better.
+
+    Returns:
+        An axis of `AXES` and the voxels of a view, negative against its direction; None if they fit as they are.
+    """
+    shifts = [(axis, step) for axis in range(3) for step in range(-FARTHEST, FARTHEST + 1) if step]
+    edges = {shift: _edges([one.shifted(*shift) for one in views]) for shift in shifts}
+    axis, step = max(edges, key=lambda shift: edges[shift])
+    return (AXES[axis], step) if edges[axis, step] > SHARPER * _edges(views) else None
+
+
+def _edges(views: Sequence[View]) -> float:
+    return float(np.median([_edge(one) for one in views]))
 
 
 def unlike_the_rest(views: Mapping[str, View]) -> dict[str, str]:

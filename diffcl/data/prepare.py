@@ -24,11 +24,15 @@ from diffcl.data.grid import Box, Geometry, interpolate, resample, slabs, smooth
 from diffcl.errors import DataError
 from diffcl.io import read_label, read_scan
 from diffcl.io.atomic import replace_file
+from diffcl.io.formats import files_of
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
 
 GRID_TOLERANCE_MM = 1e-2
 """How far a label's grid may lie from its scan's; file formats round positions to about 1e-5 mm."""
+
+NARROWEST = 0.05
+"""Of its window that the values of a scan may span; in Hounsfield units air and tissue alone span more."""
 
 _CACHE_VERSION = 1
 
@@ -106,13 +110,30 @@ class PreparedScan:
 
 
 def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
-    """Put a scan on the working grid of a recipe and make its intensities comparable."""
+    """Put a scan on the working grid of a recipe and make its intensities comparable.
+
+    Raises:
+        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing.
+    """
+    _check_unit(scan, recipe.intensity)
     original = Geometry.of(scan.image)
     working = working_geometry(original, recipe.grid.spacing)
     resampled = resample(scan.image, working)
     values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
     del resampled  # a large scan should not be in memory more often than it must
     return PreparedScan(normalise(torch.from_numpy(values), recipe.intensity)[None], working, original)
+
+
+def _check_unit(scan: Scan, intensity: Intensity) -> None:
+    """Refuse a scan in another unit than its window, as one that somebody has scaled to 0..1 before."""
+    if intensity.method != "window":
+        return
+    values = sitk.GetArrayViewFromImage(scan.image)
+    low, high = float(values.min()), float(values.max())
+    if high - low < NARROWEST * (intensity.high - intensity.low):
+        window = f"the window {intensity.low:g}..{intensity.high:g} of the recipe would show nothing"
+        instead = 'Give the scan in Hounsfield units, or set method = "percentile" under [intensity]'
+        raise DataError(scan.path, f"its values are {low:g}..{high:g}, {window}", instead)
 
 
 def normalise(values: Tensor, intensity: Intensity) -> Tensor:
@@ -244,6 +265,6 @@ def _digest(image: Path, label: Path | None, recipe: Recipe) -> str:
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for path in (image, label):
         digest.update(b"|")
-        for part in [] if path is None else ([path] if path.is_file() else sorted(path.iterdir())):
+        for part in files_of(path) if path is not None else []:
             digest.update(part.read_bytes())
     return digest.hexdigest()[:32]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from diffcl.data.alignment import AXES, Flip, View, best_flip, spacing_for, unlike_the_rest, view
+from diffcl.data.alignment import AXES, Flip, View, best_flip, best_shift, spacing_for, unlike_the_rest, view
 from diffcl.data.grid import Geometry, voxels
 from diffcl.data.prepare import same_grid
 from diffcl.errors import DataError, DiffclError, UsageError
@@ -63,7 +63,7 @@ def convert(
 ) -> list[str]:
     """Write the cases of a public set as `OUT/images/NAME.nii.gz` and `OUT/labels/NAME.nii.gz`.
 
-    All files are read and checked before the first is written.
+    All files are read and checked, and what is wrong is named at once, before the first is written.
 
     Args:
         source: Folder of the set.
@@ -85,8 +85,8 @@ def convert(
         raise UsageError(out, "exists already", "Name a new folder")
     kind = FORMS[form]
     size = spacing or kind.spacing
-    pairs = _wanted(source, form, list(kind.pairs(source)), order)
-    views = _views(source, pairs, size, kind, lambda done: on_case(done, 2 * len(pairs)))
+    pairs, absent = _wanted(source, form, list(kind.pairs(source)), order)
+    views = _views(source, pairs, absent, size, kind, lambda done: on_case(done, 2 * len(pairs)))
     flip = best_flip(list(views.values()))
     remarks = []
     if any(flip):
@@ -95,6 +95,9 @@ def convert(
         remarks.append(
             f"{source}: the labels follow the edges of the scans best when mirrored {along}. {done}"
         )
+    if shift := best_shift([one.mirrored(flip) for one in views.values()]):
+        remarks.append(f"{source}: the labels follow the edges of the scans best when shifted {shift[0]}. "
+                       "Look at some")  # fmt: skip
     if kind.placed:
         flip = (False, False, False)
     with replace_folder(out) as folder:
@@ -112,11 +115,16 @@ def convert(
 
 
 def _views(
-    source: Path, pairs: Sequence[Pair], size: Spacing, kind: Form, on_case: Callable[[int], None]
+    source: Path,
+    pairs: Sequence[Pair],
+    absent: Sequence[str],
+    size: Spacing,
+    kind: Form,
+    on_case: Callable[[int], None],
 ) -> dict[str, View]:
-    """Views of all pairs; refuses what cannot be used, all of it at once."""
+    """Views of all pairs; refuses what is absent or cannot be used, all of it at once."""
     views: dict[str, View] = {}
-    faults = []
+    faults = [f"case {name} is missing" for name in absent]
     spacing = None
     for number, pair in enumerate(pairs, start=1):
         try:
@@ -128,7 +136,7 @@ def _views(
             views[pair.name] = view(image, label, spacing)
         on_case(number)
     if faults:
-        where = f"{source}: {len(faults)} of {len(pairs)} cases"
+        where = f"{source}: {len(faults)} of {len(pairs) + len(absent)} cases"
         raise DataError(where, " | ".join(faults), "Mend them or leave them out")
     return views
 
@@ -143,8 +151,10 @@ def read_pair(pair: Pair, spacing: Spacing, *, placed: bool = True) -> tuple[sit
 
     Raises:
         ScanError: If one of them cannot be read.
-        DataError: If the label does not lie on the scan's grid.
+        DataError: If one is missing, or the label does not lie on the scan's grid.
     """
+    if missing := [path for path in (pair.image, pair.label) if not path.exists()]:
+        raise DataError(missing[0], "is missing", "Complete the set")
     if pair.image == pair.label:
         return read_h5(pair.image, spacing)
     image, label = read_scan(pair.image).image, read_label(pair.label)
@@ -170,20 +180,18 @@ def _mirrored(label: sitk.Image, flip: Flip) -> sitk.Image:
     return grid.place(np.flip(voxels(label), axes))
 
 
-def _wanted(source: Path, form: str, pairs: list[Pair], order: Sequence[str] | None) -> list[Pair]:
-    """The pairs to convert; refuses what is missing, all of it at once."""
-    missing = [str(path) for pair in pairs for path in (pair.image, pair.label) if not path.exists()]
+def _wanted(
+    source: Path, form: str, pairs: list[Pair], order: Sequence[str] | None
+) -> tuple[list[Pair], list[str]]:
+    """The pairs to convert, in their order, and the names of those that are not there."""
     known = {pair.name: pair for pair in pairs}
-    if order is not None:
-        missing += [f"case {name}" for name in order if name not in known]
-    if missing:
-        raise DataError(source, f"missing: {', '.join(missing)}", "Complete the set or leave the cases out")
     if not pairs:
         raise DataError(source, f"nothing in the form {form}", f"Forms: {', '.join(FORMS)}")
     if len(known) < len(pairs):
         twice = sorted({pair.name for pair in pairs if known[pair.name] != pair})
         raise DataError(source, f"several cases are called {', '.join(twice)}", "Leave one of each")
-    return [known[name] for name in order] if order is not None else sorted(pairs, key=lambda pair: pair.name)
+    names = sorted(known) if order is None else order
+    return [known[name] for name in names if name in known], [name for name in names if name not in known]
 
 
 def _left_atrium(source: Path) -> Iterator[Pair]:

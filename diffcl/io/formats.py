@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,12 @@ IMAGE_FORMATS: Final = {
     ".mhd": "MetaImageIO",
 }
 """Suffix of an image file and the part of ITK that reads it."""
+
+DETACHED: Final = (".mhd", ".nhdr")
+"""Suffixes of headers whose voxels may be in a file beside them."""
+
+LONGEST_HEADER: Final = 1 << 16
+"""Bytes in which the header of a MetaImage or NRRD file is looked for."""
 
 DICOM_SUFFIX: Final = ".dcm"
 
@@ -59,3 +66,24 @@ def is_scan(path: Path) -> bool:
     if path.is_dir():
         return any(is_dicom(file) for file in path.iterdir() if file.is_file())
     return image_suffix(path) is not None or path.suffix.lower() == DICOM_SUFFIX
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that a scan or label consists of: a change of one of them is a change of the scan.
+
+    These are the files of a folder and below it, or the file and, for a `.mhd` or `.nhdr` header, the one with
+    its voxels.
+
+    Raises:
+        OSError: If there is none.
+    """
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    files = [path]
+    if image_suffix(path) in DETACHED:
+        with path.open("rb") as file:
+            header = file.read(LONGEST_HEADER).decode("latin-1")
+        named = re.search(r"(?mi)^(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(.*?)[ \t\r]*$", header)
+        if named and Path(named[1]).name == named[1] and (data := path.with_name(named[1])).is_file():
+            files.append(data)
+    return files

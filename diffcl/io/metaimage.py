@@ -18,6 +18,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from diffcl.errors import ScanError
+from diffcl.io.formats import LONGEST_HEADER
 from diffcl.io.wholeness import EXPORT_AGAIN, data_beside, ends_early, inflated
 
 ELEMENTS: Final = {
@@ -26,8 +27,6 @@ ELEMENTS: Final = {
     "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 """Element types and what numpy calls them, without the order of bytes."""
-
-LONGEST_HEADER: Final = 1 << 16
 
 
 def read_metaimage(path: Path) -> sitk.Image:

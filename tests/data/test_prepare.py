@@ -169,6 +169,29 @@ def test_changed_content_or_settings_are_prepared_anew(
     assert len(list(cache.iterdir())) == 3
 
 
+@pytest.mark.parametrize("ending", ["mhd", "nhdr"])
+def test_changed_voxels_beside_a_header_are_prepared_anew(
+    ending: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    case = UnlabelledCase("a", tmp_path / f"a.{ending}")
+    values = np.random.default_rng(0).normal(size=GRID.size).astype(np.float32)
+    headers, found = [], []
+    for sign in (1, -1):
+        sitk.WriteImage(GRID.place(sign * values), case.image)
+        headers.append(case.image.read_bytes())
+        found.append(prepare_case(case, recipe, tmp_path / "cache").image)
+    assert headers[0] == headers[1]
+    assert torch.allclose(found[0], -found[1], atol=1e-5)
+
+
+def test_a_scan_in_another_unit_than_its_window_is_refused(case: LabelledCase, recipe: Recipe) -> None:
+    ct = recipe.changed(intensity={"method": "window", "low": -125.0, "high": 275.0})
+    with pytest.raises(DataError, match=r"would show nothing. Give the scan in Hounsfield units"):
+        prepare_case(UnlabelledCase("a", case.image), ct)
+    sitk.WriteImage(sitk.ReadImage(case.image) * 100, case.image)
+    assert prepare_case(UnlabelledCase("a", case.image), ct).image.std() > 0.1
+
+
 def test_training_settings_do_not_change_what_is_cached(
     case: LabelledCase, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -134,6 +134,13 @@ def test_a_set_that_is_mirrored_as_a_whole_is_pointed_at(tmp_path: Path) -> None
     assert np.array_equal(voxels(label), organ(0)[1][::-1]), "it is for a person to decide"
 
 
+@pytest.mark.parametrize(("axis", "along"), [(0, "left-right"), (1, "front-back"), (2, "head-foot")])
+def test_a_set_that_is_shifted_as_a_whole_is_pointed_at(axis: int, along: str, tmp_path: Path) -> None:
+    source = left_atrium_set(tmp_path / "set", 3, lambda _, label: np.roll(label, 3, axis))
+    remarks = convert(source, "left-atrium-h5", tmp_path / "out")
+    assert any(f"best when shifted {along}" in remark for remark in remarks)
+
+
 def test_everything_unusable_is_named_at_once_and_nothing_is_written(tmp_path: Path) -> None:
     source = left_atrium_set(tmp_path / "set", 4)
     (source / "CASE0" / "mri_norm2.h5").write_bytes(b"not a file of this kind")
@@ -150,15 +157,21 @@ def test_everything_unusable_is_named_at_once_and_nothing_is_written(tmp_path: P
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_missing_files_are_named_before_anything_is_read(tmp_path: Path) -> None:
-    image, _ = organ(0)
-    for name in ("a", "b"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        sitk.WriteImage(sitk.GetImageFromArray(image), tmp_path / "set" / name / f"{name}_flair.nii.gz")
-    with pytest.raises(DataError, match=r"missing: .*a_seg.nii.gz, .*b_seg.nii.gz"):
-        convert(tmp_path / "set", "brats", tmp_path / "out")
-    with pytest.raises(DataError, match="case c"):
-        convert(tmp_path / "set", "h5", tmp_path / "out", order=["c"])
+def test_what_is_missing_is_named_with_what_cannot_be_used(tmp_path: Path) -> None:
+    image, label = organ(0)
+    for name, scan in (("a", image), ("b", image), ("c", image[:-1])):
+        folder = tmp_path / "set" / name
+        folder.mkdir(parents=True)
+        sitk.WriteImage(sitk.GetImageFromArray(scan), folder / f"{name}_flair.nii.gz")
+        if name != "a":
+            sitk.WriteImage(sitk.GetImageFromArray(label), folder / f"{name}_seg.nii.gz")
+    with pytest.raises(DataError) as caught:
+        convert(tmp_path / "set", "brats", tmp_path / "out", order=["a", "b", "c", "d"])
+    message = str(caught.value)
+    assert "3 of 4 cases" in message
+    assert "case d is missing" in message
+    assert "a_seg.nii.gz: is missing" in message
+    assert "c_seg.nii.gz: has (26, 34, 30) voxels, its scan (26, 34, 29)" in message
     with pytest.raises(DataError, match="nothing in the form h5"):
         convert(tmp_path / "set", "h5", tmp_path / "out")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from diffcl.errors import ScanError
 from diffcl.inference import Prediction
 from diffcl.inference.ensemble import Networks
+from diffcl.io.formats import files_of
 
 VOXELS_KEPT = 40_000_000
 """Voxels of all predictions that are kept; five bytes each."""
@@ -33,14 +34,13 @@ class Question(NamedTuple):
 
 
 def fingerprint(scan: Path) -> tuple[tuple[Path, int, int], ...]:
-    """What changes when a scan does: path, size and time of its file, or of each file of its folder.
+    """What changes when a scan does: path, size and time of each of its files.
 
     Raises:
         ScanError: If it is not there.
     """
     try:
-        files = sorted(scan.iterdir()) if scan.is_dir() else [scan]
-        states = [(file, file.stat()) for file in files]
+        states = [(file, file.stat()) for file in files_of(scan)]
     except OSError as error:
         raise ScanError(scan, f"cannot be read ({error.strerror})", "Check the file") from error
     return tuple((file, state.st_size, state.st_mtime_ns) for file, state in states)
