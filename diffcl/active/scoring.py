@@ -49,7 +49,7 @@ def score(scan: Scan, model: Model) -> ScanScore:
         opinions = ask(prepare(scan, recipe).image.to(model.device), recipe, model.cs, model.ds)
     finally:
         watch.remove()
-    return ScanScore(doubt=doubt(opinions), features=_rounded(torch.stack(seen).mean(dim=0)))
+    return ScanScore(doubt=doubt(opinions.mean), features=_rounded(torch.stack(seen).mean(dim=0)))
 
 
 def describe(scan: Scan, recipe: Recipe) -> ScanScore:

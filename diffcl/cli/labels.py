@@ -70,12 +70,22 @@ def table(rows: list[tuple[str, dict[str, Any]]]) -> Table:
             scan,
             str(record["version"]),
             str(record.get("time", "")),
-            str(record.get("client_id", "")),
+            who(record),
             f"{proposal['model']} {proposal['version']}" if proposal else "",
             "" if changed is None else str(changed),
             remark(record),
         )
     return shown
+
+
+def who(record: dict[str, Any]) -> str:
+    """Who submitted a version: the user who had logged in, or the name that the viewer was given, and from where.
+
+    >>> who({"client_id": "ann", "address": "10.0.0.7"})
+    'ann, 10.0.0.7'
+    """
+    name = record.get("user") or record.get("client_id")
+    return ", ".join(str(part) for part in (name, record.get("address")) if part)
 
 
 def remark(record: dict[str, Any]) -> str:

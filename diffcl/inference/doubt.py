@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from diffcl.inference.ensemble import Opinions, most_probable
+from diffcl.inference.ensemble import most_probable
 
 UNSURE = 0.5
 """Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
@@ -16,17 +16,15 @@ NEGLIGIBLE = 0.05
 """Probabilities below it, summed over a large scan, would outweigh the object."""
 
 
-def doubt(opinions: Opinions) -> float:
-    """Share of the prediction that is expected to be wrong, 0 (sure) .. 1.
+def doubt(probabilities: Tensor) -> float:
+    """Share of the prediction that is expected to be wrong, 0 (sure) .. 1: 1 - expected Dice.
 
-    Of what the probabilities promise, only as much counts as both networks agree on:
-    `1 - expected Dice x Dice between CS and DS`. Where nothing was found, nothing is promised, and doubt is 1.
+    Where nothing was found, nothing is promised, and doubt is 1.
 
     Args:
-        opinions: Of both networks, or of one, which agrees with itself.
+        probabilities: Of the ensemble, or of one network, `(K, X, Y, Z)`, background first.
     """
-    agreement = 1.0 if opinions.disagreement is None else 1.0 - opinions.disagreement
-    return round(1.0 - expected_dice(opinions.mean) * agreement, 4)
+    return round(1.0 - expected_dice(probabilities), 4)
 
 
 def expected_dice(probabilities: Tensor) -> float:

@@ -131,7 +131,7 @@ class Predictor:
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
             opinions = ask(image, recipe, engine.cs, engine.ds, networks=networks, seed=seed)
-        disagreement, doubted, mean = opinions.disagreement, doubt(opinions), opinions.mean
+        disagreement, mean = opinions.disagreement, opinions.mean
         del opinions  # of a large scan they are large
         original = prepared.original
         with clock.stage("restore"):
@@ -155,7 +155,7 @@ class Predictor:
             engine=engine.name,
             volumes_ml=volumes_ml(label, original, recipe),
             disagreement=disagreement,
-            doubt=doubted,
+            doubt=doubt(mean),
             learned_from=model.info.learned_from,
             seconds=clock.seconds,
             warnings=warnings,

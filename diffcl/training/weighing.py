@@ -52,14 +52,12 @@ class Answer:
         mixed: NDArray[Any] = (1 - weight) * self.cs.astype(np.float32) + weight * self.ds.astype(np.float32)
         return mixed
 
-    def doubt(self, weight: float, *, alone: bool) -> float:
-        """The doubt of a report in which DS has a weight, of 0 or 1 where one network was asked alone."""
+    def doubt(self, weight: float) -> float:
+        """The doubt of a report in which DS has a weight."""
         cs, ds = self.opinions.cs, self.opinions.ds
         assert cs is not None
         assert ds is not None
-        if alone:
-            return doubt(Opinions(None, None, (ds if weight else cs).float()))
-        return doubt(Opinions(cs, ds, (1 - weight) * cs.float() + weight * ds.float()))
+        return doubt((1 - weight) * cs.float() + weight * ds.float())
 
 
 def weigh(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[str, Scores]]:
@@ -111,6 +109,6 @@ def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe, *, alone: 
         probabilities = answer.probabilities(weight)
         reliability.add(probabilities, answer.truth)
         found, truth = (answer.grid.place(label) for label in (decide(probabilities, recipe), answer.truth))
-        doubts = None if alone else answer.opinions.disagreement, answer.doubt(weight, alone=alone)
+        doubts = None if alone else answer.opinions.disagreement, answer.doubt(weight)
         scores.append(score_case(answer.case, found, truth, recipe, *doubts))
     return Scores(tuple(scores), reliability.expected_calibration_error)

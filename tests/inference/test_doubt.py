@@ -7,7 +7,6 @@ from torch import Tensor
 
 from diffcl.data.grid import Geometry, voxels
 from diffcl.inference.doubt import doubt, expected_dice, to_check
-from diffcl.inference.ensemble import Opinions
 
 SIZE = (10, 9, 8)
 
@@ -17,10 +16,6 @@ def one_class(inside: float, outside: float, shift: int = 0) -> Tensor:
     probability = torch.full(SIZE, outside)
     probability[2 + shift : 6 + shift, 3:6, 2:4] = inside
     return torch.stack([1 - probability, probability])
-
-
-def both(cs: Tensor, ds: Tensor) -> Opinions:
-    return Opinions(cs, ds, (cs + ds) / 2)
 
 
 def test_sure_probabilities_expect_what_they_show() -> None:
@@ -48,30 +43,24 @@ def test_the_expectation_is_the_dice_that_follows_on_average() -> None:
     )
 
 
-def test_doubt_is_none_where_both_are_sure_of_the_same() -> None:
-    assert doubt(both(one_class(1.0, 0.0), one_class(1.0, 0.0))) == 0.0
+def test_doubt_is_none_where_the_ensemble_is_sure() -> None:
+    assert doubt(one_class(1.0, 0.0)) == 0.0
 
 
 def test_doubt_grows_with_the_uncertainty_and_with_the_disagreement() -> None:
     sure = one_class(0.95, 0.0)
     doubts = [
-        doubt(both(sure, sure)),
-        doubt(both(one_class(0.8, 0.0), one_class(0.8, 0.0))),
-        doubt(both(sure, one_class(0.95, 0.0, shift=1))),
-        doubt(both(sure, one_class(0.95, 0.0, shift=3))),
+        doubt(sure),
+        doubt(one_class(0.8, 0.0)),
+        doubt((sure + one_class(0.95, 0.0, shift=1)) / 2),
+        doubt((sure + one_class(0.95, 0.0, shift=3)) / 2),
     ]
     assert doubts == sorted(doubts)
     assert len(set(doubts)) == 4
 
 
 def test_nothing_found_is_all_doubt() -> None:
-    empty = one_class(0.0, 0.0)
-    assert doubt(both(empty, empty)) == 1.0
-
-
-def test_one_network_agrees_with_itself() -> None:
-    alone = one_class(0.8, 0.0)
-    assert doubt(Opinions(alone, None, alone)) == round(1 - expected_dice(alone), 4)
+    assert doubt(one_class(0.0, 0.0)) == 1.0
 
 
 class TestToCheck:
