@@ -1,9 +1,10 @@
 """Every accepted label of a studies folder, kept as a numbered version of its scan.
 
     STUDIES/history/ID/1.nii.gz     the label
-    STUDIES/history/ID/1.json       who (client_id as the viewer says, address, user who logged in), when, from which proposal, what changed
+    STUDIES/history/ID/1.json       who, when, from which proposal, what changed
     STUDIES/history/ID/2.json       a version without a label: it was removed
 
+Who is `client_id`, as the viewer says, `address`, as the server sees it, and `user`, where one had to log in.
 The record is written last, so a version without one was never accepted. The newest version is the scan's
 final label; a server puts it there when it sees that the folder `history` has changed.
 """

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from monailabel.config import settings
+from monailabel.endpoints.user import auth
 from monailabel.interfaces.utils import app as instances
 from monailabel.utils.async_tasks import task
 from monailabel.utils.async_tasks import utils as async_tasks
@@ -229,6 +230,54 @@ def test_a_label_is_submitted_as_slicer_does(ask: Callable[[Talk], Any], label_f
         "remark": "Values were renumbered by the names of the segments.",
     }
     assert app.datastore().get_labeled_images() == ["oblique"]
+
+
+def sender(ask: Callable[[Talk], Any], app: Any, label_file: Path, params: object) -> dict[str, Any]:
+    """What the record of a label that is submitted with some params says of who sent it."""
+
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.put(
+            "/datastore/label",
+            params={"image": "oblique"},
+            data={"params": json.dumps(params)},
+            files={"label": ("label.nii.gz", label_file.read_bytes())},
+        )
+
+    answer = ask(talk)
+    assert answer.status_code == 200, answer.text
+    info = app.datastore().history.newest("oblique")
+    assert info["version"] == answer.json()["version"]
+    return {key: info[key] for key in ("client_id", "user", "address") if key in info}
+
+
+def test_a_label_says_who_sent_it_as_far_as_the_server_knows(
+    ask: Callable[[Talk], Any], label_file: Path, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"address": "127.0.0.1"}
+    slicer, ohif = {"client_id": "ann"}, dict[str, Any]()
+    assert sender(ask, app, label_file, ohif) == here
+    assert sender(ask, app, label_file, slicer) == {**slicer, **here}
+    assert sender(ask, app, label_file, {"user": "eve", "address": "10.0.0.1"}) == here
+
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_ENABLE", True)
+    ann = auth.User(username="ann", roles=[settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR])
+    monkeypatch.setattr(auth, "from_token", lambda _: ann)
+    claimed = {"client_id": "user-xyz", "user": "eve"}
+    assert sender(ask, app, label_file, claimed) == {"client_id": "user-xyz", "user": "ann", **here}
+
+
+def test_params_of_a_label_that_are_no_object_are_refused(
+    ask: Callable[[Talk], Any], label_file: Path
+) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        where, files = {"image": "oblique"}, {"label": ("label.nii.gz", label_file.read_bytes())}
+        texts = ("[1]", "{")
+        return [
+            await client.put("/datastore/label", params=where, data={"params": text}, files=files)
+            for text in texts
+        ]
+
+    assert [answer.status_code for answer in ask(talk)] == [400, 400]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ def studies(tmp_path: Path) -> Path:
     history = History(tmp_path / "history")
     for value in (1, 2):
         sitk.WriteImage(sitk.Image(4, 3, 2, sitk.sitkUInt8) + value, tmp_path / "label.nii.gz")
-        record = {"client_id": f"user{value}", "started_from": {"model": "organ", "version": 4}}
+        record = {
+            "client_id": f"user{value}",
+            "address": "10.0.0.7",
+            "started_from": {"model": "organ", "version": 4},
+        }
         history.add("case", tmp_path / "label.nii.gz", record)
     history.add("case", None, {})
     return tmp_path
@@ -36,7 +40,7 @@ def test_the_versions_of_a_scan_say_who_and_from_what(
 ) -> None:
     assert run(["labels", str(studies), "case"]) == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("user1", "user2", "organ 4"))
+    assert all(word in shown for word in ("user1, 10.0.0.7", "user2", "organ 4"))
 
 
 def test_a_version_is_restored(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:

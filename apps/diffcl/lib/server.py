@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Form, HTTPException, Request, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -204,6 +204,38 @@ async def put_model(
     return answer
 
 
+Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+
+
+def who(request: Request, user: Annotator) -> dict[str, str]:
+    """What the server itself knows of who asks: the address, and the name of a user who had to log in."""
+    known = {"address": request.client.host if request.client else ""}
+    return {**known, "user": user.username} if settings.MONAI_LABEL_AUTH_ENABLE else known
+
+
+async def put_label(
+    background_tasks: BackgroundTasks,
+    image: str,
+    label: UploadFile,
+    known: Annotated[dict[str, str], Depends(who)],
+    params: Annotated[str, Form()] = "{}",
+    tag: str = "",
+) -> dict[str, Any]:
+    """Take a label. Its record says who sent it: what the client claims, and what the server knows.
+
+    Raises:
+        HTTPException: 400 for params that are none, other 4xx for a label that is refused.
+    """
+    claimed = json.loads(params or "{}")
+    if not isinstance(claimed, dict):
+        raise HTTPException(400, "params: not an object of JSON. Send them as Slicer does")
+    record = {key: value for key, value in claimed.items() if key not in ("address", "user")} | known
+    answer: dict[str, Any] = datastore.save_label(
+        background_tasks, image, json.dumps(record), tag, label, known.get("user")
+    )
+    return answer
+
+
 async def to_docs() -> RedirectResponse:
     """The description of the API, for people who open the server's address in a browser."""
     return RedirectResponse("/docs")
@@ -236,9 +268,12 @@ def build() -> FastAPI:
     if settings.MONAI_LABEL_AUTH_ENABLE:
         modules.append(login)
     add_routes(application, infer.router, OneAtATime())
-    # Before MONAI Label's own, which would copy whatever is sent over the model.
+    # Before MONAI Label's own, which would copy whatever is sent over the model, and does not ask who sends a label.
     application.add_api_route(
         "/model/{model}", with_signature_of(put_model, at_once), methods=["PUT"], tags=["Model"]
+    )
+    application.add_api_route(
+        "/datastore/label", with_signature_of(put_label, at_once), methods=["PUT"], tags=["Datastore"]
     )
     add_routes(application, train.router, OncePerTask())
     for module in modules:
