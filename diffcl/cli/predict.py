@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +10,8 @@ import typer
 from diffcl.cli.console import progress_bar, say, say_json, warn
 from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption, usable
 from diffcl.cli.outputs import plan
+from diffcl.cli.scan_list import listed
 from diffcl.cli.segment import Job, Outcome, Settings, loaded, segment
-from diffcl.errors import UsageError
 
 
 def predict(
@@ -20,8 +19,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="SCAN...",
-            help="NIfTI, NRRD or MetaImage files, folders with one DICOM series each, or a `.txt` file with one "
-            "of them on each line.",
+            help="NIfTI, NRRD or MetaImage files, a folder of them, folders with one DICOM series each, a `.txt` "
+            "file with one of them on each line, or a `.json` datalist.",
         ),
     ],
     model: Annotated[str, typer.Option(help="Name of a model (see `diffcl models`), or its folder.")],
@@ -72,6 +71,10 @@ def predict(
             metavar="ADDRESS", help="Dask scheduler whose workers segment, as in `tcp://host:8786`."
         ),
     ] = None,
+    new_only: Annotated[
+        bool,
+        typer.Option("--new-only", help="Leave out scans whose label is there, as after an interruption."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a scan, one a line.")
     ] = False,
@@ -81,16 +84,18 @@ def predict(
     A scan that cannot be used does not stop the others; the exit code is then 1.
 
     - `diffcl predict scan.nii.gz --model hippocampus --out label.nii.gz`
-    - `diffcl predict scans/*.nii.gz --model hippocampus --out labels/ --report reports/`
+    - `diffcl predict scans/ --model hippocampus --out labels/ --report reports/`
     - `diffcl predict series-folder --model hippocampus --out segmentation.dcm --picture look.png`
     - `diffcl predict series-folder --model hippocampus --out seg.dcm --report sr.dcm --probabilities likely.dcm`
-    - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8`
+    - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8 --new-only`
     """
     scans = listed(scans)
     outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture,
                    probabilities=probabilities)  # fmt: skip
     settings = Settings(model, store, usable(device), engine, networks, seed, series)
     jobs = [Job(scan, output) for scan, output in zip(scans, outputs, strict=True)]
+    if new_only:
+        jobs = [job for job in jobs if not job.output.label.exists()]
     loaded(settings)  # before anything is sent to workers: they would all say that it is missing
     if workers or cluster:
         from diffcl.cli.workers import segment_on_workers
@@ -99,37 +104,13 @@ def predict(
     else:
         outcomes = (segment(job, settings) for job in jobs)
     failed = 0
-    with progress_bar("Segmenting", len(scans)) as bar:
+    with progress_bar("Segmenting", len(jobs)) as bar:
         for done, outcome in enumerate(outcomes, start=1):
             failed += outcome.report is None
             tell(outcome, as_json=as_json)
             bar.show(done)
     if failed:
         raise typer.Exit(1)
-
-
-def listed(scans: Sequence[Path]) -> list[Path]:
-    """The scans, a list of scans replaced by what it lists, one a line, from its own folder on.
-
-    Raises:
-        UsageError: If a list cannot be read or lists nothing.
-    """
-    found: list[Path] = []
-    for path in scans:
-        if path.suffix.lower() != ".txt":
-            found.append(path)
-            continue
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                path, "cannot be read as a list", "Give a text file with a scan on each line"
-            ) from error
-        named = [path.parent / line.strip() for line in lines if line.strip()]
-        if not named:
-            raise UsageError(path, "lists no scan", "Write one on each line")
-        found += named
-    return found
 
 
 def tell(outcome: Outcome, *, as_json: bool) -> None:

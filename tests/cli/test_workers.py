@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import SimpleITK as sitk
 from synthetic import make_studies, publish_untrained
 
 from diffcl.cli.main import run
@@ -48,28 +49,14 @@ def test_workers_do_each_scan_once_and_survive_the_death_of_one(settings: Settin
     assert sorted(files) == sorted(scan.name for scan in scans)
 
 
-def test_a_list_names_the_scans(settings: Settings, tmp_path: Path) -> None:
+def test_what_is_there_is_left_out_on_request(settings: Settings, tmp_path: Path) -> None:
     scans = sorted(make_studies(tmp_path / "scans").glob("*.nii.gz"))[:2]
-    listed = tmp_path / "list.txt"
-    listed.write_text(f"scans/{scans[0].name}\n\n{scans[1]}\n", encoding="utf-8")
-    words = ["predict", listed, "--model", "organ", "--store", settings.store, "--out", tmp_path / "out"]
-    assert run([str(word) for word in words]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [scan.name for scan in scans]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"\n", "list.txt: lists no scan. Write one on each line"), (b"\xff", "list.txt: cannot be read as a list")],
-)  # fmt: skip
-def test_a_list_of_nothing_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
-) -> None:
-    (tmp_path / "list.txt").write_bytes(content)
-    assert (
-        run(["predict", str(tmp_path / "list.txt"), "--model", "hippocampus", "--out", str(tmp_path / "o")])
-        == 2
-    )
-    assert message in capsys.readouterr().err
+    words = ["predict", tmp_path / "scans", "--model", "organ", "--store", settings.store, "--new-only"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / scans[0].name).write_bytes(b"an earlier label")
+    assert run([str(word) for word in [*words, "--out", tmp_path / "out"]]) == 0
+    assert (tmp_path / "out" / scans[0].name).read_bytes() == b"an earlier label"
+    assert sitk.ReadImage(tmp_path / "out" / scans[1].name).GetSize() == sitk.ReadImage(scans[1]).GetSize()
 
 
 def test_a_scheduler_that_does_not_answer(
