@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tempfile
+import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from diffcl.inference.doubt import to_check
 from diffcl.io import read_scan
 from diffcl.io.dicom_write import write_series
 from diffcl.shipped import app_folder
+from lib.datastore import SETTLED_NS
 from lib.progress import Progress
 
 
@@ -383,6 +388,50 @@ class TestOtherRequests:
     def test_a_damaged_model_does_not_stop_the_warm_up(self, app: Any, store: ModelStore) -> None:
         (store.folder("organ") / "weights.safetensors").write_bytes(b"")
         app._models.warm_up()  # noqa: SLF001
+
+
+@pytest.fixture(scope="module")
+def opened() -> list[str]:
+    """Every file that Python opens from now on; a hook for it cannot be taken back."""
+    names: list[str] = []
+    sys.addaudithook(lambda event, given: names.append(str(given[0])) if event == "open" else None)
+    return names
+
+
+def test_a_thousand_scans_are_not_opened_to_show_them(
+    app: Any, studies: Path, label_file: Path, opened: list[str]
+) -> None:
+    for number in range(1000 - len(SCANS)):
+        os.link(studies / "straight.nii.gz", studies / f"scan{number:04}.nii.gz")
+
+    def touched() -> Counter[str]:
+        """How often scans, and the index or what becomes it, were opened since it was last asked."""
+        files = [Path(name) for name in opened if Path(name).parent == studies and not name.endswith(".lock")]
+        opened.clear()
+        return Counter("index" if file.suffix == ".json" else file.name for file in files)
+
+    touched()
+    many = type(app)(str(app_folder()), str(studies), app.conf)
+    assert many.info()["datastore"] == {"total": 1000, "completed": 0, "label_tags": {}}
+    at_start = touched()
+    assert set(at_start) == {"index"}
+    assert at_start.total() < 10
+
+    time.sleep(2 * SETTLED_NS / 1e9)
+    many.info()
+    touched()
+    for person in ("ann", "bob", "eve"):
+        assert many.info()["datastore"]["total"] == 1000
+        assert len(many.datastore().get_unlabeled_images()) == 1000
+        assert many.next_sample({"client_id": person})["remaining"] == 1000
+    assert not touched()
+
+    many.datastore().save_label("oblique", str(label_file), "final", {})
+    assert many.info()["datastore"]["completed"] == 1
+    assert many.next_sample({"client_id": "ann"})["remaining"] == 999
+    after_one = touched()
+    assert set(after_one) == {"index", "oblique.nii.gz"}
+    assert after_one.total() < 10
 
 
 def test_a_folder_of_files_answers_no_dicom(app: Any) -> None:
