@@ -126,9 +126,15 @@ class History:
         return sorted(int(path.stem) for path in records if path.stem.isdigit())
 
     def record(self, image_id: str, number: int) -> dict[str, Any]:
-        """The record of a version; empty where there is none."""
+        """The record of a version; empty where there is none, of a damaged one what the files say."""
         path = self.folder / image_id / f"{number}.json"
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
+            return {"version": number, "removed": removed, "remark": "Its record is damaged."}
         return record
 
 

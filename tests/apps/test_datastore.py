@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +18,9 @@ from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import OutputError
 from diffcl.io import read_label, write_image
 from diffcl.io.history import History, restore_label
-from lib import datastore
+from lib import datastore, index
 from lib.datastore import StudyDatastore
+from lib.index import Index
 
 Store = StudyDatastore
 SLICER = {
@@ -95,6 +97,34 @@ class TestReading:
         (studies / "away").rename(studies / "oblique.nii.gz")
         assert store.get_labeled_images() == ["oblique"]
         assert store.get_label_info("oblique", "final")["client_id"] == "ann"
+
+    def test_another_scan_of_that_name_does_not_get_its_label(
+        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store], tmp_path: Path
+    ) -> None:
+        for name, uploaded in (("oblique", False), ("straight", True)):
+            sitk.WriteImage(make_label(name), label_file)
+            store.save_label(name, str(label_file), "final", SLICER)
+            (studies / f"{name}.nii.gz").rename(tmp_path / f"{name}.nii.gz")
+            (studies / "labels/final" / f"{name}.nii.gz").unlink()
+            assert name not in store.list_images()
+            if uploaded:
+                store.add_image(name, str(tmp_path / f"{name}.nii.gz"), {})
+            else:
+                (tmp_path / f"{name}.nii.gz").rename(studies / f"{name}.nii.gz")
+            for now in (store, open_store()):
+                assert name in now.list_images()
+                assert now.get_labeled_images() == []
+        assert len(store.history.versions("oblique")) == 1
+
+    def test_folders_of_labels_that_are_removed_come_back(
+        self, store: Store, studies: Path, label_file: Path
+    ) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        shutil.rmtree(studies / "labels")
+        assert store.list_images() == SCANS
+        assert store.get_labeled_images() == []
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        assert store.get_labeled_images() == ["oblique"]
 
     def test_without_labels_there_is_no_archive(self, store: Store) -> None:
         assert refusal(lambda: store.get_dataset_archive(None)).status_code == 404
@@ -384,6 +414,45 @@ class TestIndex:
             assert again.get_labeled_images() == ["oblique"]
             assert again.get_label_info("oblique", "final")["client_id"] == "ann"
 
+    def test_a_lost_index_is_rebuilt_at_once_however_many_labels_there_are(
+        self,
+        studies: Path,
+        open_store: Callable[[], Store],
+        label_file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for number in range(30):
+            os.link(studies / "oblique.nii.gz", studies / f"case{number}.nii.gz")
+            History(studies / "history").add(f"case{number}", label_file, {})
+        written, write = [], Index.write
+        monkeypatch.setattr(Index, "write", lambda *given: (written.append(given), write(*given)))
+        store = open_store()
+        assert len(store.get_labeled_images()) == 30
+        assert len(written) < 5
+
+    def test_of_two_processes_the_newer_version_is_the_label(
+        self, store: Store, open_store: Callable[[], Store], studies: Path, label_file: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        newer = changed(label_file, tmp_path)
+        add = store.history.add
+
+        def overtaken(*given: Any) -> dict[str, Any]:
+            record = add(*given)
+            open_store().save_label("oblique", str(newer), "final", SLICER)
+            return record
+
+        monkeypatch.setattr(store.history, "add", overtaken)
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        assert store.get_label_info("oblique", "final")["version"] == 2
+        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(newer)))
+
+    def test_nobody_writes_over_the_record_of_a_version(self, store: Store, label_file: Path) -> None:
+        store.save_label("oblique", str(label_file), "final", SLICER)
+        store.update_label_info("oblique", "final", {"dice": 0.5, "version": "../9", "client_id": "eve"})
+        info = store.get_label_info("oblique", "final")
+        assert (info["dice"], info["version"], info["client_id"]) == (0.5, 1, "ann")
+
     def test_an_index_of_monai_label_is_understood(
         self, studies: Path, open_store: Callable[[], Store]
     ) -> None:
@@ -517,14 +586,15 @@ class TestProposals:
         store.save_label("oblique", str(label_file), "final", SLICER)
         assert store.get_labeled_images() == ["oblique"]
 
+    @pytest.mark.parametrize("writer", [(datastore, "write_image"), (index, "write_text")])
     def test_a_full_disk_costs_the_proposal_only(
-        self, store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
+        self, writer: tuple[Any, str], store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
             raise OutputError("proposals", "cannot be written (No space left on device)")
 
         with monkeypatch.context() as patch:
-            patch.setattr(datastore, "write_image", full)
+            patch.setattr(*writer, full)
             store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
         store.save_label("oblique", str(label_file), "final", SLICER)
         assert store.history.newest("oblique")["started_from"] is None

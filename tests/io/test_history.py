@@ -66,6 +66,19 @@ def test_a_restored_version_is_a_new_one(history: History, tmp_path: Path) -> No
     assert history.changed > before
 
 
+@pytest.mark.parametrize("left", [b"", b'{"version": ', b"\xff"])
+def test_a_damaged_record_takes_no_label_away(left: bytes, history: History, tmp_path: Path) -> None:
+    for number in (1, 2):
+        history.add("case", label(tmp_path, number), {"client_id": "ann"})
+    history.add("case", None, {})
+    for number in (2, 3):
+        (tmp_path / "history" / "case" / f"{number}.json").write_bytes(left)
+    assert [record["version"] for record in history.versions("case")] == [1, 2, 3]
+    assert value(history.label("case", 2)) == 2
+    assert history.newest("case")["removed"]
+    assert history.add("case", label(tmp_path, 1), {})["version"] == 4
+
+
 def test_a_removed_label_can_be_restored(history: History, tmp_path: Path) -> None:
     history.add("case", label(tmp_path, 1), {})
     history.add("case", None, {})

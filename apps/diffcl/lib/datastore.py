@@ -71,8 +71,6 @@ class StudyDatastore(LocalDatastore):
         self._extensions = [f"*{suffix}" for suffix in SUFFIXES]
         self.history = History(folder / "history")
         self._proposals = folder / "proposals"
-        for tag in (FINAL, ORIGINAL):
-            _labels(self._snapshot, tag).mkdir(parents=True, exist_ok=True)
         self._history_seen = -1
         self.refresh()
 
@@ -159,7 +157,8 @@ class StudyDatastore(LocalDatastore):
                 folder = Path(index.image_path())
                 with replace_file(folder / f"{image_id}{suffix}") as temporary:
                     shutil.copyfile(file, temporary)
-                entry = index.objects.setdefault(image_id, ImageLabelModel(image=DataModel(ext=suffix)))
+                new = self._image_model(image_id, suffix, begins=False)
+                entry = index.objects.setdefault(image_id, new)
                 former, entry.image.ext = entry.image.ext, suffix
                 entry.image.info.update({**(image_info or {}), **stamp(), "name": f"{image_id}{suffix}"})
                 if former != suffix:
@@ -192,8 +191,8 @@ class StudyDatastore(LocalDatastore):
             self._proposals.mkdir(exist_ok=True)
             write_image(label, self._proposal_file(image_id))
             self.update_image_info(image_id, {"proposal": about})
-        except (OSError, OutputError) as error:
-            logger.error(f"The proposal for {image_id} is not kept: {error}")
+        except (OSError, OutputError, HTTPException) as error:
+            logger.error(f"The proposal for {image_id} is not kept: {getattr(error, 'detail', error)}")
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -264,7 +263,7 @@ class StudyDatastore(LocalDatastore):
                 index.objects[image_id].image.info.update(finite(info))
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Add to what is known of a label.
+        """Add to what is known of a label; what its version's record says stays as it is.
 
         Raises:
             HTTPException: 404 for an unknown label.
@@ -273,7 +272,8 @@ class StudyDatastore(LocalDatastore):
         with refusals(), self._change() as index:
             label = index.label(label_id, label_tag)
             if label:
-                label.info.update(finite(info))
+                record = self.history.newest(label_id) if label_tag == FINAL else {}
+                label.info.update({**finite(info), **record})
 
     def _entry(self, image_id: str) -> ImageLabelModel:
         objects = self._datastore.objects
@@ -328,30 +328,26 @@ class StudyDatastore(LocalDatastore):
 
     def _install(self, image_id: str, tag: str, label: Path | None, record: dict[str, Any]) -> None:
         with self._change() as index:
-            entry = index.objects.get(image_id)
-            if entry is None:
+            if image_id not in index.objects:
                 raise UsageError(f"image {image_id}", "was removed meanwhile", "Ask for the next scan")
-            folder = _labels(index, tag)
-            former = entry.labels.pop(tag, None)
-            if label is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                name = f"{image_id}{LABEL_SUFFIX}"
-                with replace_file(folder / name) as temporary:
-                    shutil.copyfile(label, temporary)
-                entry.labels[tag] = DataModel(ext=LABEL_SUFFIX, info={**record, "name": name})
-            if former and (label is None or former.ext != LABEL_SUFFIX):
-                (folder / f"{image_id}{former.ext}").unlink(missing_ok=True)
-            if tag == FINAL:
-                entry.image.info["label_version"] = record["version"]
+            if tag != FINAL or self.history.newest(image_id)["version"] == record["version"]:
+                _put(index, image_id, tag, label, record)  # else another process has a newer one
 
     def _catch_up(self) -> None:
         """Put in place what a kill left between the versions and the index, or somebody restored."""
         self._history_seen = self.history.changed
-        for image_id, entry in self._snapshot.objects.items():
-            newest = self.history.newest(image_id)
-            if newest and newest["version"] != entry.image.info.get("label_version"):
-                label = None if newest["removed"] else self.history.label(image_id, newest["version"])
-                self._install(image_id, FINAL, label, newest)
+        newest = {image_id: self.history.newest(image_id) for image_id in self._snapshot.objects}
+        behind = {
+            image_id: record
+            for image_id, record in newest.items()
+            if record
+            and record["version"] != self._snapshot.objects[image_id].image.info.get("label_version")
+        }
+        if behind:
+            with self._change() as index:
+                for image_id, record in behind.items():
+                    label = None if record["removed"] else self.history.label(image_id, record["version"])
+                    _put(index, image_id, FINAL, label, record)
         if not self._seen:
             self._reconcile_datastore()
 
@@ -366,14 +362,16 @@ class StudyDatastore(LocalDatastore):
 
     def _reconcile_datastore(self) -> None:
         """Make the index say what is on disk; the index is locked."""
+        for tag in (FINAL, ORIGINAL):
+            _labels(self._snapshot, tag).mkdir(parents=True, exist_ok=True)
         marks = self._marks()
         index = self._index.read()
         before = index.model_dump()
+        begins = not index.objects
         known = {image_id: entry.image.ext for image_id, entry in index.objects.items()}
         images = _listing(Path(index.image_path()), known)
         index.objects = {
-            image_id: index.objects.get(image_id)
-            or ImageLabelModel(image=DataModel(ext=ext, info={**stamp(), "name": f"{image_id}{ext}"}))
+            image_id: index.objects.get(image_id) or self._image_model(image_id, ext, begins=begins)
             for image_id, ext in sorted(images.items())
         }
         root = _labels(index, "")
@@ -398,6 +396,17 @@ class StudyDatastore(LocalDatastore):
         self._snapshot = index
         settled = time.time_ns() - max(marks) > SETTLED_NS
         self._seen = marks if settled and marks == self._marks() else ()
+
+    def _image_model(self, image_id: str, ext: str, *, begins: bool) -> ImageLabelModel:
+        """The index's entry of a scan that came while others were known, or with which the index begins anew.
+
+        Only in the latter case its versions are surely its own: somebody may have put another scan in its place.
+        """
+        info = {**stamp(), "name": f"{image_id}{ext}"}
+        newest = {} if begins else self.history.newest(image_id)
+        if newest:
+            info["label_version"] = newest["version"]
+        return ImageLabelModel(image=DataModel(ext=ext, info=info))
 
     def _label_model(self, entry: ImageLabelModel, image_id: str, tag: str, ext: str) -> DataModel:
         """The index's entry of a label file; one put there by hand gets what the versions know of it."""
@@ -428,6 +437,24 @@ def _as_it_is(file: Path) -> AbstractContextManager[Path]:
 
 def _labels(index: LocalDatastoreModel, tag: str) -> Path:
     return Path(index.label_path(tag))
+
+
+def _put(
+    index: LocalDatastoreModel, image_id: str, tag: str, label: Path | None, record: dict[str, Any]
+) -> None:
+    """Put a copy of a label, None for none, where the index then says that it is."""
+    entry, folder = index.objects[image_id], _labels(index, tag)
+    former = entry.labels.pop(tag, None)
+    if label is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{image_id}{LABEL_SUFFIX}"
+        with replace_file(folder / name) as temporary:
+            shutil.copyfile(label, temporary)
+        entry.labels[tag] = DataModel(ext=LABEL_SUFFIX, info={**record, "name": name})
+    if former and (label is None or former.ext != LABEL_SUFFIX):
+        (folder / f"{image_id}{former.ext}").unlink(missing_ok=True)
+    if tag == FINAL:
+        entry.image.info["label_version"] = record["version"]
 
 
 def _listing(folder: Path, known: Mapping[str, str]) -> dict[str, str]:

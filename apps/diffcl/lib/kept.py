@@ -128,9 +128,9 @@ class Kept:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What a file of JSON holds; nothing where there is none."""
+    """What a file of JSON holds; nothing where there is none, or a damaged one."""
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
     return content
