@@ -358,6 +358,7 @@ class TestOtherRequests:
         assert (told["started_from"]["model"], told["started_from"]["version"]) == ("organ", 1)
         assert all(change["dice"] == 1 for change in told["started_from"]["changes"].values())
         assert told["summary"].endswith("organ version 1: organ_head nothing; organ_tail nothing")
+        assert told["started_from"]["summary"].endswith("learned from 2 labelled and 1 unlabelled scans")
 
         proposal, _ = infer(app)
         values = sitk.GetArrayFromImage(proposal)
