@@ -245,6 +245,20 @@ class TestLabels:
         assert same_place(sitk.ReadImage(file), sitk.ReadImage(store.get_image_uri(first)))
         np.testing.assert_array_equal(voxels(file), sitk.GetArrayFromImage(make_label("oblique")))
 
+    def test_damaged_notes_are_none(
+        self, store: ArchiveDatastore, put: Put, label_file: Any, tmp_path: Path
+    ) -> None:
+        uid = put("oblique")
+        save(store, uid, label_file(make_label("oblique")))
+        store.update_image_info(uid, {"score": 1})
+        for folder in ("images", "records"):
+            (notes,) = (tmp_path / "here" / folder).glob("*.json")
+            notes.write_bytes(notes.read_bytes()[:5])
+        assert "score" not in store.get_image_info(uid)
+        assert store.get_label_info(uid, "final")["task"] == "organ"
+        store.update_image_info(uid, {"score": 2})
+        assert store.get_image_info(uid)["score"] == 2
+
     def test_another_server_sees_it(
         self, store: ArchiveDatastore, open_store: Open, put: Put, label_file: Any
     ) -> None:
