@@ -260,6 +260,8 @@ class Training(Section):
         labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
         mix: Probability that a step pastes boxes of labelled and unlabelled crops into each other.
+        mixed_sides: How many crops of a mixed pair a step learns from: both, or one of them by chance, for half
+            the work.
         mixed_weight: Weight of the losses against pseudo-labels in a step that mixes crops; in others it is 1.
         optimiser: Update rule of both networks.
         learning_rate: At its peak; it warms up over 2 % of the steps and then falls as a cosine to 0.
@@ -281,6 +283,7 @@ class Training(Section):
     labelled_crops: Count = 2
     unlabelled_crops: Count = 2
     mix: Share = 0.0
+    mixed_sides: Literal[1, 2] = 2
     mixed_weight: Share = 0.5
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3

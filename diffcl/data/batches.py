@@ -31,6 +31,8 @@ class Batch:
         unlabelled_plain: The same crops without changed intensities, for the teachers.
         boxes: For each pair of crops that is mixed, where the first is pasted into the second
             `(B, X, Y, Z)`, bool; None where this step does not mix.
+        kept: Whether a step that mixes with unlabelled crops learns from the labelled crops with unlabelled boxes,
+            and from the unlabelled crops with labelled boxes.
     """
 
     labelled: Tensor
@@ -38,6 +40,7 @@ class Batch:
     unlabelled: Tensor
     unlabelled_plain: Tensor
     boxes: Tensor | None
+    kept: tuple[bool, bool] = (True, True)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -47,6 +50,7 @@ class Batch:
             self.unlabelled.to(device),
             self.unlabelled_plain.to(device),
             None if self.boxes is None else self.boxes.to(device),
+            self.kept,
         )
 
 
@@ -83,12 +87,18 @@ class Batches:
             plain = [self._draw(scan, random)[0] for scan in chosen]
         empty = torch.zeros(0, 1, *self._recipe.grid.crop)
         mixes = random.random() < training.mix
+        unlabelled = [self._intensities(image, random) for image in plain]
+        boxes = self._boxes(count, random) if mixes else None
+        kept = (True, True)
+        if mixes and unlabelled and training.mixed_sides == 1:
+            kept = (True, False) if random.random() < 0.5 else (False, True)
         return Batch(
             torch.stack(labelled),
             torch.stack([label for _, label in crops]),
-            torch.stack([self._intensities(image, random) for image in plain]) if plain else empty,
+            torch.stack(unlabelled) if unlabelled else empty,
             torch.stack(plain) if plain else empty,
-            self._boxes(count, random) if mixes else None,
+            boxes,
+            kept,
         )
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, Batch]]:

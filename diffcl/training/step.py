@@ -178,7 +178,7 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) 
     """The crops of a step with their targets, pasted into each other where the batch has boxes.
 
     Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
-    unlabelled crops each labelled crop takes the box of its neighbour.
+    unlabelled crops each labelled crop takes the box of its neighbour. Of a mixed pair, the batch may keep one.
     """
     images, labels = batch.labelled, batch.labels
     zeros = torch.zeros(labels.shape, device=labels.device)
@@ -198,7 +198,8 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) 
             [_paste(b, a, batch.boxes) for a, b in zip(first, second, strict=True)],
             [_paste(a, b, batch.boxes) for a, b in zip(first, second, strict=True)],
         )
-    return Crops(*(torch.cat([a, b]) for a, b in zip(first, second, strict=True)))
+    kept = [fields for fields, wanted in zip((first, second), batch.kept, strict=True) if wanted]
+    return Crops(*map(torch.cat, zip(*kept, strict=True)))
 
 
 def _paste(source: Tensor, target: Tensor, boxes: Tensor) -> Tensor:

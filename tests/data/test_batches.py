@@ -109,6 +109,13 @@ def test_boxes_cover_two_thirds_of_each_side(recipe: Recipe) -> None:
     assert batches(recipe.changed(training={"mix": 0.0}))(6).boxes is None
 
 
+def test_one_crop_of_a_mixed_pair_is_kept_by_chance(recipe: Recipe) -> None:
+    made = batches(recipe.changed(training={"mix": 1.0, "mixed_sides": 1}))
+    assert {made(step).kept for step in range(6, 20)} == {(True, False), (False, True)}
+    assert made(3).kept == (True, True), "labelled crops alone"
+    assert batches(recipe.changed(training={"mix": 1.0}))(6).kept == (True, True)
+
+
 def test_fewer_scans_than_crops_are_used_twice(recipe: Recipe) -> None:
     batch = Batches(scans(1, labelled=True), scans(1, labelled=False), recipe)(6)
     assert len(batch.labelled) == len(batch.unlabelled) == 2

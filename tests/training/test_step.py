@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -168,6 +170,14 @@ def test_mixed_crops_carry_each_voxel_with_its_own_target_and_weight() -> None:
     assert crops.cs_weight[0][inside].eq(0.5).all()
     assert crops.ds_weight[0][inside].eq(1).all()
     assert (crops.labelled.bool() ^ (crops.cs_weight > 0)).all()
+
+
+@pytest.mark.parametrize(("kept", "place"), [((True, False), slice(0, 2)), ((False, True), slice(2, 4))])
+def test_a_step_may_learn_from_one_crop_of_a_mixed_pair(kept: tuple[bool, bool], place: slice) -> None:
+    both = arrange(batch(boxes=True), *opinions())
+    one = arrange(replace(batch(boxes=True), kept=kept), *opinions())
+    for field, whole in vars(both).items():
+        assert torch.equal(getattr(one, field), whole[place])
 
 
 def test_without_unlabelled_crops_neighbours_are_mixed() -> None:
