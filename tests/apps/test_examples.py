@@ -5,8 +5,12 @@ from importlib import import_module
 
 import pytest
 
+from diffcl.shipped import app_folder
 
-@pytest.mark.parametrize("name", ["index", "names", "options", "refusals"])
+WITH_EXAMPLES = sorted(file.stem for file in app_folder().glob("lib/*.py") if ">>>" in file.read_text())
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_examples_in_the_text_hold(name: str) -> None:
     found = doctest.testmod(import_module(f"lib.{name}"))
     assert found.attempted
