@@ -4,10 +4,10 @@
     git clone https://github.com/yulequan/UA-MT PEERS/UA-MT
     python benchmarks/peer_training.py --peers PEERS --json
 
-All get the same crops of noise, as many labelled as unlabelled, and take turns in one process; medians count. The
-peers' V-Nets have 16 filters, as CS has; they run in float32, as their scripts do. Their steps are what the inner
-loops of `LA_BCP_train.py` (self-training) and `train_LA_meanteacher_certainty_unlabel.py` do, without the logging and
-without what places tensors on a GPU.
+All get the same crops of noise, those of the recipe rounded up to what the peers can take, as many labelled as
+unlabelled, and take turns in one process; medians count. The peers' V-Nets have 16 filters, as CS has; they run in
+float32, as their scripts do. Their steps are what the inner loops of `LA_BCP_train.py` (self-training) and
+`train_LA_meanteacher_certainty_unlabel.py` do, without the logging and without what places tensors on a GPU.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from training import Contender, noise
 from diffcl.data.batches import Batches
 from diffcl.inference.engine import processor
 from diffcl.recipe import load_recipe
+
+GRAIN = 16
+"""The peers' networks want crops of multiples of it."""
 
 
 class Peer:
@@ -165,8 +168,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     crops = dict.fromkeys(("start_crops", "labelled_crops", "unlabelled_crops"), options.crops)
-    recipe = load_recipe(options.recipe).changed(
-        training={"steps": 100, "supervised_start": 0, "mix": 1.0, **crops}
+    recipe = load_recipe(options.recipe)
+    recipe = recipe.changed(
+        grid={"crop": [-(-size // GRAIN) * GRAIN for size in recipe.grid.crop]},
+        training={"steps": 100, "supervised_start": 0, "mix": 1.0, **crops},
     )
     known, new = (noise(recipe, options.crops, labelled=labelled) for labelled in (True, False))
     images = torch.stack([scan.image for scan in known + new])
