@@ -17,6 +17,9 @@ from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
 
+_SLAB = 32
+"""Voxels along X that are decided at once."""
+
 
 @dataclass(frozen=True)
 class Opinions:
@@ -46,8 +49,11 @@ class Opinions:
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """The most probable class of each voxel `(K, X, Y, Z)` to `(X, Y, Z)`, uint8; on a CPU argmax is slow."""
-    return probabilities.max(dim=0).indices.byte()
+    """The most probable class of each voxel `(K, X, Y, Z)` to `(X, Y, Z)`, uint8.
+
+    On a CPU argmax is slow; slab by slab, because its indices take eight bytes each.
+    """
+    return torch.cat([slab.max(dim=0).indices.byte() for slab in probabilities.split(_SLAB, dim=1)])
 
 
 @torch.inference_mode()
@@ -81,32 +87,34 @@ def ask(
     before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
     after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
     padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]
-    noise = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
-    seen = torch.empty(
-        1, 1 + recipe.classes, *(s + b + a for s, b, a in zip(size, before, after, strict=True))
+    whole = (
+        functional.pad(image[None].float(), padding, mode="replicate")
+        if any(padding)
+        else image[None].float()
     )
-    seen[:, 1:].normal_(generator=noise)  # in place: a scan of 512^3 voxels is half a GiB a channel
-    seen[:, :1] = functional.pad(image[None].float(), padding, mode="replicate")
+    random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
+    noise = torch.randn(1, recipe.classes, *whole.shape[2:], generator=random).half()  # half the memory
     diffusion = LabelDiffusion(recipe.diffusion)
 
-    def opinions(crops: Tensor) -> Tensor:
-        crop, start = crops[:, :1], crops[:, 1:]
+    def opinions(crop: Tensor, condition: Tensor) -> Tensor:
         found = []
         if networks != "ds":
             found.append(cs(crop).float().softmax(dim=1))
         if networks != "cs" and ds is not None:
-            steps = recipe.diffusion.sampling_steps
+            steps, start = recipe.diffusion.sampling_steps, condition.float()
             found.append(diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start, steps))
         return torch.cat(found, dim=1)
 
     answer = sliding_window_inference(
-        seen.to(image.device),
+        whole,
         window,
         1,
         opinions,
         overlap=recipe.inference.overlap,
         mode="gaussian",
+        condition=noise.to(image.device),
     )
+    del whole, noise
     assert isinstance(answer, Tensor)
     x, y, z = (slice(b, b + s) for b, s in zip(before, size, strict=True))
     parts = answer[0, :, x, y, z].split(recipe.classes)
