@@ -1,9 +1,9 @@
 """What windows and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
 
-    python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --steps 1 2 3
+    python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --steps 1 2 4 8 --picture ddim.png
 
 DIR holds `images/`, `labels/` and perhaps `train.txt`; the last scans validate. Dice is the mean over classes
-and scans, on the scans' own grids, by the Predictor.
+and scans, on the scans' own grids, by the Predictor. The picture has Dice over the DDIM steps, for the first window.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from diffcl.data.cases import find_cases
 from diffcl.inference import Model, ModelStore
+from diffcl.io.atomic import replace_file
 from diffcl.shipped import models_folder
 from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.training.weighing import weigh
@@ -41,6 +43,29 @@ def measure(model: Model, judges: Sequence[ValidationScan]) -> dict[str, float]:
     return {**dice, "ds_weight": weight, "seconds": round(seconds, 2)}
 
 
+def draw(by_steps: dict[int, dict[str, float]], title: str, picture: Path) -> None:
+    """Dice of each network over the number of DDIM steps."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for network, colour in (("ensemble", "tab:blue"), ("ds", "tab:orange"), ("cs", "tab:grey")):
+        style = "--" if network == "cs" else "o-"  # which takes no steps
+        dice = [row[network] for row in by_steps.values()]
+        axes.plot(
+            list(by_steps),
+            dice,
+            style,
+            color=colour,
+            label=network.upper() if network != "ensemble" else network,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(by_steps), list(map(str, by_steps)))
+    axes.set(xlabel="DDIM steps", ylabel="mean validation Dice", title=title)
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    with replace_file(picture) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
 def main() -> None:
     """Try every combination of the settings."""
     parser = argparse.ArgumentParser(
@@ -52,6 +77,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, required=True, help="scans, from the last of the list")
     parser.add_argument("--windows", nargs="+", help="voxels, like 48x64x48; the model's own by default")
     parser.add_argument("--steps", nargs="+", type=int, help="DDIM steps; the model's own by default")
+    parser.add_argument("--picture", type=Path, help="draw Dice over DDIM steps here")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
     model = ModelStore(options.store, models_folder()).load(options.model)
@@ -68,6 +94,10 @@ def main() -> None:
         shown = (row["ensemble"], row["cs"], row["ds"], row["ds_weight"], row["seconds"])
         table.add_row(name, str(steps), *map(str, shown))
     Console().print(table)
+    if options.picture:
+        first = "x".join(map(str, windows[0]))
+        by_steps = {steps: found[f"{first} {steps}"] for steps in sorted(options.steps or [])}
+        draw(by_steps, f"{model.info.name} {model.info.version}, {len(judges)} scans", options.picture)
     if options.json:
         print(json.dumps(found))
 

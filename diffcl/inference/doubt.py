@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from diffcl.inference.ensemble import most_probable
+from diffcl.inference.ensemble import SLAB, most_probable
 
 UNSURE = 0.5
 """Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
@@ -42,10 +42,13 @@ def expected_dice(probabilities: Tensor) -> float:
     found = most_probable(probabilities)
     scores = []
     for value, probability in enumerate(probabilities[1:], start=1):
-        inside = found == value
-        expected = float(probability[probability >= NEGLIGIBLE].sum(dtype=torch.float64))
-        if total := int(inside.sum()) + expected:
-            scores.append(2 * float(probability[inside].sum(dtype=torch.float64)) / total)
+        total = size = hit = 0.0
+        for slab, inside in zip(probability.split(SLAB), (found == value).split(SLAB), strict=True):
+            total += float(slab[slab >= NEGLIGIBLE].sum(dtype=torch.float64))
+            hit += float(slab[inside].sum(dtype=torch.float64))
+            size += int(inside.sum())
+        if size + total:
+            scores.append(2 * hit / (size + total))
     return float(np.mean(scores)) if scores else 0.0
 
 

@@ -17,8 +17,8 @@ from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
 
-_SLAB = 32
-"""Voxels along X that are decided at once."""
+SLAB = 32
+"""Voxels along X that are looked at together where a whole scan would take much memory."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Opinions:
         if self.cs is None or self.ds is None:
             return None
         one, other = most_probable(self.cs), most_probable(self.ds)
-        total = int((one > 0).sum() + (other > 0).sum())
-        return 1.0 - 2 * int(((one == other) & (one > 0)).sum()) / total if total else 1.0
+        total = int(one.count_nonzero() + other.count_nonzero())
+        return 1.0 - 2 * int(((one == other) & (one > 0)).count_nonzero()) / total if total else 1.0
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
 
     On a CPU argmax is slow; slab by slab, because its indices take eight bytes each.
     """
-    return torch.cat([slab.max(dim=0).indices.byte() for slab in probabilities.split(_SLAB, dim=1)])
+    return torch.cat([slab.max(dim=0).indices.byte() for slab in probabilities.split(SLAB, dim=1)])
 
 
 @torch.inference_mode()

@@ -174,8 +174,10 @@ def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     """A label map `(X, Y, Z)` with only the largest piece of each class, where the recipe says so."""
     if not (recipe.inference.largest_component and label.any()):
         return label
-    box = tuple(slice(found.min(), found.max() + 1) for found in np.nonzero(label))
-    keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
+    reach = [np.flatnonzero(label.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    box = tuple(slice(found[0], found[-1] + 1) for found in reach)
+    values = [entry.value for entry in recipe.labels]
+    keep = KeepLargestConnectedComponent(applied_labels=values, is_onehot=False, independent=True)
     kept = np.zeros_like(label)
     kept[box] = np.asarray(keep(torch.from_numpy(label[box])[None])[0])
     return kept
