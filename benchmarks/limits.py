@@ -11,7 +11,6 @@ leaving its modules. All take turns, and medians count.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from report import show
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -122,12 +120,7 @@ def main() -> None:
         "copy_gb_a_second": round(2 * COPIED / middle["copy"] / 1e9, 2),
         "scan_over_copy": round(moved / middle["scan"] / (2 * COPIED / middle["copy"]), 3),
     }
-    table = Table("", "")
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if options.json:
-        print(json.dumps(result))
+    show(result, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
 import statistics
 import sys
@@ -24,8 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from report import show
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
@@ -194,12 +192,7 @@ def main() -> None:
         **{f"{name}_seconds": round(taken, 2) for name, taken in seconds.items()},
         **{f"over_{name}": round(seconds["diffcl"] / taken, 2) for name, taken in seconds.items() if name in peers},
     }  # fmt: skip
-    table = Table("", "")
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if options.json:
-        print(json.dumps(result))
+    show(result, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ medians count. Batches are made beside the steps in a training; what one costs i
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from typing import Any
 
 import torch
 from process_memory import memory
-from rich.console import Console
-from rich.table import Table
+from report import show
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.prepare import TrainingScan
@@ -100,12 +98,7 @@ def main() -> None:
         "batch_seconds": round(batch_seconds, 3),
         "peak_gib": round(memory("VmHWM") / 2**30, 2),
     }
-    table = Table("", "")
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if options.json:
-        print(json.dumps(result))
+    show(result, as_json=options.json)
 
 
 if __name__ == "__main__":
