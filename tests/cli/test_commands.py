@@ -253,7 +253,7 @@ def test_a_public_set_becomes_images_and_labels(tmp_path: Path, capsys: pytest.C
     sitk.WriteImage(scan, tmp_path / "set" / "a_flair.nii.gz")
     command = ["prepare", str(tmp_path / "set"), "--form", "brats", "--out", str(tmp_path / "out")]
     assert run(command) == 1
-    assert "missing: " in capsys.readouterr().err
+    assert "a_seg.nii.gz: is missing" in capsys.readouterr().err
     sitk.WriteImage(sitk.Cast(scan > 200, sitk.sitkUInt8), tmp_path / "set" / "a_seg.nii.gz")
     assert run(command) == 0
     assert "1 scans with labels" in capsys.readouterr().out
