@@ -12,13 +12,10 @@ float32, as their scripts do. Their steps are what the inner loops of `LA_BCP_tr
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import math
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
 
@@ -27,17 +24,16 @@ from report import show
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
-from training import Contender, noise
+from training import Contender, arguments, circumstances, noise, take_turns, with_all_parts
 
 from diffcl.data.batches import Batches
-from diffcl.inference.engine import processor
 from diffcl.recipe import load_recipe
 
 GRAIN = 16
 """The peers' networks want crops of multiples of it."""
 
 
-class Peer:
+class Peer(ABC):
     """Steps of another method, on crops `(B, 1, X, Y, Z)`; the second half of them has no label."""
 
     def __init__(self, network: type[nn.Module], images: Tensor, labels: Tensor) -> None:
@@ -45,22 +41,19 @@ class Peer:
         self.student, self.teacher = (network(**options, has_dropout=True).train() for _ in range(2))
         self.optimiser = torch.optim.SGD(self.student.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
         self.images, self.labels, self.labelled = images, labels, len(labels)
-        self.seconds: list[float] = []
 
-    def step(self) -> None:
-        """Take a step and remember its time."""
-        start = time.perf_counter()
+    def __call__(self, number: int) -> None:  # noqa: ARG002
+        """Take a step."""
         self.optimiser.zero_grad()
         self.loss().backward()
         self.optimiser.step()
         with torch.no_grad():
             for mean, own in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 mean.mul_(0.99).add_(own, alpha=0.01)
-        self.seconds.append(time.perf_counter() - start)
 
+    @abstractmethod
     def loss(self) -> Tensor:
         """The loss of a step."""
-        raise NotImplementedError
 
 
 class BCP(Peer):
@@ -154,44 +147,25 @@ def code_of(folder: Path, names: tuple[str, ...]) -> dict[str, ModuleType]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--peers", type=Path, required=True, help="folder with the clones BCP and UA-MT")
-    parser.add_argument("--recipe", default="left_atrium", help="name or file of a recipe with one class")
-    parser.add_argument("--crops", type=int, default=2, help="labelled, and as many unlabelled (2)")
-    parser.add_argument("--runs", type=int, default=5, help="of each (5)")
-    parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    crops = dict.fromkeys(("start_crops", "labelled_crops", "unlabelled_crops"), options.crops)
-    recipe = load_recipe(options.recipe)
-    recipe = recipe.changed(
-        grid={"crop": [-(-size // GRAIN) * GRAIN for size in recipe.grid.crop]},
-        training={"steps": 100, "supervised_start": 0, "mix": 1.0, **crops},
-    )
+    recipe = with_all_parts(load_recipe(options.recipe), options.crops)
+    recipe = recipe.changed(grid={"crop": [-(-size // GRAIN) * GRAIN for size in recipe.grid.crop]})
     known, new = (noise(recipe, options.crops, labelled=labelled) for labelled in (True, False))
     images = torch.stack([scan.image for scan in known + new])
     labels = torch.stack([scan.label for scan in known if scan.label is not None])
-    ours = Contender(recipe, Batches(known, new, recipe)(99))
     peers = {name: kind(code_of(options.peers / name / "code", names), images, labels)
              for name, (kind, names) in PEERS.items()}  # fmt: skip
-    turns: dict[str, Callable[[int], None]] = {"diffcl": ours.step}
-    turns |= {name: lambda _, peer=peer: peer.step() for name, peer in peers.items()}
-    for number in range(50, 50 + 2 + options.runs):  # the first two compile and fill
-        for step in turns.values():
-            step(number)
-    seconds = {name: statistics.median(one.seconds[2:]) for name, one in {"diffcl": ours, **peers}.items()}
+    seconds = take_turns(
+        {"diffcl": Contender(recipe, Batches(known, new, recipe)(99)), **peers}, options.runs
+    )
     result = {
-        "crop": "x".join(map(str, recipe.grid.crop)),
-        "crops": f"{options.crops} labelled, {options.crops} unlabelled",
-        "processor": processor(),
-        "threads": options.threads,
-        "torch": torch.__version__,
+        **circumstances(recipe, options),
         **{f"{name}_seconds": round(taken, 2) for name, taken in seconds.items()},
-        **{f"over_{name}": round(seconds["diffcl"] / taken, 2) for name, taken in seconds.items() if name in peers},
-    }  # fmt: skip
+        **{f"over_{name}": round(seconds["diffcl"] / seconds[name], 2) for name in peers},
+    }
     show(result, as_json=options.json)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -46,31 +47,60 @@ class Contender:
     def __init__(self, recipe: Recipe, batch: Batch) -> None:
         self.learner = Learner(recipe, torch.device("cpu"))
         self.batch = batch
-        self.seconds: list[float] = []
 
-    def step(self, number: int) -> None:
-        """Take a step and remember its time."""
-        start = time.perf_counter()
+    def __call__(self, number: int) -> None:
+        """Take a step."""
         losses = diffcl_step(self.learner, self.batch, number)
         self.learner.learn(losses.cs, losses.ds, number)
-        self.seconds.append(time.perf_counter() - start)
 
 
-def main() -> None:
-    """Measure and print."""
+def take_turns(contenders: Mapping[str, Callable[[int], None]], runs: int) -> dict[str, float]:
+    """The median of the seconds that a step of each takes."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(50, 50 + 2 + runs):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender(number)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken[2:]) for name, taken in seconds.items()}  # two compile and fill
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What one may ask of a comparison of steps."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--recipe", default="left_atrium", help="name or file of a recipe (left_atrium)")
     parser.add_argument("--crops", type=int, default=2, help="labelled, and as many unlabelled (2)")
     parser.add_argument("--runs", type=int, default=5, help="of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    options = parser.parse_args()
+    return parser
+
+
+def with_all_parts(recipe: Recipe, crops: int) -> Recipe:
+    """The recipe with steps that do all that a step can do, on so many labelled and as many unlabelled crops."""
+    counts = dict.fromkeys(("start_crops", "labelled_crops", "unlabelled_crops"), crops)
+    return recipe.changed(training={"steps": 100, "supervised_start": 0, "mix": 1.0, **counts})
+
+
+def circumstances(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
+    """On what, and with what, steps were compared."""
+    return {
+        "recipe": recipe.name,
+        "crop": "x".join(map(str, recipe.grid.crop)),
+        "crops": f"{options.crops} labelled, {options.crops} unlabelled",
+        "processor": processor(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments(__doc__).parse_args()
     torch.set_num_threads(options.threads)
-    crops = dict.fromkeys(("start_crops", "labelled_crops", "unlabelled_crops"), options.crops)
-    schedule = {"steps": 100, "supervised_start": 0, "mix": 1.0, **crops}
-    full = load_recipe(options.recipe).changed(training=schedule)
+    full = with_all_parts(load_recipe(options.recipe), options.crops)
     supervised = full.changed(training={"method": "supervised"})
     labelled, unlabelled = noise(full, 4, labelled=True), noise(full, 4, labelled=False)
     batches = Batches(labelled, unlabelled, full)
@@ -81,17 +111,9 @@ def main() -> None:
         "full": Contender(full, made),
         "supervised": Contender(supervised, Batches(labelled, [], supervised)(99)),
     }
-    for number in range(50, 50 + 2 + options.runs):  # the first two compile and fill
-        for contender in contenders.values():
-            contender.step(number)
-    middle = {name: statistics.median(one.seconds[2:]) for name, one in contenders.items()}
-    result: dict[str, Any] = {
-        "recipe": full.name,
-        "crop": "x".join(map(str, full.grid.crop)),
-        "crops": f"{options.crops} labelled, {options.crops} unlabelled",
-        "processor": processor(),
-        "threads": options.threads,
-        "torch": torch.__version__,
+    middle = take_turns(contenders, options.runs)
+    result = {
+        **circumstances(full, options),
         "full_seconds": round(middle["full"], 3),
         "supervised_seconds": round(middle["supervised"], 3),
         "full_over_supervised": round(middle["full"] / middle["supervised"], 2),

@@ -87,16 +87,12 @@ def best_flip(views: Sequence[View]) -> Flip:
     return max(flips, key=lambda flip: _edges([one.mirrored(flip) for one in views]))
 
 
-def best_shift(views: Sequence[View]) -> tuple[str, int] | None:
-    """The shift of all labels along one axis with which they follow the edges of their scans clearly better.
-
-    Returns:
-        An axis of `AXES` and the voxels of a view, negative against its direction; None if they fit as they are.
-    """
+def best_shift(views: Sequence[View]) -> str | None:
+    """The axis of `AXES` along which all labels, moved, follow the edges of their scans clearly better, if any."""
     shifts = [(axis, step) for axis in range(3) for step in range(-FARTHEST, FARTHEST + 1) if step]
     edges = {shift: _edges([one.shifted(*shift) for one in views]) for shift in shifts}
-    axis, step = max(edges, key=lambda shift: edges[shift])
-    return (AXES[axis], step) if edges[axis, step] > SHARPER * _edges(views) else None
+    best = max(edges, key=lambda shift: edges[shift])
+    return AXES[best[0]] if edges[best] > SHARPER * _edges(views) else None
 
 
 def _edges(views: Sequence[View]) -> float:

@@ -148,6 +148,17 @@ def interpolate(image: sitk.Image, target: Geometry, *, labels: bool = False) ->
     )  # fmt: skip
 
 
+def extent(inside: NDArray[Any]) -> Box:
+    """The smallest box around the voxels of a mask `(X, Y, Z)`, of which there must be some.
+
+    >>> extent(np.array([[[0, 1]], [[0, 0]], [[1, 0]]]))
+    (slice(0, 3, None), slice(0, 1, None), slice(0, 2, None))
+    """
+    ends = (np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]].tolist() for axis in range(3))
+    x, y, z = (slice(first, last + 1) for first, last in ends)
+    return x, y, z
+
+
 def slabs(box: Box, voxels: int) -> Iterator[Box]:
     """A box in parts of about so many voxels, cut across its last axis.
 

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
-from diffcl.data.grid import Box, Geometry, interpolate, resample, slabs, smooth, voxels, working_geometry
+from diffcl.data.grid import (
+    Box,
+    Geometry,
+    extent,
+    interpolate,
+    resample,
+    slabs,
+    smooth,
+    voxels,
+    working_geometry,
+)
 from diffcl.errors import DataError
 from diffcl.io import read_label, read_scan
 from diffcl.io.atomic import replace_file
@@ -99,9 +109,10 @@ class PreparedScan:
         """The box of the original grid that the wanted voxels of the working grid reach; None without any."""
         if not wanted.any():
             return None
-        axes = [np.flatnonzero(wanted.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
         reach = 1 + min(self.original.spacing) // np.array(self.working.spacing)  # of smooth and interpolate
-        ends = [(found[0] - far, found[-1] + far) for found, far in zip(axes, reach, strict=True)]
+        ends = [
+            (side.start - far, side.stop - 1 + far) for side, far in zip(extent(wanted), reach, strict=True)
+        ]
         corners = np.stack([self.original.indices(self.working.points(corner)) for corner in product(*ends)])
         first = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
         last = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self.original.size)

@@ -95,8 +95,8 @@ def convert(
         remarks.append(
             f"{source}: the labels follow the edges of the scans best when mirrored {along}. {done}"
         )
-    if shift := best_shift([one.mirrored(flip) for one in views.values()]):
-        remarks.append(f"{source}: the labels follow the edges of the scans best when shifted {shift[0]}. "
+    if shifted := best_shift([one.mirrored(flip) for one in views.values()]):
+        remarks.append(f"{source}: the labels follow the edges of the scans best when shifted {shifted}. "
                        "Look at some")  # fmt: skip
     if kind.placed:
         flip = (False, False, False)
@@ -153,8 +153,9 @@ def read_pair(pair: Pair, spacing: Spacing, *, placed: bool = True) -> tuple[sit
         ScanError: If one of them cannot be read.
         DataError: If one is missing, or the label does not lie on the scan's grid.
     """
-    if missing := [path for path in (pair.image, pair.label) if not path.exists()]:
-        raise DataError(missing[0], "is missing", "Complete the set")
+    for path in (pair.image, pair.label):
+        if not path.exists():
+            raise DataError(path, "is missing", "Complete the set")
     if pair.image == pair.label:
         return read_h5(pair.image, spacing)
     image, label = read_scan(pair.image).image, read_label(pair.label)

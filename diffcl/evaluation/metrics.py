@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
-from diffcl.data.grid import Geometry, voxels
+from diffcl.data.grid import Geometry, extent, voxels
 from diffcl.data.prepare import same_grid
 from diffcl.errors import DataError
 from diffcl.labels import LabelClass
@@ -112,11 +112,8 @@ def _around(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[NDArray[n
     union = one | other
     if not union.any():
         return one, other
-    box = []
-    for axis in range(union.ndim):
-        inside = np.flatnonzero(union.any(axis=tuple(other for other in range(union.ndim) if other != axis)))
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return np.ascontiguousarray(one[tuple(box)]), np.ascontiguousarray(other[tuple(box)])
+    box = extent(union)
+    return np.ascontiguousarray(one[box]), np.ascontiguousarray(other[box])
 
 
 def _told(grid: Geometry) -> str:

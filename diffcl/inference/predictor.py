@@ -19,7 +19,7 @@ from monai.transforms import KeepLargestConnectedComponent
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from diffcl.data.grid import Geometry
+from diffcl.data.grid import Geometry, extent
 from diffcl.data.prepare import prepare
 from diffcl.inference.doubt import doubt
 from diffcl.inference.engine import EngineChoice, EngineName, choose_engine
@@ -174,8 +174,7 @@ def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     """A label map `(X, Y, Z)` with only the largest piece of each class, where the recipe says so."""
     if not (recipe.inference.largest_component and label.any()):
         return label
-    reach = [np.flatnonzero(label.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(found[0], found[-1] + 1) for found in reach)
+    box = extent(label)
     values = [entry.value for entry in recipe.labels]
     keep = KeepLargestConnectedComponent(applied_labels=values, is_onehot=False, independent=True)
     kept = np.zeros_like(label)
