@@ -125,7 +125,7 @@ class ModelStore:
                     if entry.name.startswith(".") and entry.is_dir():  # a kill left it
                         shutil.rmtree(entry, ignore_errors=True)
                 number = max(self._numbers(name), default=0) + 1
-                with replace_folder(home / str(number)) as temporary:
+                with replace_folder(home / str(number), durable=True) as temporary:
                     fill(temporary, number)
                 if use:
                     self.switch(name, number)
@@ -141,7 +141,7 @@ class ModelStore:
             OutputError: If the choice cannot be written.
         """
         self.version_folder(name, version)
-        write_text(self._own_home(name) / CURRENT, f"{version}\n")
+        write_text(self._own_home(name) / CURRENT, f"{version}\n", durable=True)
 
     def _own_home(self, name: str) -> Path:
         home = self.folders[0] / name

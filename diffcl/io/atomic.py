@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +13,14 @@ from diffcl.errors import OutputError
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
+def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary sibling of `path`, with its suffixes in lower case, that becomes `path` on success.
 
     A failure of any kind leaves `path` as it was and removes the temporary file.
+
+    Args:
+        path: The file.
+        durable: Whether to wait until it would survive a power cut, for what nobody can make again.
 
     Raises:
         OutputError: For every `OSError` in the block: no such folder, not writable, no space left.
@@ -23,7 +28,11 @@ def replace_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
     try:
         yield temporary
+        if durable:
+            _settle(temporary)
         temporary.replace(path)
+        if durable:
+            _settle(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
@@ -32,10 +41,14 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replace_folder(path: Path) -> Iterator[Path]:
+def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a new, empty sibling folder that becomes `path` on success, in place of one that was there.
 
     A failure of any kind leaves `path` as it was and removes the temporary folder.
+
+    Args:
+        path: The folder.
+        durable: Whether to wait until it would survive a power cut, for what nobody can make again.
 
     Raises:
         OutputError: For every `OSError` in the block.
@@ -45,9 +58,14 @@ def replace_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
+        if durable:
+            for entry in (*temporary.rglob("*"), temporary):
+                _settle(entry)
         if path.exists():
             path.replace(former)
         temporary.replace(path)
+        if durable:
+            _settle(path.parent)
     except OSError as error:
         if former.exists():
             former.replace(path)
@@ -57,22 +75,22 @@ def replace_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all.
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a UTF-8 text file, whole or not at all; see `replace_file`.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all.
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file, whole or not at all; see `replace_file`.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    with replace_file(path) as temporary:
+    with replace_file(path, durable=durable) as temporary:
         temporary.write_bytes(content)
 
 
@@ -83,3 +101,14 @@ def not_written(path: Path, error: OSError) -> OutputError:
         f"cannot be written ({error.strerror or type(error).__name__})",
         "Choose a folder that exists, is writable and has space left",
     )
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -92,9 +92,9 @@ class History:
             number = max(self._numbers(image_id), default=0) + 1
             record = {**record, "version": number, "removed": label is None}
             if label is not None:
-                with replace_file(folder / f"{number}{LABEL_SUFFIX}") as temporary:
+                with replace_file(folder / f"{number}{LABEL_SUFFIX}", durable=True) as temporary:
                     shutil.copyfile(label, temporary)
-            write_text(folder / f"{number}.json", json.dumps(record, indent=2) + "\n")
+            write_text(folder / f"{number}.json", json.dumps(record, indent=2) + "\n", durable=True)
         return record
 
     def restore(self, image_id: str, version: int) -> dict[str, Any]:
@@ -151,7 +151,8 @@ def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
     history = History(studies / "history")
     record = history.restore(image_id, version)
     (studies / FINAL_LABELS).mkdir(parents=True, exist_ok=True)
-    with replace_file(studies / FINAL_LABELS / f"{image_id}{LABEL_SUFFIX}") as temporary:
+    final = studies / FINAL_LABELS / f"{image_id}{LABEL_SUFFIX}"
+    with replace_file(final, durable=True) as temporary:
         shutil.copyfile(history.label(image_id, record["version"]), temporary)
     return record
 

@@ -266,6 +266,27 @@ def test_a_label_says_who_sent_it_as_far_as_the_server_knows(
     assert sender(ask, app, label_file, claimed) == {"client_id": "user-xyz", "user": "ann", **here}
 
 
+def test_the_removal_of_a_label_says_who_asked_for_it(
+    ask: Callable[[Talk], Any], label_file: Path, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender(ask, app, label_file, {"client_id": "ann"})
+
+    async def remove(client: httpx.AsyncClient) -> list[int]:
+        where = {"id": "oblique", "tag": "final"}
+        return [(await client.delete("/datastore/label", params=where)).status_code for _ in range(2)]
+
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_ENABLE", True)
+    annotator, administrator = settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR, settings.MONAI_LABEL_AUTH_ROLE_ADMIN
+    users = {name: auth.User(username=name, roles=roles)
+             for name, roles in (("bob", [annotator]), ("eve", [annotator, administrator]))}  # fmt: skip
+    monkeypatch.setattr(auth, "from_token", lambda _: users["bob"])
+    assert ask(remove) == [403, 403]
+    monkeypatch.setattr(auth, "from_token", lambda _: users["eve"])
+    assert ask(remove) == [200, 404]
+    record = app.datastore().history.newest("oblique")
+    assert (record["removed"], record["user"], record["address"]) == (True, "eve", "127.0.0.1")
+
+
 def test_params_of_a_label_that_are_no_object_are_refused(
     ask: Callable[[Talk], Any], label_file: Path
 ) -> None:

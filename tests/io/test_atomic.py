@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,3 +85,41 @@ def test_a_failure_keeps_the_former_folder(tmp_path: Path) -> None:
         fail()
     assert (path / "card.md").read_text(encoding="utf-8") == "former"
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What goes to the disk, and what moves into place, by name."""
+    happened: list[str] = []
+    sync, move = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        happened.append(f"on disk: {Path(f'/proc/self/fd/{handle}').readlink().name.lstrip('.')}")
+        sync(handle)
+
+    def replace(self: Path, target: Path) -> Path:
+        happened.append(f"in place: {target.name}")
+        return move(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("diffcl.io.atomic.uuid4", lambda: SimpleNamespace(hex="new"))
+    return happened
+
+
+def test_what_shall_survive_a_power_cut_is_on_the_disk_before_it_is_in_place_and_its_name_after(
+    tmp_path: Path, order: list[str]
+) -> None:
+    write_text(tmp_path / "label.json", "{}", durable=True)
+    assert order == ["on disk: new.json", "in place: label.json", f"on disk: {tmp_path.name}"]
+
+
+def test_so_is_all_that_a_folder_holds(tmp_path: Path, order: list[str]) -> None:
+    with replace_folder(tmp_path / "model", durable=True) as temporary:
+        (temporary / "weights").write_bytes(b"weights")
+    assert order == ["on disk: weights", "on disk: new", "in place: model", f"on disk: {tmp_path.name}"]
+
+
+def test_what_can_be_made_again_does_not_wait_for_the_disk(tmp_path: Path, order: list[str]) -> None:
+    write_text(tmp_path / "report.json", "{}")
+    assert order == ["in place: report.json"]

@@ -348,8 +348,8 @@ class ArchiveDatastore(Datastore):
             write_seg(read_label(label), series, labels, file, model_name=name, model_version=version)
             return file
 
-    def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label that is kept on this machine.
+    def remove_label(self, label_id: str, label_tag: str, by: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+        """Remove a label that is kept on this machine, and the notes on it; nothing records by whom.
 
         Raises:
             HTTPException: 404 if there is none, 405 for one in the archive.

@@ -155,7 +155,7 @@ class StudyDatastore(LocalDatastore):
                                 "Upload it under another name")  # fmt: skip
             with self._change() as index:
                 folder = Path(index.image_path())
-                with replace_file(folder / f"{image_id}{suffix}") as temporary:
+                with replace_file(folder / f"{image_id}{suffix}", durable=True) as temporary:
                     shutil.copyfile(file, temporary)
                 new = self._image_model(image_id, suffix, begins=False)
                 entry = index.objects.setdefault(image_id, new)
@@ -241,15 +241,20 @@ class StudyDatastore(LocalDatastore):
             record = self.history.restore(image_id, version)
             self._install(image_id, FINAL, self.history.label(image_id, record["version"]), record)
 
-    def remove_label(self, label_id: str, label_tag: str) -> None:
+    def remove_label(self, label_id: str, label_tag: str, by: Mapping[str, str] | None = None) -> None:
         """Remove a label; a final one stays among the versions.
+
+        Args:
+            label_id: Its scan.
+            label_tag: Its tag.
+            by: Who asked for it, for the record of the removal.
 
         Raises:
             HTTPException: 404 if there is none.
         """
         self._label_entry(label_id, label_tag)
         with refusals(), self._saving:
-            self._keep(label_id, label_tag, None, {})
+            self._keep(label_id, label_tag, None, dict(by or {}))
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is known of a scan.
@@ -448,7 +453,7 @@ def _put(
     if label is not None:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{image_id}{LABEL_SUFFIX}"
-        with replace_file(folder / name) as temporary:
+        with replace_file(folder / name, durable=True) as temporary:
             shutil.copyfile(label, temporary)
         entry.labels[tag] = DataModel(ext=LABEL_SUFFIX, info={**record, "name": name})
     if former and (label is None or former.ext != LABEL_SUFFIX):

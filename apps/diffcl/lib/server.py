@@ -236,6 +236,17 @@ async def put_label(
     return answer
 
 
+async def delete_label(
+    id: str,  # noqa: A002
+    tag: str,
+    known: Annotated[dict[str, str], Depends(who)],
+    _: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))],
+) -> dict[str, Any]:
+    """Remove a label. The record of the removal says who asked for it."""
+    app_instance().datastore().remove_label(id, tag, known)
+    return {}
+
+
 async def to_docs() -> RedirectResponse:
     """The description of the API, for people who open the server's address in a browser."""
     return RedirectResponse("/docs")
@@ -268,12 +279,16 @@ def build() -> FastAPI:
     if settings.MONAI_LABEL_AUTH_ENABLE:
         modules.append(login)
     add_routes(application, infer.router, OneAtATime())
-    # Before MONAI Label's own, which would copy whatever is sent over the model, and does not ask who sends a label.
+    # Before MONAI Label's own, which would copy whatever is sent over the model, and do not ask who sends or removes
+    # a label.
     application.add_api_route(
         "/model/{model}", with_signature_of(put_model, at_once), methods=["PUT"], tags=["Model"]
     )
     application.add_api_route(
         "/datastore/label", with_signature_of(put_label, at_once), methods=["PUT"], tags=["Datastore"]
+    )
+    application.add_api_route(
+        "/datastore/label", with_signature_of(delete_label, at_once), methods=["DELETE"], tags=["Datastore"]
     )
     add_routes(application, train.router, OncePerTask())
     for module in modules:
