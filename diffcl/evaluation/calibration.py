@@ -74,6 +74,12 @@ class Reliability:
         self.right += np.bincount(place, right, minlength=BINS)
 
     @property
+    def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean confidence of each range that voxels fell into, and the share of them that was right."""
+        some = self.voxels > 0
+        return self.confidence[some] / self.voxels[some], self.right[some] / self.voxels[some]
+
+    @property
     def expected_calibration_error(self) -> float:
         """Mean gap between confidence and how often it is right, weighted by voxels, 0..1.
 

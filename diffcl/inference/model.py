@@ -21,6 +21,7 @@ from diffcl.recipe import Recipe
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
+DOUBT_PICTURE = "doubt.png"
 
 
 class ModelInfo(BaseModel):

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from diffcl.errors import ModelError
-from diffcl.inference.model import DESCRIPTION, WEIGHTS, Model, load_model, read_info
+from diffcl.inference.model import DESCRIPTION, DOUBT_PICTURE, WEIGHTS, Model, load_model, read_info
 from diffcl.inference.onnx_network import FILES
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
@@ -22,8 +22,8 @@ NEXT_STEP = f"Send a ZIP of {WEIGHTS} and {DESCRIPTION} as diffcl publish writes
 
 _CHUNK = 1024**2
 
-_LEFT_OUT = set(FILES.values())
-"""Files of a model that are written anew from its weights."""
+_LEFT_OUT = {*FILES.values(), DOUBT_PICTURE}
+"""Files of a model that are written anew from its weights and scores."""
 
 
 def open_package(archive: BinaryIO, folder: Path, where: str) -> Model:

@@ -1,7 +1,7 @@
 """Published models: every version in its folder, and one line that says which is in use.
 
 STORE/NAME/current            the number of the version in use, replaced by rename
-STORE/NAME/1/                 weights.safetensors, model.json, card.md, cs.onnx, ds.onnx
+STORE/NAME/1/                 weights.safetensors, model.json, card.md, doubt.png, cs.onnx, ds.onnx
 STORE/NAME/2/                 a version is never changed; one that was not published is there as well
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diffcl.inference.model import ModelInfo
+from diffcl.inference.model import DOUBT_PICTURE, ModelInfo
 from diffcl.recipe import Training
 from diffcl.training.validation import FAILED
 
@@ -16,11 +16,16 @@ _ROWS = {
     "supervised": "CS trained on the labelled scans only, same CS steps",
 }
 
+_PICTURE = [
+    f"![Doubt over 1 - Dice of every scan, and how often probabilities are right]({DOUBT_PICTURE})",
+    "",
+]
+
 _NETWORKS = {"ensemble": "ensemble", "cs": "CS", "ds": "DS"}
 
 
-def write_card(info: ModelInfo) -> str:
-    """The card as Markdown."""
+def write_card(info: ModelInfo, *, pictured: bool) -> str:
+    """The card as Markdown, with the picture of doubt if there is one."""
     recipe = info.recipe
     labels = ", ".join(f"{entry.value} = {entry.name}" for entry in recipe.labels)
     return "\n".join(
@@ -40,6 +45,7 @@ def write_card(info: ModelInfo) -> str:
             *_table(info.scores),
             "",
             *_doubt(info.scores),
+            *_PICTURE * pictured,
             *_again(info),
             "All settings and the names of all scans are in model.json.",
             "",

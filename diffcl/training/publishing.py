@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from diffcl.data.prepare import PreparedScan, prepare
 from diffcl.errors import DiffclError, ModelError, UsageError
-from diffcl.inference.model import Model, ModelInfo, load_model, save_model
+from diffcl.inference.model import DOUBT_PICTURE, Model, ModelInfo, load_model, save_model
 from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.profile import Profile
 from diffcl.inference.store import ModelStore
@@ -23,9 +23,10 @@ from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
 from diffcl.training.card import write_card
 from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.doubt_picture import draw_doubt
 from diffcl.training.learner import Learner
 from diffcl.training.run import read_run
-from diffcl.training.validation import ValidationScan, read_validation, unpublished, validate
+from diffcl.training.validation import Scores, ValidationScan, read_validation, unpublished, validate
 from diffcl.training.weighing import weigh
 from diffcl.version import version
 
@@ -42,11 +43,13 @@ class Candidate:
         model: With a description that lacks name, number and decision.
         judges: Validation scans that can still be read.
         run: Tells the run from every other; empty where there was none.
+        scores: What its picture of doubt shows, by network; empty where nothing was validated.
     """
 
     model: Model
     judges: Sequence[ValidationScan]
     run: str = ""
+    scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
 def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = None) -> Path:
@@ -88,7 +91,9 @@ def add_version(candidate: Candidate, name: str, store: ModelStore, decision: di
     def fill(folder: Path, number: int) -> None:
         final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})
         save_model(folder, final, candidate.model.cs, candidate.model.ds)
-        write_text(folder / "card.md", write_card(final))
+        if candidate.scores:
+            draw_doubt(candidate.scores, f"{name}, version {number}", folder / DOUBT_PICTURE)
+        write_text(folder / "card.md", write_card(final, pictured=bool(candidate.scores)))
         try:
             write_onnx(load_model(folder), folder, share_weights=True)
         except ModelError as error:
@@ -118,6 +123,7 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
         with suppress(DiffclError):
             judges.append(read_validation(case, recipe))
     scores: dict[str, Any] = {}
+    found: dict[str, Scores] = {}
     if judges:
         weight, found = weigh(model, judges)
         recipe = recipe.changed(inference={"ds_weight": weight})
@@ -145,7 +151,7 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
         provenance=provenance,
         profile=Profile.of(_prepared(seen, recipe), recipe.modality),
     )
-    return Candidate(Model(info, model.cs, model.ds, model.device), judges, made.id)
+    return Candidate(Model(info, model.cs, model.ds, model.device), judges, made.id, found)
 
 
 def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:

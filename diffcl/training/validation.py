@@ -14,7 +14,7 @@ import torch
 from diffcl.data.cases import LabelledCase
 from diffcl.data.grid import Geometry
 from diffcl.data.prepare import to_classes
-from diffcl.evaluation.calibration import failure_auc, rank_correlation
+from diffcl.evaluation.calibration import Reliability, failure_auc, rank_correlation
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import Model, ModelInfo
@@ -83,11 +83,11 @@ class Scores:
 
     Attributes:
         cases: One a scan.
-        calibration_error: Expected calibration error of the probabilities, 0..1; None where not measured.
+        reliability: How often the probabilities are right; None where that was not measured.
     """
 
     cases: tuple[CaseScore, ...]
-    calibration_error: float | None = None
+    reliability: Reliability | None = None
 
     @property
     def dice(self) -> float:
@@ -126,8 +126,8 @@ class Scores:
                 for name, value in (("doubt_rank", rank), ("failure_auc", area))
                 if isfinite(value)
             }
-        if self.calibration_error is not None:
-            numbers["calibration_error"] = self.calibration_error
+        if self.reliability is not None:
+            numbers["calibration_error"] = self.reliability.expected_calibration_error
         return numbers
 
     def to_json(self) -> list[dict[str, Any]]:

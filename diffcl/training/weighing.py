@@ -111,4 +111,4 @@ def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe, *, alone: 
         found, truth = (answer.grid.place(label) for label in (decide(probabilities, recipe), answer.truth))
         doubts = None if alone else answer.opinions.disagreement, answer.doubt(weight)
         scores.append(score_case(answer.case, found, truth, recipe, *doubts))
-    return Scores(tuple(scores), reliability.expected_calibration_error)
+    return Scores(tuple(scores), reliability)

@@ -41,6 +41,16 @@ def test_the_error_is_the_mean_gap_over_all_scans() -> None:
     assert gathered.expected_calibration_error == 0.25
 
 
+def test_the_curve_has_a_point_for_every_range_of_confidence_that_occurred() -> None:
+    gathered = Reliability()
+    for confidence, truths in ((0.7, [1, 1, 0, 0]), (0.9, [1, 1, 1, 0])):
+        other = np.full((len(truths), 1, 1), 1 - confidence)
+        gathered.add(np.stack([other, 1 - other]), np.array(truths).reshape(-1, 1, 1))
+    confidences, right = gathered.curve
+    assert confidences == pytest.approx([0.7, 0.9])
+    assert right == pytest.approx([0.5, 0.75])
+
+
 def test_plain_background_does_not_count() -> None:
     gathered = Reliability()
     nothing = np.array([1.0, 0.0]).reshape(2, 1, 1, 1).repeat(1000, axis=1)

@@ -55,9 +55,9 @@ def test_a_good_model_comes_out_as_it_went_in(
         assert all(torch.equal(want[name], got[name]) for name in want)
 
 
-def test_onnx_files_are_left_in_the_package(files: dict[str, bytes], place: Path) -> None:
+def test_what_is_made_from_the_rest_is_left_in_the_package(files: dict[str, bytes], place: Path) -> None:
     """They are written anew from the weights."""
-    open_package(pack({**files, "cs.onnx": b"anything", "ds.onnx": b""}), place, "it")
+    open_package(pack({**files, "cs.onnx": b"anything", "ds.onnx": b"", "doubt.png": b""}), place, "it")
     assert sorted(path.name for path in place.iterdir()) == ["model.json", "weights.safetensors"]
 
 

@@ -11,6 +11,7 @@ from diffcl.data.cases import Cases
 from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import UsageError
 from diffcl.inference import ModelStore, Predictor
+from diffcl.inference.model import DOUBT_PICTURE
 from diffcl.io import read_scan
 from diffcl.recipe import Recipe
 from diffcl.training import publish, train
@@ -32,7 +33,7 @@ def run(cases: Cases, recipe: Recipe, runs: Path) -> Path:
 def test_a_published_model_predicts(run: Path, tmp_path: Path, cases: Cases) -> None:
     store = ModelStore(tmp_path)
     folder = publish(run, "organ", store)
-    files = ["card.md", "cs.onnx", "ds.onnx", "model.json", "weights.safetensors"]
+    files = ["card.md", "cs.onnx", "doubt.png", "ds.onnx", "model.json", "weights.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == files
     scan = read_scan(cases.validation[0].image)
     prediction = Predictor(store.load("organ"))(scan)
@@ -52,6 +53,8 @@ def test_scores_of_the_ensemble_its_halves_and_the_baseline_stand_in_the_card(
     for scores in info.scores.values():
         assert f"{scores['dice']:.4f}" in card
     assert "diffcl train --recipe organ" in card
+    assert f"({DOUBT_PICTURE})" in card
+    assert (folder / DOUBT_PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_ensemble_is_no_worse_than_its_better_half(run: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from diffcl.data.cases import Cases
+from diffcl.evaluation.calibration import Reliability
 from diffcl.inference.model import ModelInfo
 from diffcl.inference.profile import Profile
 from diffcl.recipe import Recipe
@@ -52,14 +54,16 @@ def scores(doubts: list[float]) -> Scores:
     cases = tuple(
         CaseScore(str(number), 0.95 - 0.02 * number, 1.0, 0.1, doubt) for number, doubt in enumerate(doubts)
     )
-    return Scores(cases, 0.0123)
+    reliability = Reliability()
+    reliability.add(np.array([[[[0.1]]], [[[0.9]]]]), np.ones((1, 1, 1)))
+    return Scores(cases, reliability)
 
 
 def test_doubt_that_ranks_all_scans_rightly_has_full_marks() -> None:
     numbers = scores([0.01 * number for number in range(9)]).numbers()
     assert numbers["doubt_rank"] == 1
     assert numbers["failure_auc"] == 1  # those from the sixth on are below 0.85
-    assert numbers["calibration_error"] == 0.0123
+    assert numbers["calibration_error"] == 0.1
 
 
 def test_few_scans_say_nothing_about_an_order() -> None:
@@ -75,6 +79,7 @@ def test_the_card_says_how_far_doubt_can_be_believed(recipe: Recipe) -> None:
         provenance={"labelled": ["a"], "unlabelled": [], "validation": ["b"], "best_step": 6,
                     "diffcl": "0", "torch": "0"},
     )  # fmt: skip
-    card = write_card(info)
+    card = write_card(info, pictured=False)
+    assert "doubt.png" not in card
     assert "between the doubt of a scan and 1 - Dice: 1.00 (ensemble), 1.00 (CS)." in card
-    assert "0.012 (ensemble), 0.200 (CS)." in card
+    assert "0.100 (ensemble), 0.200 (CS)." in card
