@@ -159,12 +159,14 @@ def normalise(values: Tensor, intensity: Intensity) -> Tensor:
     if intensity.method == "window":
         low, high = intensity.low, intensity.high
     else:
-        body = values[values != 0].double().numpy()
-        body = body if body.size else values.double().numpy()
+        body = values[values != 0].numpy()
+        body = body if body.size else np.zeros(1)
         if intensity.method == "percentile":
-            low, high = (float(v) for v in np.percentile(body, [intensity.low, intensity.high]))
+            ends = np.percentile(body, [intensity.low, intensity.high], overwrite_input=True)
         else:
-            low, high = float(body.mean() - 4 * body.std()), float(body.mean() + 4 * body.std())
+            body = body.astype(np.float64)
+            ends = body.mean() + np.array([-4, 4]) * body.std()
+        low, high = map(float, ends)
     return values.sub_(low).div_(max(high - low, 1e-6)).mul_(2).sub_(1).clamp_(-1, 1)
 
 

@@ -43,9 +43,12 @@ class Opinions:
         """
         if self.cs is None or self.ds is None:
             return None
-        one, other = most_probable(self.cs), most_probable(self.ds)
-        total = int(one.count_nonzero() + other.count_nonzero())
-        return 1.0 - 2 * int(((one == other) & (one > 0)).count_nonzero()) / total if total else 1.0
+        total = both = 0
+        for pair in zip(self.cs.split(SLAB, dim=1), self.ds.split(SLAB, dim=1), strict=True):
+            one, other = map(most_probable, pair)
+            total += int(one.count_nonzero() + other.count_nonzero())
+            both += int(((one == other) & (one > 0)).count_nonzero())
+        return 1.0 - 2 * both / total if total else 1.0
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
