@@ -1,9 +1,10 @@
-"""What windows and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
+"""What windows, their overlap and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
 
     python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --steps 1 2 4 8 --picture ddim.png
 
 DIR holds `images/`, `labels/` and perhaps `train.txt`; the last scans validate. Dice is the mean over classes
-and scans, on the scans' own grids, by the Predictor. The picture has Dice over the DDIM steps, for the first window.
+and scans, on the scans' own grids, by the Predictor. The picture has Dice over the DDIM steps, for the first window
+and overlap.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.training.weighing import weigh
 
 
-def with_settings(model: Model, window: Sequence[int], steps: int) -> Model:
-    """The model with another window and number of DDIM steps."""
-    recipe = model.info.recipe.changed(grid={"window": list(window)}, diffusion={"sampling_steps": steps})
+def with_settings(model: Model, window: Sequence[int], overlap: float, steps: int) -> Model:
+    """The model with another window, another overlap of neighbouring ones, and another number of DDIM steps."""
+    recipe = model.info.recipe.changed(
+        grid={"window": list(window)}, inference={"overlap": overlap}, diffusion={"sampling_steps": steps}
+    )
     return replace(model, info=model.info.model_copy(update={"recipe": recipe}))
 
 
@@ -76,6 +79,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--validation", type=int, required=True, help="scans, from the last of the list")
     parser.add_argument("--windows", nargs="+", help="voxels, like 48x64x48; the model's own by default")
+    parser.add_argument(
+        "--overlaps", nargs="+", type=float, help="shares of a window; the model's own by default"
+    )
     parser.add_argument("--steps", nargs="+", type=int, help="DDIM steps; the model's own by default")
     parser.add_argument("--picture", type=Path, help="draw Dice over DDIM steps here")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
@@ -85,18 +91,22 @@ def main() -> None:
     cases = find_cases(options.data, labelled=1, validation=options.validation).validation
     judges = [read_validation(case, own) for case in cases]
     windows = [tuple(map(int, text.split("x"))) for text in options.windows or []] or [own.grid.window]
-    table = Table("window", "DDIM steps", "ensemble", "CS", "DS", "weight of DS", "s a scan, with scoring")
+    overlaps = options.overlaps or [own.inference.overlap]
+    table = Table(
+        "window", "overlap", "DDIM steps", "ensemble", "CS", "DS", "weight of DS", "s a scan, with scoring"
+    )
     found = {}
-    for window, steps in product(windows, options.steps or [own.diffusion.sampling_steps]):
-        row = measure(with_settings(model, window, steps), judges)
-        name = "x".join(map(str, window))
-        found[f"{name} {steps}"] = row
+    numbers = options.steps or [own.diffusion.sampling_steps]
+    for window, overlap, steps in product(windows, overlaps, numbers):
+        row = measure(with_settings(model, window, overlap, steps), judges)
+        name = f"{'x'.join(map(str, window))} {overlap} {steps}"
+        found[name] = row
         shown = (row["ensemble"], row["cs"], row["ds"], row["ds_weight"], row["seconds"])
-        table.add_row(name, str(steps), *map(str, shown))
+        table.add_row(*name.split(), *map(str, shown))
     Console().print(table)
     if options.picture:
-        first = "x".join(map(str, windows[0]))
-        by_steps = {steps: found[f"{first} {steps}"] for steps in sorted(options.steps or [])}
+        first = f"{'x'.join(map(str, windows[0]))} {overlaps[0]}"
+        by_steps = {steps: found[f"{first} {steps}"] for steps in sorted(numbers)}
         draw(by_steps, f"{model.info.name} {model.info.version}, {len(judges)} scans", options.picture)
     if options.json:
         print(json.dumps(found))
