@@ -4,7 +4,8 @@
 
 A step is all that a step of a training is: both networks, all losses, both averages and optimisers, with as many
 labelled as unlabelled crops, mixed, and a full memory bank. Both kinds of step take turns, on crops of noise, and
-medians count. Batches are made beside the steps in a training; what one costs is measured apart.
+medians count; one more step is taken under a profiler. Batches are made beside the steps in a training; what one costs
+is measured apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from process_memory import memory
 from report import show
+from torch.profiler import ProfilerActivity, profile
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.prepare import TrainingScan
@@ -63,6 +65,22 @@ def take_turns(contenders: Mapping[str, Callable[[int], None]], runs: int) -> di
             contender(number)
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(taken[2:]) for name, taken in seconds.items()}  # two compile and fill
+
+
+def shares(step: Callable[[int], None]) -> dict[str, float]:
+    """What part of a step's time are convolutions, with their gradients, and selective scans; after `take_turns`."""
+    with profile(activities=[ProfilerActivity.CPU]) as record:
+        step(60)
+    events = record.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+
+    def part(*names: str) -> float:
+        return round(sum(event.cpu_time_total for event in events if event.key in names) / whole, 3)
+
+    return {
+        "convolution_share": part("aten::convolution", "aten::convolution_backward"),
+        "scan_share": part("_CompiledScan", "_CompiledScanBackward"),
+    }
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -117,6 +135,7 @@ def main() -> None:
         "full_seconds": round(middle["full"], 3),
         "supervised_seconds": round(middle["supervised"], 3),
         "full_over_supervised": round(middle["full"] / middle["supervised"], 2),
+        **shares(contenders["full"]),
         "batch_seconds": round(batch_seconds, 3),
         "peak_gib": round(memory("VmHWM") / 2**30, 2),
     }
