@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from diffcl.errors import OutputError
+
+STALE_SECONDS = 3600
+"""Nobody writes a file for so long; a temporary one that is older belongs to a process that was killed."""
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^/]*)?")
 
 
 @contextmanager
@@ -92,6 +99,14 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
     """
     with replace_file(path, durable=durable) as temporary:
         temporary.write_bytes(content)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and in those inside it."""
+    for path in [*folder.rglob(".*")]:
+        with suppress(OSError):  # its writer lives and is done, or it may not be removed
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def not_written(path: Path, error: OSError) -> OutputError:

@@ -117,7 +117,7 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
     best = load_checkpoint(run / "best.pt")
     if "ds" not in best:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
-    model = best_networks(run)
+    model = _networks(recipe, best)
     judges = []
     for case in cases.validation:
         with suppress(DiffclError):
@@ -163,8 +163,10 @@ def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
 
 def best_networks(run: Path) -> Model:
     """The best networks of a run; DS is untrained where the run trained CS alone."""
-    recipe = read_run(run).recipe
-    best = load_checkpoint(run / "best.pt")
+    return _networks(read_run(run).recipe, load_checkpoint(run / "best.pt"))
+
+
+def _networks(recipe: Recipe, best: dict[str, Any]) -> Model:
     learner = Learner(recipe, torch.device("cpu"))
     learner.cs.teacher.load_state_dict(best["cs"])
     if learner.ds is not None:

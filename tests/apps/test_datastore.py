@@ -66,6 +66,18 @@ def refusal(action: Callable[[], Any]) -> HTTPException:
 
 
 class TestReading:
+    def test_a_start_removes_what_a_killed_server_left_half_written(
+        self, store: Store, open_store: Callable[[], Store], studies: Path
+    ) -> None:
+        for folder in (studies, studies / "labels/final", studies / "history"):
+            folder.mkdir(exist_ok=True)
+            half = folder / f".{32 * '0'}.nii.gz"
+            half.write_bytes(b"half")
+            os.utime(half, times=(0, 0))
+        assert len(leftovers(studies)) == 3
+        assert open_store().list_images() == store.list_images()
+        assert not leftovers(studies)
+
     def test_scans_of_the_folder_are_listed(self, store: Store) -> None:
         assert store.list_images() == SCANS
         assert store.status() == {"total": 4, "completed": 0, "label_tags": {}}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from diffcl.errors import OutputError
-from diffcl.io.atomic import replace_file, replace_folder, write_bytes, write_text
+from diffcl.io.atomic import remove_leftovers, replace_file, replace_folder, write_bytes, write_text
 
 
 def test_a_file_appears_with_its_whole_content(tmp_path: Path) -> None:
@@ -123,3 +124,22 @@ def test_so_is_all_that_a_folder_holds(tmp_path: Path, order: list[str]) -> None
 def test_what_can_be_made_again_does_not_wait_for_the_disk(tmp_path: Path, order: list[str]) -> None:
     write_text(tmp_path / "report.json", "{}")
     assert order == ["in place: report.json"]
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    def leave(name: str, hours: float) -> Path:
+        path = tmp_path / "labels" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, times=(time.time() - 3600 * hours,) * 2)
+        return path
+
+    half = "." + 32 * "a"
+    gone = [leave(f"{half}.nii.gz", 2), leave(half, 2)]
+    stay = [leave(f"{half}.nrrd", 0.5), leave(f".{half}", 2), leave(half[1:], 2), leave(".lock", 2)]
+    folder = tmp_path / f".{32 * 'b'}"
+    (folder / "inside").mkdir(parents=True)
+    os.utime(folder, times=(0, 0))
+    remove_leftovers(tmp_path)
+    assert not [path for path in (*gone, folder) if path.exists()]
+    assert all(path.exists() for path in stay)

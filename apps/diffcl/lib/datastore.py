@@ -24,7 +24,7 @@ from diffcl.data.grid import Geometry, voxels
 from diffcl.data.prepare import same_grid
 from diffcl.errors import DataError, OutputError, ScanError, UsageError
 from diffcl.io import read_label, read_scan, scan_name, write_image
-from diffcl.io.atomic import replace_file
+from diffcl.io.atomic import remove_leftovers, replace_file
 from diffcl.io.formats import image_suffix
 from diffcl.io.history import LABEL_SUFFIX, History, stamp
 from diffcl.recipe import Recipe
@@ -61,6 +61,7 @@ class StudyDatastore(LocalDatastore):
 
     def __init__(self, folder: Path, tasks: Callable[[], Sequence[Recipe]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         self._tasks = tasks
         self._index = Index(folder)
         self._saving = Lock()
