@@ -91,7 +91,7 @@ class VNet(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """`(B, in_channels, X, Y, Z)` to voxel features `(B, filters[0], X, Y, Z)`."""
-        x = self.stem(x).contiguous(memory_format=torch.channels_last_3d)  # of one channel it is not
+        x = self.stem(x)
         passed = []
         for level, down in enumerate(self.down):
             x = self.encoder[level](x, time)
