@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,6 +120,21 @@ def test_so_is_all_that_a_folder_holds(tmp_path: Path, order: list[str]) -> None
     with replace_folder(tmp_path / "model", durable=True) as temporary:
         (temporary / "weights").write_bytes(b"weights")
     assert order == ["on disk: weights", "on disk: new", "in place: model", f"on disk: {tmp_path.name}"]
+
+
+def test_a_file_system_that_syncs_no_folders_keeps_files_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "label.json", "{}", durable=True)
+    assert (tmp_path / "label.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_what_can_be_made_again_does_not_wait_for_the_disk(tmp_path: Path, order: list[str]) -> None:
