@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from diffcl.data.grid import Geometry
 from diffcl.inference import Model, ModelInfo, ModelStore
@@ -108,7 +109,7 @@ def fill_with(model: Model) -> Callable[[Path, int], None]:
 
 
 def publish_untrained(store: ModelStore) -> Path:
-    """Publish a new version of the model `organ`, of random weights; its folder."""
+    """Publish a new version of the model `organ`; its folder. Its weights are drawn, the same for each version."""
 
     def fill(folder: Path, number: int) -> None:
         info = ModelInfo(
@@ -119,7 +120,10 @@ def publish_untrained(store: ModelStore) -> Path:
             profile=Profile(modality="MR"),
             provenance={"labelled": ["a", "b"], "unlabelled": ["c"], "validation": []},
         )
-        save_model(folder, info, ConvolutionSegmenter(ORGAN), DiffusionSegmenter(ORGAN))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3 + number)  # both classes are found in all scans, by the first versions
+            cs, ds = ConvolutionSegmenter(ORGAN), DiffusionSegmenter(ORGAN)
+        save_model(folder, info, cs, ds)
 
     return store.add(ORGAN.name, fill)
 
