@@ -35,8 +35,8 @@ from diffcl.inference.ensemble import Networks
 from diffcl.io.atomic import replace_file, write_text
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import train
+from diffcl.training.best import read_best
 from diffcl.training.loop import networks_of
-from diffcl.training.publishing import best_networks
 from diffcl.training.run import begun
 from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.training.weighing import weigh
@@ -136,7 +136,7 @@ def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[st
           on_step=lambda progress: print(f"\r{name}: {progress.step} of {recipe.training.steps}", end="",
                                          file=sys.stderr))  # fmt: skip
     took = time.monotonic() - began
-    model = best_networks(folder)
+    model = read_best(folder).model
     judges = [read_validation(case, recipe) for case in cases.validation]
     asked: tuple[Networks, ...] = ("ensemble", "cs", "ds") if networks_of(recipe) == "ensemble" else ("cs",)
     weight = weigh(model, judges)[0] if "ds" in asked else 0.0

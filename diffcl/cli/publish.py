@@ -14,10 +14,11 @@ from diffcl.cli.options import DEFAULT_STORE, StoreOption
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `diffcl train`.")],
     name: Annotated[str, typer.Option(help="Name of the model; a known one gets a new version.")],
-    baseline: Annotated[
-        Path | None,
+    beside: Annotated[
+        list[Path] | None,
         typer.Option(
-            help="A supervised run on the same scans, whose score is to stand beside it in the card."
+            help="Another run with the same validation scans, whose scores shall stand in the card as well; may be "
+            "given more than once."
         ),
     ] = None,
     margin: Annotated[
@@ -43,12 +44,12 @@ def publish(
 
     models = ModelStore(store, models_folder())
     if margin is None:
-        folder = publish_run(run, name, models, baseline=baseline)
+        folder = publish_run(run, name, models, beside=beside or ())
         scores = models.info(name).scores
         dice = f", validation Dice {scores['ensemble']['dice']:.4f}" if scores else ""
         say(f"{folder}: published as the current version of {name}{dice}")
         return
-    version = publish_if_not_worse(run, name, models, margin=margin, baseline=baseline)
+    version = publish_if_not_worse(run, name, models, margin=margin, beside=beside or ())
     say(f"{models.version_folder(name, version.number)}: {version.decision.reason}")
     if not version.decision.published:
         raise typer.Exit(1)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from diffcl.inference.model import DOUBT_PICTURE, ModelInfo
 from diffcl.recipe import Training
+from diffcl.training.comparison import Comparison
 from diffcl.training.validation import FAILED
 
 _ROWS = {
     "ensemble": "CS/DS ensemble (what users get)",
     "cs": "CS alone",
     "ds": "DS alone",
-    "supervised": "CS trained on the labelled scans only, same CS steps",
 }
 
 _PICTURE = [
@@ -42,7 +43,7 @@ def write_card(info: ModelInfo, *, pictured: bool) -> str:
             "",
             f"**Training.** {_training(info)}",
             "",
-            *_table(info.scores),
+            *_table(info.scores, _comparisons(info)),
             "",
             *_doubt(info.scores),
             *_PICTURE * pictured,
@@ -85,17 +86,23 @@ def _again(info: ModelInfo) -> list[str]:
     if "uploaded" in origin:
         return []
     steps = origin.get("training", {}).get("steps", info.recipe.training.steps)
-    extra = f" --steps {steps}" if steps != info.recipe.training.steps else ""
     parent = origin.get("parent")
-    extra += f" --start-from models/{parent['name']}/{parent['version']}" if parent else ""
-    train = (
-        f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {len(origin['labelled'])} "
-        f"--validation {len(origin['validation'])}"
-    )
-    commands = [f"{train} --out RUN{extra}", f"diffcl publish RUN --name {info.name}"]
-    if "supervised" in info.scores:
-        commands.insert(1, f"{train} --out RUN2{extra} --method supervised")
-        commands[-1] += " --baseline RUN2"
+
+    def train(labelled: int, run: str, steps: int) -> str:
+        extra = f" --steps {steps}" if steps != info.recipe.training.steps else ""
+        return (
+            f"diffcl train --recipe {info.recipe.name} --data DIR --labelled {labelled} "
+            f"--validation {len(origin['validation'])} --out {run}{extra}"
+        )
+
+    own = train(len(origin["labelled"]), "RUN", steps)
+    own += f" --start-from models/{parent['name']}/{parent['version']}" if parent else ""
+    commands, last = [own], f"diffcl publish RUN --name {info.name}"
+    for number, other in enumerate(_comparisons(info), start=2):
+        alone = " --method supervised" if other.supervised else ""
+        commands.append(train(other.labelled, f"RUN{number}", other.steps) + alone)
+        last += f" --beside RUN{number}"
+    commands.append(last)
     return [
         "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
         "",
@@ -107,7 +114,11 @@ def _again(info: ModelInfo) -> list[str]:
     ]
 
 
-def _table(scores: dict[str, Any]) -> list[str]:
+def _comparisons(info: ModelInfo) -> list[Comparison]:
+    return [Comparison(**one) for one in info.provenance.get("beside", [])]
+
+
+def _table(scores: dict[str, Any], comparisons: Sequence[Comparison]) -> list[str]:
     if not scores:
         return ["**Scores.** None: there were no validation scans."]
     count = scores["ensemble"]["scans"]
@@ -118,13 +129,13 @@ def _table(scores: dict[str, Any]) -> list[str]:
         "| | Dice, mean | sd | worst scan | HD95, mm |",
         "|---|---|---|---|---|",
     ]
-    for key, title in _ROWS.items():
-        if key in scores:
-            row = scores[key]
-            lines.append(
-                f"| {title} | {row['dice']:.4f} | {row['dice_sd']:.4f} | {row['dice_worst']:.4f} "
-                f"| {_distance(row['hd95_mm'])} |"
-            )
+    rows = [(title, scores[key]) for key, title in _ROWS.items() if key in scores]
+    rows += [(f"For comparison: {other.title}", other.scores) for other in comparisons]
+    for title, row in rows:
+        lines.append(
+            f"| {title} | {row['dice']:.4f} | {row['dice_sd']:.4f} | {row['dice_worst']:.4f} "
+            f"| {_distance(row['hd95_mm'])} |"
+        )
     return lines
 
 

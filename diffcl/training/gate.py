@@ -12,6 +12,7 @@ A candidate that is not published stays in the store as a version that is not in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Version:
 
 
 def publish_if_not_worse(
-    run: Path, name: str, store: ModelStore, *, margin: float = 0.0, baseline: Path | None = None
+    run: Path, name: str, store: ModelStore, *, margin: float = 0.0, beside: Sequence[Path] = ()
 ) -> Version:
     """Make a run a new version, and the one in use if the gate lets it pass.
 
@@ -67,14 +68,14 @@ def publish_if_not_worse(
         name: Name of the model.
         store: Where it goes.
         margin: How much lower the candidate's mean Dice may be, 0..1.
-        baseline: A supervised run on the same cases, for the card.
+        beside: Runs with the same validation scans, for the card.
 
     Raises:
         UsageError: If the folder holds no run, or one that trained CS alone.
         DataError: If the run has no weights yet.
     """
     before = _before(read_run(run).id, name, store)
-    return before or pass_gate(make_candidate(run, baseline=baseline), name, store, margin=margin)
+    return before or pass_gate(make_candidate(run, beside=beside), name, store, margin=margin)
 
 
 def pass_gate(candidate: Candidate, name: str, store: ModelStore, *, margin: float = 0.0) -> Version:

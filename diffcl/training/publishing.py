@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from diffcl.inference.store import ModelStore
 from diffcl.io import read_scan
 from diffcl.io.atomic import write_text
 from diffcl.recipe import Recipe
+from diffcl.training.best import read_best
 from diffcl.training.card import write_card
-from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.comparison import compare
 from diffcl.training.doubt_picture import draw_doubt
-from diffcl.training.learner import Learner
 from diffcl.training.run import read_run
-from diffcl.training.validation import Scores, ValidationScan, read_validation, unpublished, validate
+from diffcl.training.validation import Scores, ValidationScan, read_validation
 from diffcl.training.weighing import weigh
 from diffcl.version import version
 
@@ -52,14 +52,14 @@ class Candidate:
     scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
-def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = None) -> Path:
+def publish(run: Path, name: str, store: ModelStore, *, beside: Sequence[Path] = ()) -> Path:
     """Publish the best networks of a run as a new version of a model, whatever the one in use is like.
 
     Args:
         run: Folder of a run of `train`.
         name: Name of the model.
         store: Where it goes.
-        baseline: A supervised run on the same cases, whose score stands beside the model's in the card.
+        beside: Runs with the same validation scans, whose scores stand beside the model's in the card.
 
     Returns:
         The folder of the new version.
@@ -68,7 +68,7 @@ def publish(run: Path, name: str, store: ModelStore, *, baseline: Path | None = 
         UsageError: If the folder holds no run, or one that trained CS alone.
         DataError: If the run has no weights yet.
     """
-    return add_version(make_candidate(run, baseline=baseline), name, store, BY_HAND)
+    return add_version(make_candidate(run, beside=beside), name, store, BY_HAND)
 
 
 def add_version(candidate: Candidate, name: str, store: ModelStore, decision: dict[str, Any]) -> Path:
@@ -102,22 +102,21 @@ def add_version(candidate: Candidate, name: str, store: ModelStore, decision: di
     return store.add(name, fill, use=bool(decision["published"]))
 
 
-def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
+def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
     """The best networks of a run as a model.
 
     The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
     stays the recipe's. Scans that vanished or became unreadable since the run began are left out.
 
     Raises:
-        UsageError: If the folder holds no run, or one that trained CS alone.
-        DataError: If the run has no weights yet.
+        UsageError: If the folder holds no run, or one that trained CS alone; if one beside has other validation scans.
+        DataError: If a run has no weights yet.
     """
     made = read_run(run)
-    recipe, cases = made.recipe, made.cases
-    best = load_checkpoint(run / "best.pt")
-    if "ds" not in best:
+    recipe, cases, best = made.recipe, made.cases, read_best(run)
+    if best.cs_alone:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
-    model = _networks(recipe, best)
+    model = best.model
     judges = []
     for case in cases.validation:
         with suppress(DiffclError):
@@ -128,8 +127,6 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
         weight, found = weigh(model, judges)
         recipe = recipe.changed(inference={"ds_weight": weight})
         scores = {name: one.numbers() for name, one in found.items()}
-        if baseline is not None:
-            scores["supervised"] = validate(judges, best_networks(baseline), networks="cs").numbers()
     parent = made.plan.parent
     provenance = {
         "labelled": [case.name for case in cases.labelled],
@@ -137,7 +134,8 @@ def make_candidate(run: Path, *, baseline: Path | None = None) -> Candidate:
         "validation": [judge.scan.name for judge in judges],
         "parent": parent and {"name": parent.name, "version": parent.version},
         "training": made.scheduled.training.model_dump(),
-        "best_step": best["step"],
+        "best_step": best.step,
+        "beside": [asdict(compare(other, judges)) for other in beside],
         "diffcl": version(),
         "torch": torch.__version__,
     }
@@ -159,17 +157,3 @@ def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
     for image in images:
         with suppress(DiffclError):
             yield prepare(read_scan(image), recipe)
-
-
-def best_networks(run: Path) -> Model:
-    """The best networks of a run; DS is untrained where the run trained CS alone."""
-    return _networks(read_run(run).recipe, load_checkpoint(run / "best.pt"))
-
-
-def _networks(recipe: Recipe, best: dict[str, Any]) -> Model:
-    learner = Learner(recipe, torch.device("cpu"))
-    learner.cs.teacher.load_state_dict(best["cs"])
-    if learner.ds is not None:
-        learner.ds.teacher.load_state_dict(best["ds"])
-    ds = None if learner.ds is None else learner.ds.teacher
-    return unpublished(recipe, learner.cs.teacher.eval(), ds and ds.eval(), learner.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +44,22 @@ def test_a_published_model_predicts(run: Path, tmp_path: Path, cases: Cases) -> 
     assert prediction.report.version == 1
 
 
-def test_scores_of_the_ensemble_its_halves_and_the_baseline_stand_in_the_card(
+def test_scores_of_the_ensemble_its_halves_and_other_runs_stand_in_the_card(
     run: Path, tmp_path: Path
 ) -> None:
-    folder = publish(run, "organ", ModelStore(tmp_path), baseline=run.parent / "supervised")
+    folder = publish(run, "organ", ModelStore(tmp_path), beside=[run.parent / "supervised", run])
     info = ModelStore(tmp_path).info("organ")
-    assert set(info.scores) == {"ensemble", "cs", "ds", "supervised"}
+    assert set(info.scores) == {"ensemble", "cs", "ds"}
     assert info.provenance["unlabelled"] == ["scan3", "scan4"]
     card = (folder / "card.md").read_text()
-    for scores in info.scores.values():
+    alone, same = info.provenance["beside"]
+    for scores in (*info.scores.values(), alone["scores"]):
         assert f"{scores['dice']:.4f}" in card
+    assert (alone["supervised"], alone["unlabelled"]) == (True, 0)
+    assert same["scores"] == info.scores["ensemble"]
     assert "diffcl train --recipe organ" in card
+    assert card.count("--method supervised") == 1
+    assert "--beside RUN2 --beside RUN3" in card
     assert f"({DOUBT_PICTURE})" in card
     assert (folder / DOUBT_PICTURE).read_bytes().startswith(b"\x89PNG")
 
@@ -82,3 +89,13 @@ def test_a_run_of_cs_alone_is_not_published(run: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         publish(tmp_path, "organ", ModelStore(tmp_path))
+
+
+def test_a_run_with_other_validation_scans_is_not_set_beside(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    listed = json.loads((other / "cases.json").read_text())
+    (other / "cases.json").write_text(json.dumps({**listed, "validation": []}))
+    with pytest.raises(UsageError, match="was not validated on the model's"):
+        publish(run, "organ", ModelStore(tmp_path / "store"), beside=[other])
+    assert not (tmp_path / "store").exists()
