@@ -1,6 +1,6 @@
 """What a setting is worth to one network: CS or DS trained alone on labelled scans, for a small number of steps.
 
-    python benchmarks/alone.py cs --data DIR --steps 400 --change '{"training": {"start_crops": 1, "mix": 0}}'
+    python benchmarks/alone.py cs --data DIR --labelled 8 --steps 250 --change '{"training": {"mix": 0}}'
 
 DIR holds `images/`, `labels/` and `train.txt`; the first scans are labelled, every second one of the last 16 validates,
 on its own grid, by the Predictor. A trial of a setting costs minutes where a whole training costs hours; what wins
@@ -24,6 +24,7 @@ from diffcl.losses.segmentation import segmentation_loss
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.learner import Learner
 from diffcl.training.loop import current_model
+from diffcl.training.precision import computing
 from diffcl.training.scans import load_scans
 from diffcl.training.step import arrange
 from diffcl.training.validation import validate
@@ -40,13 +41,14 @@ def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[s
     for step, batch in Batches(scans.labelled, [], recipe).ahead(1, recipe.training.steps):
         random = torch.Generator().manual_seed(step)
         crops = arrange(batch, None, None)
-        if which == "cs":
-            logits = student.network(crops.images)
-        else:
-            clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
-            drawn = learner.diffusion.draw_time(len(clean), random)
-            noisy = learner.diffusion.noise(clean, drawn, torch.randn(clean.shape, generator=random))
-            logits = student.network(crops.images, noisy, drawn)
+        with computing(recipe.training, learner.device):
+            if which == "cs":
+                logits = student.network(crops.images)
+            else:
+                clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
+                drawn = learner.diffusion.draw_time(len(clean), random)
+                noisy = learner.diffusion.noise(clean, drawn, torch.randn(clean.shape, generator=random))
+                logits = student.network(crops.images, noisy, drawn)
         loss = segmentation_loss(logits, crops.cs_target, crops.labelled)
         student.learn(loss)
         print(f"\r{step} of {recipe.training.steps}, loss {loss.item():.3f}", end="", file=sys.stderr)

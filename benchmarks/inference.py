@@ -60,14 +60,13 @@ ASKED: tuple[Networks, ...] = ("ensemble", "cs")
 STAGES = ("read", "prepare", "networks", "restore", "postprocess", "write")
 
 
-def made_scan(folder: Path, seed: int = 0) -> Path:
-    """A scan with bright bodies in noise."""
+def made_scan(path: Path, seed: int = 0) -> Path:
+    """Write a scan with bright bodies in noise."""
     rng = np.random.default_rng(seed)
     shapes = gaussian_filter(rng.normal(size=SIZE[::-1]), 9)
     values = 300 * (shapes > shapes.std()) + rng.gamma(4, 25, SIZE[::-1])
     image = sitk.GetImageFromArray(values.astype(np.int16))
     image.SetSpacing([SPACING] * 3)
-    path = folder / "scan.nii.gz"
     sitk.WriteImage(image, path)
     return path
 
@@ -309,7 +308,7 @@ def main() -> None:
             model = untrained(options.recipe, folder / "model")
         else:
             model = ModelStore(options.store, models_folder()).load(options.model)
-        scan = options.scan or made_scan(folder)
+        scan = options.scan or made_scan(folder / "scan.nii.gz")
         result: dict[str, Any] = {
             "model": f"{model.info.name} {model.info.version}",
             "scan": "x".join(map(str, read_scan(scan).image.GetSize())),

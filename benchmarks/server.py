@@ -2,11 +2,13 @@
 
     python benchmarks/server.py --model hippocampus
     python benchmarks/server.py --model hippocampus --registered 1000
+    python benchmarks/server.py --model left_atrium --hearts --scans 8
 
-Synthetic scans of the size of a hippocampus crop go through a server of their own, each once, so that nothing
-is answered from memory. A scan counts with both of its requests, label and uncertainty map, by HTTP from this
-process. Meanwhile another client asks for `/info/` and for the next scan, ten times a second, and the server scores
-its scans. Registered scans are further small ones, which are only there.
+Synthetic scans of the size of a hippocampus crop, or with --hearts of 190x140x88 voxels as those of the left atrium,
+go through a server of their own, each once, so that nothing is answered from memory; then as many others to CS alone.
+A scan counts with both of its requests, label and uncertainty map, by HTTP from this process. Meanwhile another client
+asks for `/info/` and for the next scan, ten times a second, and the server scores its scans. Registered scans are
+further small ones, which are only there.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ from pathlib import Path
 import psutil
 import requests
 import SimpleITK as sitk
+from inference import made_scan
 from process_memory import memory
 
 from diffcl.inference.engine import processor
+from diffcl.inference.ensemble import Networks
 from diffcl.phantom import make_phantom
 from diffcl.shipped import app_folder, models_folder
 
@@ -47,11 +51,13 @@ class Measured:
         median_seconds: The median of all later scans.
         slowest_seconds: The slowest of them.
         label_seconds: The median of the label's request alone.
+        cs_seconds: The median of label and uncertainty by CS alone.
         info_seconds: The median of `/info/` meanwhile.
         next_seconds: The median of the next scan by the default strategy meanwhile.
         next_slowest_seconds: The slowest of them.
         registered: Further scans in the studies.
         peak_mib: Most memory that the server held.
+        peak_above_idle_mib: The same, less what it held before the first request.
         scans: How many were timed after the first.
         cores: Processors of the machine.
         load: Other work on the machine when it began: the load average of the last minute.
@@ -64,11 +70,13 @@ class Measured:
     median_seconds: float
     slowest_seconds: float
     label_seconds: float
+    cs_seconds: float
     info_seconds: float
     next_seconds: float
     next_slowest_seconds: float
     registered: int
     peak_mib: int
+    peak_above_idle_mib: int
     scans: int
     cores: int
     load: float
@@ -134,9 +142,9 @@ def another_client(url: str) -> Iterator[tuple[list[float], list[float]]]:
         thread.join()
 
 
-def ask(url: str, model: str, image: str) -> tuple[float, int]:
+def ask(url: str, model: str, image: str, networks: Networks = "ensemble") -> tuple[float, int]:
     """Seconds of an inference request as Slicer sends it, and the version that answered."""
-    params = json.dumps({"networks": "ensemble", "result_extension": ".nrrd", "result_dtype": "uint8"})
+    params = json.dumps({"networks": networks, "result_extension": ".nrrd", "result_dtype": "uint8"})
     begin = time.perf_counter()
     answer = requests.post(
         f"{url}/infer/{model}", params={"image": image}, files={"params": (None, params)}, timeout=600
@@ -155,21 +163,33 @@ def register(studies: Path, count: int) -> None:
         sitk.WriteImage(small, studies / f"small{number:04}.nii.gz")
 
 
-def measure(model: str, store: Path, scans: int, registered: int) -> Measured:
+def write_scan(path: Path, number: int, *, heart: bool) -> None:
+    """A scan that no other number has."""
+    if heart:
+        made_scan(path, number)
+    else:
+        sitk.WriteImage(make_phantom(number).image, path)
+
+
+def measure(model: str, store: Path, scans: int, registered: int, *, hearts: bool) -> Measured:
     """Start a server and time it."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         studies = Path(folder)
-        for number in range(scans + 1):
-            sitk.WriteImage(make_phantom(number).image, studies / f"scan{number:02}.nii.gz")
+        for number in range(2 * scans + 1):
+            write_scan(studies / f"scan{number:02}.nii.gz", number, heart=hearts)
         register(studies, registered)
         with server(studies, store, model) as (url, process, start_seconds):
-            label, both, version = [], [], 0
+            label, both, cs, version = [], [], [], 0
+            idle = memory("VmRSS", process.pid)
             with another_client(url) as (info, following):
                 for number in range(scans + 1):
                     seconds, version = ask(url, model, f"scan{number:02}")
                     label.append(seconds)
                     both.append(seconds + ask(url, f"{model}_uncertainty", f"scan{number:02}")[0])
+                for number in range(scans + 1, 2 * scans + 1):
+                    tasks = (model, f"{model}_uncertainty")
+                    cs.append(sum(ask(url, task, f"scan{number:02}", "cs")[0] for task in tasks))
             peak = memory("VmHWM", process.pid)
     return Measured(
         model=f"{model} {version}",
@@ -178,11 +198,13 @@ def measure(model: str, store: Path, scans: int, registered: int) -> Measured:
         median_seconds=round(statistics.median(both[1:]), 2),
         slowest_seconds=round(max(both[1:]), 2),
         label_seconds=round(statistics.median(label[1:]), 2),
+        cs_seconds=round(statistics.median(cs), 2),
         info_seconds=round(statistics.median(info), 3),
         next_seconds=round(statistics.median(following), 3),
         next_slowest_seconds=round(max(following), 3),
         registered=registered,
         peak_mib=peak // 2**20,
+        peak_above_idle_mib=(peak - idle) // 2**20,
         scans=scans,
         cores=os.cpu_count() or 1,
         load=round(load, 1),
@@ -198,10 +220,14 @@ def main() -> None:
     parser.add_argument("--model", default="hippocampus", help="name of a published model")
     parser.add_argument("--store", type=Path, default=models_folder(), help="folder of the models")
     parser.add_argument("--scans", type=int, default=20, help="scans timed after the first")
+    parser.add_argument("--hearts", action="store_true", help="scans of 190x140x88 voxels")
     parser.add_argument("--registered", type=int, default=0, help="further scans in the studies")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    found = asdict(measure(arguments.model, arguments.store.resolve(), arguments.scans, arguments.registered))
+    store = arguments.store.resolve()
+    found = asdict(
+        measure(arguments.model, store, arguments.scans, arguments.registered, hearts=arguments.hearts)
+    )
     if arguments.json:
         print(json.dumps(found))
     else:

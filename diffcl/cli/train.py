@@ -61,6 +61,10 @@ def train(
             help="Name or folder of a published model whose weights to start from, by the recipe's schedule for that.",
         ),
     ] = None,
+    networks: Annotated[
+        Literal["both", "cs", "ds"],
+        typer.Option(help="Which learn; with --start-from, the other one may stay as it is."),
+    ] = "both",
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = "cpu",
 ) -> None:
@@ -82,7 +86,7 @@ def train(
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
-    plan = training.Plan(steps=steps, parent=parent)
+    plan = training.Plan(steps=steps, parent=parent, learns=networks)
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps

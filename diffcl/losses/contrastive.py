@@ -98,10 +98,8 @@ def voxel_vectors(features: Tensor, where: Tensor) -> Tensor:
     Returns:
         `(N, C)`, float32.
     """
-    batch, channels = features.shape[:2]
-    flat = features.reshape(batch, channels, -1)
-    voxels = flat.shape[2]
-    return flat[where // voxels, :, where % voxels].float()
+    rows = features.movedim(1, -1).flatten(0, -2)  # as they lie in memory, where channels are innermost
+    return rows.index_select(0, where).float()
 
 
 def draw_voxels(groups: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:

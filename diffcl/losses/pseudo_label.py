@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from monai.transforms import KeepLargestConnectedComponent
+from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from diffcl.recipe import Losses
@@ -39,5 +40,6 @@ def pseudo_label(probabilities: Tensor, settings: Losses) -> PseudoLabel:
     weight = (certainty >= settings.confidence).float()
     if settings.largest_component:
         keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
-        classes = torch.stack([keep(sample[None])[0] for sample in classes]).long()
+        kept = [convert_to_tensor(keep(sample[None])[0]) for sample in classes]  # no MetaTensor from here on
+        classes = torch.stack(kept).long()
     return PseudoLabel(classes, weight)

@@ -6,6 +6,9 @@ this one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,17 +28,26 @@ def segmentation_loss(logits: Tensor, classes: Tensor, weight: Tensor, *, eps: f
     Source:
         Milletari et al. 2016 for the soft Dice with squares in the denominator.
     """
-    logits = logits.float()
-    weight = weight.float()
-    total = weight.sum()
-    if total == 0:
-        return logits.new_zeros(())
-    entropy = (functional.cross_entropy(logits, classes, reduction="none") * weight).sum() / total
-    probabilities = logits.softmax(dim=1)[:, 1:]
-    onehot = functional.one_hot(classes, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
-    axes = (0, 2, 3, 4)
-    spread = weight.unsqueeze(1)
-    shared = (probabilities * onehot * spread).sum(axes)
-    sizes = (probabilities.square() * spread).sum(axes) + (onehot * spread).sum(axes)
-    dice = (2 * shared + eps) / (sizes + eps)
-    return (entropy + 1 - dice.mean()) / 2
+    return segmentation_losses(logits, classes, (weight,), eps=eps)[0]
+
+
+def segmentation_losses(
+    logits: Tensor, classes: Tensor, weights: Sequence[Tensor], *, eps: float = 1e-5
+) -> list[Tensor]:
+    """`segmentation_loss` with each of several weights, for the work of little more than one."""
+    likely = logits.to(torch.float32, memory_format=torch.contiguous_format).log_softmax(dim=1)
+    entropy = functional.nll_loss(likely, classes, reduction="none")
+    probabilities = likely[:, 1:].exp()
+    values = torch.arange(1, logits.shape[1], device=logits.device)
+    onehot = (classes[:, None] == values[:, None, None, None]).float()
+    shared, sizes = probabilities * onehot, probabilities.square() + onehot
+    losses = []
+    for weight in weights:
+        total = weight.sum()
+        if total == 0:
+            losses.append(likely.new_zeros(()))
+            continue
+        overlap, size = (torch.einsum("bkxyz,bxyz->k", part, weight.float()) for part in (shared, sizes))
+        dice = (2 * overlap + eps) / (size + eps)
+        losses.append(((entropy * weight).sum() / total + 1 - dice.mean()) / 2)
+    return losses

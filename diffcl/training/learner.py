@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, cast
 
 import torch
-from monai.optimizers import WarmupCosineSchedule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -15,11 +14,8 @@ from diffcl.losses.contrastive import MemoryBank
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe, Training
+from diffcl.training.optimiser import Optimiser
 from diffcl.training.world import average_gradients
-
-WARM_UP = 0.02
-"""Share of the steps over which the learning rate rises."""
-
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,17 +33,7 @@ class Student(Generic[Network]):
         average = get_ema_multi_avg_fn(settings.average)
         self.average: AveragedModel = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self._clip = settings.clip
-        if settings.optimiser == "adamw":
-            self._optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-                network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-            )
-        else:
-            self._optimiser = torch.optim.SGD(
-                network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True,
-                weight_decay=settings.weight_decay,
-            )  # fmt: skip
-        warm_up = max(1, round(settings.steps * WARM_UP))
-        self._schedule = WarmupCosineSchedule(self._optimiser, warm_up, settings.steps, end_lr=0.0)
+        self._optimiser = Optimiser(network, settings)
 
     @property
     def teacher(self) -> Network:
@@ -56,12 +42,11 @@ class Student(Generic[Network]):
 
     def learn(self, loss: Tensor) -> None:
         """One step of the optimiser, and of the average."""
-        self._optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._optimiser.step()
-        self._schedule.step()
         self.average.update_parameters(self.network)
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
@@ -76,7 +61,6 @@ class Student(Generic[Network]):
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -84,7 +68,6 @@ class Student(Generic[Network]):
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
 
 
 class Learner:
@@ -110,6 +93,8 @@ class Learner:
             ds = DiffusionSegmenter(recipe).to(device)
         self.cs = Student(cs, recipe.training)
         self.ds = None if recipe.training.method == "supervised" else Student(ds, recipe.training)
+        for name, network in (("cs", cs), ("ds", ds)):
+            network.requires_grad_(recipe.training.learns in ("both", name))
         self.bank = MemoryBank(recipe.classes, recipe.cs.projection, recipe.contrastive).to(device)
         self.diffusion = LabelDiffusion(recipe.diffusion)
 
@@ -120,15 +105,16 @@ class Learner:
             self.ds.start_from(ds.state_dict())
 
     def learn(self, cs_loss: Tensor, ds_loss: Tensor, step: int) -> None:
-        """Let both networks take their step.
+        """Let the networks that learn take their step.
 
         Raises:
             DataError: If a loss is not finite; nothing was changed by the step.
         """
         if not torch.isfinite(cs_loss + ds_loss):
             raise DataError(f"step {step}", "the loss is not finite", "Lower training.learning_rate")
-        self.cs.learn(cs_loss)
-        if self.ds is not None:
+        if self.recipe.training.learns != "ds":
+            self.cs.learn(cs_loss)
+        if self.ds is not None and self.recipe.training.learns != "cs":
             self.ds.learn(ds_loss)
 
     def state(self) -> dict[str, Any]:

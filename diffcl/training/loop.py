@@ -89,7 +89,8 @@ def train(
     recipe = fitted(recipe, loaded.labelled)
     seconds = float("inf") if plan.minutes is None else plan.minutes * 60
     if not resume and plan.minutes is not None:
-        steps, seconds = world.first_says(fitting_steps(seconds, recipe, loaded, device))
+        trial = recipe.changed(training={"learns": plan.learns})
+        steps, seconds = world.first_says(fitting_steps(seconds, trial, loaded, device))
         plan = replace(plan, steps=steps)
     begin = continue_run if resume else start_run
     made = world.first_says(begin(run, cases, recipe, plan) if world.rank() == 0 else None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from diffcl.errors import UsageError
 from diffcl.inference.model import read_info
 from diffcl.recipe import Recipe
 
@@ -66,11 +67,24 @@ class Plan:
             fit are found by a trial, so that the learning rate falls over them; if they take longer, the run
             ends in time nevertheless.
         parent: Where the weights come from; None for random ones.
+        learns: Which networks learn; one alone only where the other has weights to keep.
+
+    Raises:
+        UsageError: If one network is to learn alone, from random weights.
     """
 
     steps: int | None = None
     minutes: float | None = None
     parent: Parent | None = None
+    learns: Literal["both", "cs", "ds"] = "both"
+
+    def __post_init__(self) -> None:
+        if self.learns != "both" and self.parent is None:
+            raise UsageError(
+                f"training {self.learns.upper()} alone",
+                "needs a published model, which the other network is taken from",
+                "Start from one, or train both networks",
+            )
 
     def schedule(self, recipe: Recipe) -> Recipe:
         """The recipe with the schedule of this run; its phases keep their share of the steps.
@@ -85,9 +99,11 @@ class Plan:
         if self.parent is None and steps == recipe.training.steps:
             return recipe
         share = steps / usual.steps
+        alone = {} if self.learns == "both" else {"learns": self.learns}
         every = recipe.training.validate_every * share if self.parent is None else steps / VALIDATIONS
         return recipe.changed(
             training={
+                **alone,
                 "steps": steps,
                 "supervised_start": min(steps, round(usual.supervised_start * share)),
                 "learning_rate": usual.learning_rate,
@@ -100,7 +116,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `from_json`."""
         parent = self.parent and {**vars(self.parent), "folder": str(self.parent.folder)}
-        return {"steps": self.steps, "minutes": self.minutes, "parent": parent}
+        return {"steps": self.steps, "minutes": self.minutes, "parent": parent, "learns": self.learns}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Plan:
@@ -110,4 +126,5 @@ class Plan:
             content["steps"],
             content["minutes"],
             parent and Parent(parent["name"], parent["version"], Path(parent["folder"])),
+            content.get("learns", "both"),
         )

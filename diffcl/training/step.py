@@ -11,9 +11,10 @@ from diffcl.data.batches import Batch
 from diffcl.losses.contrastive import contrastive_loss, draw_voxels, voxel_vectors
 from diffcl.losses.pseudo_label import PseudoLabel, pseudo_label
 from diffcl.losses.ramp import ramp
-from diffcl.losses.segmentation import segmentation_loss
+from diffcl.losses.segmentation import segmentation_losses
 from diffcl.recipe import Recipe
 from diffcl.training.learner import Learner
+from diffcl.training.precision import computing
 from diffcl.training.world import spread
 
 
@@ -105,33 +106,30 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
     """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone."""
     recipe = learner.recipe
     random = torch.Generator().manual_seed(recipe.training.seed * 1_000_003 + step)
-    half = recipe.training.precision == "bfloat16"
-    with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
+    with computing(recipe.training, learner.device):
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
         crops = arrange(batch, cs_opinion, ds_opinion)
         features, logits = spread(learner.cs.network.both, crops.images)
-    cs_supervised = segmentation_loss(logits, crops.cs_target, crops.labelled)
+    cs_supervised, cs_pseudo = segmentation_losses(logits, crops.cs_target, (crops.labelled, crops.cs_weight))
     trust = 1.0 if batch.boxes is None else recipe.training.mixed_weight
-    cs_pseudo = trust * segmentation_loss(logits, crops.cs_target, crops.cs_weight)
+    cs_pseudo = trust * cs_pseudo
     zero = cs_supervised.new_zeros(())
     if learner.ds is None:
         return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights_at(step, recipe))
     clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
     time, noisy = _noised(learner, clean, random)
-    with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=half):
+    with computing(recipe.training, learner.device):
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
     contrastive = zero
     if recipe.losses.eta > 0:
         _fill_bank(learner, crops, ds_features, ds_logits, random)
         if crops.cs_weight.any():
             contrastive = _contrastive(learner, crops, features, random)
+    ds_supervised, ds_pseudo = segmentation_losses(
+        ds_logits, crops.ds_target, (crops.labelled, crops.ds_weight)
+    )
     return StepLosses(
-        cs_supervised,
-        cs_pseudo,
-        contrastive,
-        segmentation_loss(ds_logits, crops.ds_target, crops.labelled),
-        trust * segmentation_loss(ds_logits, crops.ds_target, crops.ds_weight),
-        weights_at(step, recipe),
+        cs_supervised, cs_pseudo, contrastive, ds_supervised, trust * ds_pseudo, weights_at(step, recipe)
     )
 
 

@@ -17,7 +17,7 @@ from fastapi import HTTPException
 from synthetic import ORGAN, SCANS, make_label, publish_untrained
 
 from diffcl.data.prepare import TrainingScan
-from diffcl.inference import ModelStore
+from diffcl.inference import ModelStore, load_model
 from diffcl.recipe import Recipe
 from diffcl.training.gate import Decision
 from lib import collect as collecting
@@ -50,6 +50,7 @@ def test_the_options_are_what_viewers_can_show(make: Callable[[], SemiSupervised
     config = make().config()
     assert config == {
         "start_from": ["published model", "scratch"],
+        "networks": ["both", "cs", "ds"],
         "steps": 0,
         "minutes": 0,
         "validation_share": 0.2,
@@ -191,6 +192,37 @@ def test_it_goes_on_from_the_published_model(
     result = make()({"steps": 2, "start_from": "scratch", "margin": 1.0}, labelled)
     assert store.info("organ").provenance["parent"] is None
     assert store.versions("organ") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("alone", "other"), [("cs", "ds"), ("ds", "cs")])
+def test_one_network_learns_and_the_other_stays_as_it_is(
+    alone: str,
+    other: str,
+    make: Callable[[], SemiSupervisedTraining],
+    labelled: StudyDatastore,
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path / "trained")
+    publish_untrained(store)
+    make()({**QUICK, "networks": alone, "margin": 1}, labelled)
+    before, after = (load_model(store.version_folder("organ", number)) for number in (1, 2))
+    learned = {name: changed(getattr(before, name), getattr(after, name)) for name in ("cs", "ds")}
+    assert learned == {alone: True, other: False}
+
+
+def changed(one: torch.nn.Module, two: torch.nn.Module) -> bool:
+    """Whether two networks of the same shape have other weights."""
+    return any(not torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_one_network_cannot_learn_alone_from_scratch(
+    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
+) -> None:
+    with pytest.raises(HTTPException) as refused:
+        make()({**QUICK, "networks": "ds"}, labelled)
+    assert refused.value.status_code == 400
+    assert "training DS alone: needs a published model" in refused.value.detail
+    assert make().stats()["status"] == "failed"
 
 
 def test_weights_of_another_shape_are_no_start(

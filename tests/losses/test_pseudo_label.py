@@ -36,3 +36,6 @@ def test_a_stray_piece_becomes_background() -> None:
     assert int(found.classes.sum()) == 8
     assert found.classes[0, 4, 4, 4] == 0
     assert found.classes.dtype == torch.int64
+    assert (
+        type(found.classes) is torch.Tensor
+    )  # not a MetaTensor, which slows down all that is computed with it

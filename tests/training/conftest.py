@@ -33,6 +33,7 @@ def recipe() -> Recipe:
             },
             "training": {
                 "steps": 6, "supervised_start": 2, "mix": 0.5, "validate_every": 3, "checkpoint_every": 2,
+                "precision": "float32",
             },
         },
         "test",

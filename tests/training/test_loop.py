@@ -51,10 +51,16 @@ def test_a_run_leaves_everything_behind(cases: Cases, recipe: Recipe, tmp_path: 
     assert all(terms <= set(entry) for entry in steps)
 
 
-@pytest.mark.parametrize("last", [2, 3, 5], ids=["at a checkpoint", "at a validation", "between both"])
+@pytest.mark.parametrize(
+    ("last", "optimiser"),
+    [(2, "adamw"), (3, "muon"), (5, "muon"), (5, "sgd")],
+    ids=["at a checkpoint", "at a validation", "between both", "with momentum alone"],
+)
 def test_a_killed_run_continues_to_the_same_result(
-    cases: Cases, recipe: Recipe, tmp_path: Path, last: int
+    cases: Cases, recipe: Recipe, tmp_path: Path, last: int, optimiser: str
 ) -> None:
+    recipe = recipe.changed(training={"optimiser": optimiser})
+
     def kill(progress: Progress) -> None:
         if progress.step == last:
             raise Killed
@@ -79,6 +85,10 @@ def same(one: object, other: object) -> None:
         assert list(one) == list(other)
         for key in one:
             same(one[key], other[key])
+    elif isinstance(one, list):
+        assert isinstance(other, list)
+        for mine, yours in zip(one, other, strict=True):
+            same(mine, yours)
     else:
         assert one == other
 

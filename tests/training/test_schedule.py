@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic import publish_untrained
 
+from diffcl.errors import UsageError
 from diffcl.inference import ModelStore
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import Parent, Plan
@@ -49,6 +50,13 @@ def test_every_number_of_steps_gives_a_possible_schedule(steps: int, fine: bool,
     assert 1 <= training.checkpoint_every <= steps
 
 
+def test_one_network_learns_alone_where_the_other_has_weights_to_keep(parent: Parent) -> None:
+    recipe = load_recipe("hippocampus")
+    assert Plan(parent=parent, learns="ds").schedule(recipe).training.learns == "ds"
+    with pytest.raises(UsageError, match=r"^training CS alone: needs a published model, .* both networks$"):
+        Plan(learns="cs")
+
+
 @pytest.mark.parametrize("steps", [10, 60, 400])
 def test_the_average_forgets_where_a_short_run_began(steps: int) -> None:
     average = Plan(steps=steps).schedule(load_recipe("hippocampus")).training.average
@@ -56,7 +64,7 @@ def test_the_average_forgets_where_a_short_run_began(steps: int) -> None:
 
 
 def test_a_plan_comes_back_from_its_file(parent: Parent) -> None:
-    for plan in (Plan(), Plan(steps=7), Plan(minutes=2.5, parent=parent)):
+    for plan in (Plan(), Plan(steps=7), Plan(minutes=2.5, parent=parent), Plan(parent=parent, learns="cs")):
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 

@@ -23,7 +23,7 @@ def recipe() -> Recipe:
         cs={**SMALL, "hf_mamba_levels": [0], "hf_mamba_width": 4},
         ds=SMALL,
         grid={"window": [8, 8, 8], "crop": CROP},
-        training={"steps": 20, "supervised_start": 4},
+        training={"steps": 20, "supervised_start": 4, "precision": "float32"},
         contrastive={
             "bank": 32,
             "draws": 4,

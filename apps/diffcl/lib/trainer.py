@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -54,6 +54,8 @@ VALIDATION_SHARE = 0.2
 
 STARTS = ("published model", "scratch")
 
+NETWORKS = ("both", "cs", "ds")
+
 SERVER = "DIFFCL_SERVER_PROCESS"
 """Variable in the environment of a training with the process id of the server."""
 
@@ -66,6 +68,7 @@ class TrainOptions(Options):
 
     Attributes:
         start_from: Where the weights come from: the model in use, or random ones.
+        networks: Which learn. The other one goes on as it is, so it takes a model to start from.
         steps: Optimiser steps; as many as the recipe says where none are given.
         minutes: Time for the steps and for judging, in place of a number of steps.
         validation_share: Share of the labelled scans that judge instead of teach.
@@ -73,6 +76,7 @@ class TrainOptions(Options):
     """
 
     start_from: Literal["published model", "scratch"] = "published model"
+    networks: Literal["both", "cs", "ds"] = "both"
     steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
     validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
@@ -105,7 +109,8 @@ class SemiSupervisedTraining(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """The options in the viewers' form: a list offers its entries."""
-        return {**TrainOptions().model_dump(), "start_from": list(STARTS), "minutes": 0}
+        choices = {"start_from": list(STARTS), "networks": list(NETWORKS)}
+        return {**TrainOptions().model_dump(), **choices, "minutes": 0}
 
     def stats(self) -> dict[str, Any]:
         """How the last training goes or went."""
@@ -205,19 +210,23 @@ class SemiSupervisedTraining(TrainTask):
 
     def _plan(self, recipe: Recipe, options: TrainOptions) -> tuple[Plan, str]:
         """How long a new run lasts and where it starts from, and the latter in words."""
-        plan = Plan(options.steps or None, options.minutes or None)
+
+        def from_weights(parent: Parent | None) -> Plan:
+            return Plan(options.steps or None, options.minutes or None, parent, options.networks)
+
         if options.start_from == "scratch":
-            return plan, "The networks learn from scratch."
+            return from_weights(None), "The networks learn from scratch."
         if self._name not in self._store.names():
-            return plan, "The networks learn from scratch: there is no model yet."
+            return from_weights(None), "The networks learn from scratch: there is no model yet."
         try:
             parent = Parent.of(self._store.folder(self._name))
             why = parent.unlike(recipe)
         except ModelError as error:  # damaged
             why = str(error)
         if why:
-            return plan, f"The networks learn from scratch: {why}."
-        return replace(plan, parent=parent), f"The networks go on from version {parent.version}."
+            return from_weights(None), f"The networks learn from scratch: {why}."
+        who = "The networks go" if options.networks == "both" else f"{options.networks.upper()} goes"
+        return from_weights(parent), f"{who} on from version {parent.version}."
 
     def _same_as_before(self, run: Path, recipe: Recipe, options: TrainOptions, found: Collected) -> bool:
         """Whether a run that was stopped learned the same from the same; any other is removed."""
