@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -102,6 +103,33 @@ def test_a_round_of_annotation(client: MONAILabelClient, server: Any, tmp_path: 
     assert record["started_from"]["model"] == "organ"
     assert record["client_id"] == "ann"
     assert client.next_sample("first", {})["id"] != sample["id"]
+
+
+def test_twenty_clients_at_once_all_get_what_they_ask_for(server: Any, tmp_path: Path) -> None:
+    """Everybody is shown a scan, asks for an outline and submits one; who is sent away comes back when told to."""
+
+    def work(person: int) -> tuple[str, int]:
+        own = MONAILabelClient(server.url, client_id=f"person {person}")
+        image = own.next_sample("uncertain_diverse", {})["id"]
+        while (
+            answer := requests.post(f"{server.url}/infer/organ", params={"image": image}, timeout=60)
+        ).status_code != 200:
+            assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+            time.sleep(0.1)
+        image = SCANS[person % len(SCANS)]
+        label = tmp_path / f"{person}.nii.gz"
+        sitk.WriteImage(make_label(image), label)
+        names = [{"name": "organ_head", "idx": 1}, {"name": "organ_tail", "idx": 2}]
+        own.save_label(image, str(label), tag=f"of-{person}", params={"label_info": names})
+        return image, person
+
+    with ThreadPoolExecutor(20) as pool:
+        done = list(pool.map(work, range(20)))
+    objects = server.client.datastore()["objects"]
+    for image, person in done:
+        assert objects[image]["labels"][f"of-{person}"]["info"]["client_id"] == f"person {person}"
+        removal = {"id": image, "tag": f"of-{person}"}
+        assert requests.delete(f"{server.url}/datastore/label", params=removal, timeout=60).ok
 
 
 def test_a_scan_of_the_users_own_goes_through_a_session(client: MONAILabelClient, scan: Path) -> None:
