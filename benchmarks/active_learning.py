@@ -5,10 +5,11 @@
 DIR holds `images/` and `labels/`, and `train.txt` with the order of the scans, the last of which validate. A
 strategy chooses 2 scans, whose labels are revealed, and a model learns from them and from all others without
 their labels. It then chooses 2 more, 4 more and 8 more, and each time a new model learns from the start, with
-the same number of steps. `random` begins three times, with other scans and other weights.
+the same number of steps. `random` begins three times, with other scans and other weights, the other one twice, with
+other weights.
 
-Every finished round is kept in WORK, so that a run that was stopped goes on where it was. The picture is drawn
-when all rounds are there.
+Every finished round is kept in WORK, so that a run that was stopped goes on where it was. With `--arms`, several
+processes share the work. The picture is drawn by the one after which all rounds are there.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from diffcl.training.publishing import make_candidate
 from diffcl.training.validation import read_validation, validate
 
 COUNTS = (2, 4, 8, 16)
-ARMS = (("random", 0), ("random", 1), ("random", 2), ("uncertain_diverse", 0))
+ARMS = (("random", 0), ("random", 1), ("random", 2), ("uncertain_diverse", 0), ("uncertain_diverse", 1))
 """Strategies, each with the seed of its choices and of its trainings."""
 
 
@@ -87,7 +88,7 @@ class Simulation:
         """All rounds of a strategy, those of an earlier run from disk."""
         chosen: list[str] = []
         for count in COUNTS:
-            file = self.work / f"{strategy}-{seed}" / f"{count}.json"
+            file = self.work / _name(strategy, seed) / f"{count}.json"
             if file.exists():
                 done = Round(**json.loads(file.read_text(encoding="utf-8")))
                 if (done.steps, done.scans) != (self.steps, len(self.validation)):
@@ -98,6 +99,11 @@ class Simulation:
                 write_text(file, json.dumps(asdict(done), indent=2) + "\n")
             yield done
             chosen = done.chosen
+
+    def kept(self) -> list[Round]:
+        """All rounds that are there, of any process."""
+        files = [self.work / _name(*arm) / f"{count}.json" for arm in ARMS for count in COUNTS]
+        return [Round(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
 
     def round(self, strategy: str, seed: int, labelled: list[str], run: Path) -> Round:
         """Train with these labels, judge, and choose those of the next round."""
@@ -135,6 +141,10 @@ class Simulation:
         return describe(scan, self.recipe) if model is None else score(scan, model)
 
 
+def _name(strategy: str, seed: int) -> str:
+    return f"{strategy}-{seed}"
+
+
 def draw(rounds: Sequence[Round], path: Path) -> None:
     """The Dice of every strategy over the number of labels; of `random` the mean, with its range."""
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -168,9 +178,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with images, labels and train.txt")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--recipe", default="hippocampus", help="name or file of a recipe")
-    parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--steps", type=int, default=200, help="of each training")
     parser.add_argument("--validation", type=int, default=40, help="scans that judge")
     parser.add_argument("--pool", type=int, help="scans that may be labelled; all others by default")
+    parser.add_argument("--arms", nargs="+", choices=[_name(*arm) for arm in ARMS], help="do these alone")
     parser.add_argument("--picture", type=Path, default=Path("docs/active_learning.png"))
     parser.add_argument("--json", action="store_true", help="print one JSON object a round")
     arguments = parser.parse_args()
@@ -185,13 +196,15 @@ def main() -> None:
         arguments.steps,
         arguments.work,
     )
-    rounds = []
     for strategy, seed in ARMS:
+        if arguments.arms and _name(strategy, seed) not in arguments.arms:
+            continue
         for done in simulation.rounds(strategy, seed):
-            rounds.append(done)
             line = f"{strategy:18} {seed}  {len(done.labelled):3} labels  Dice {done.dice:.4f}  worst {done.worst:.4f}"
             print(json.dumps(asdict(done)) if arguments.json else line, flush=True)
-    draw(rounds, arguments.picture)
+    rounds = simulation.kept()
+    if len(rounds) == len(ARMS) * len(COUNTS):
+        draw(rounds, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Plan:
         >>> from diffcl.recipe import load_recipe
         >>> training = Plan(steps=120).schedule(load_recipe("hippocampus")).training
         >>> training.steps, training.supervised_start, training.validate_every
-        (120, 40, 30)
+        (120, 24, 30)
         """
         usual = recipe.training if self.parent is None else recipe.fine_tuning
         steps = self.steps or usual.steps
