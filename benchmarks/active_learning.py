@@ -88,9 +88,9 @@ class Simulation:
         """All rounds of a strategy, those of an earlier run from disk."""
         chosen: list[str] = []
         for count in COUNTS:
-            file = self.work / _name(strategy, seed) / f"{count}.json"
+            file = self.file(strategy, seed, count)
             if file.exists():
-                done = Round(**json.loads(file.read_text(encoding="utf-8")))
+                done = read(file)
                 if (done.steps, done.scans) != (self.steps, len(self.validation)):
                     sys.exit(f"{file}: is of another simulation. Name another --work")
             else:
@@ -102,8 +102,12 @@ class Simulation:
 
     def kept(self) -> list[Round]:
         """All rounds that are there, of any process."""
-        files = [self.work / _name(*arm) / f"{count}.json" for arm in ARMS for count in COUNTS]
-        return [Round(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
+        files = [self.file(*arm, count) for arm in ARMS for count in COUNTS]
+        return [read(file) for file in files if file.exists()]
+
+    def file(self, strategy: str, seed: int, count: int) -> Path:
+        """Where a finished round is kept."""
+        return self.work / _name(strategy, seed) / f"{count}.json"
 
     def round(self, strategy: str, seed: int, labelled: list[str], run: Path) -> Round:
         """Train with these labels, judge, and choose those of the next round."""
@@ -139,6 +143,11 @@ class Simulation:
         """What is known of a scan without its label."""
         scan = read_scan(case.image)
         return describe(scan, self.recipe) if model is None else score(scan, model)
+
+
+def read(file: Path) -> Round:
+    """A round that was kept."""
+    return Round(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def _name(strategy: str, seed: int) -> str:
