@@ -26,10 +26,10 @@ def left_atrium(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_every_experiment_has_a_recipe_of_the_asked_length(left_atrium: ModuleType) -> None:
     base = load_recipe("left_atrium")
     for experiment in left_atrium.EXPERIMENTS.values():
-        recipe = experiment.recipe(base, 220)
-        assert recipe.training.steps == 220
+        recipe = experiment.recipe(base, 240)
+        assert recipe.training.steps == 240 * experiment.share
         assert recipe.training.seed == experiment.seed
-        start = 220 * base.training.supervised_start // base.training.steps
+        start = recipe.training.steps * base.training.supervised_start / base.training.steps
         assert recipe.training.supervised_start == (0 if experiment.changes is left_atrium.PLAIN else start)
 
 
