@@ -4,9 +4,9 @@
 
 DIR holds `images/` and `labels/`, and `train.txt` with the order of the scans, the last of which validate. A
 strategy chooses 2 scans, whose labels are revealed, and a model learns from them and from all others without
-their labels. It then chooses 2 more, 4 more and 8 more, and each time a new model learns from the start, with
-the same number of steps. `random` begins three times, with other scans and other weights, the other one twice, with
-other weights.
+their labels. It then chooses 2 more, 4 more and 8 more, and each time the model goes on with the same number of
+steps, as one on a server does. `random` begins three times, with other scans and other weights, the other one twice,
+with other weights.
 
 Every finished round is kept in WORK, so that a run that was stopped goes on where it was. With `--arms`, several
 processes share the work. The picture is drawn by the one after which all rounds are there.
@@ -29,11 +29,13 @@ from matplotlib.figure import Figure
 from diffcl.active import ScanScore, choose, describe, distances, score
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
 from diffcl.inference import Model
+from diffcl.inference.model import save_model
 from diffcl.io import read_scan
 from diffcl.io.atomic import replace_file, write_text
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import Plan, train
 from diffcl.training.publishing import make_candidate
+from diffcl.training.schedule import Parent
 from diffcl.training.validation import read_validation, validate
 
 COUNTS = (2, 4, 8, 16)
@@ -87,6 +89,7 @@ class Simulation:
     def rounds(self, strategy: str, seed: int) -> Iterator[Round]:
         """All rounds of a strategy, those of an earlier run from disk."""
         chosen: list[str] = []
+        parent = None
         for count in COUNTS:
             file = self.file(strategy, seed, count)
             if file.exists():
@@ -95,10 +98,10 @@ class Simulation:
                     sys.exit(f"{file}: is of another simulation. Name another --work")
             else:
                 chosen = chosen or self.choose(strategy, seed, [], count, None)
-                done = self.round(strategy, seed, chosen, file.with_suffix(""))
+                done = self.round(strategy, seed, chosen, file, parent)
                 write_text(file, json.dumps(asdict(done), indent=2) + "\n")
             yield done
-            chosen = done.chosen
+            chosen, parent = done.chosen, model_folder(file)
 
     def kept(self) -> list[Round]:
         """All rounds that are there, of any process."""
@@ -109,13 +112,17 @@ class Simulation:
         """Where a finished round is kept."""
         return self.work / _name(strategy, seed) / f"{count}.json"
 
-    def round(self, strategy: str, seed: int, labelled: list[str], run: Path) -> Round:
-        """Train with these labels, judge, and choose those of the next round."""
+    def round(self, strategy: str, seed: int, labelled: list[str], file: Path, before: Path | None) -> Round:
+        """Train with these labels, judge, keep the model, and choose the labels of the next round."""
+        run = file.with_suffix("")
         rest = [UnlabelledCase(name, case.image) for name, case in self.pool.items() if name not in labelled]
         cases = Cases(tuple(self.pool[name] for name in labelled), tuple(rest), ())
         recipe = self.recipe.changed(training={"seed": seed})
-        train(cases, recipe, run, plan=Plan(steps=self.steps), resume=True, cache=self.work / "prepared")
+        plan = Plan(steps=self.steps, parent=None if before is None else Parent.of(before))
+        train(cases, recipe, run, plan=plan, resume=True, cache=self.work / "prepared")
         model = make_candidate(run).model
+        model_folder(file).mkdir(exist_ok=True)
+        save_model(model_folder(file), model.info, model.cs, model.ds)
         scores = validate([read_validation(case, recipe) for case in self.validation], model)
         later = [count for count in COUNTS if count > len(labelled)]
         chosen = self.choose(strategy, seed, labelled, later[0], model) if later else []
@@ -143,6 +150,11 @@ class Simulation:
         """What is known of a scan without its label."""
         scan = read_scan(case.image)
         return describe(scan, self.recipe) if model is None else score(scan, model)
+
+
+def model_folder(file: Path) -> Path:
+    """Where the model of the round that is kept in a file goes."""
+    return file.with_name(f"{file.stem}-model")
 
 
 def read(file: Path) -> Round:

@@ -137,7 +137,7 @@ def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[st
     kept = RESULTS / f"{_slug(name)}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found["recipe"] == recipe.model_dump(mode="json"):
+        if trained_by(found["recipe"]) == trained_by(recipe.model_dump(mode="json")):
             return found
     folder = work / _slug(name)
     cases = find_cases(data, labelled=EXPERIMENTS[name].labelled, validation=VALIDATION)
@@ -171,6 +171,11 @@ def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[st
     RESULTS.mkdir(exist_ok=True)
     write_text(kept, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def trained_by(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What of a recipe decides how a training ends."""
+    return {name: section for name, section in recipe.items() if name not in {"fine_tuning", "card"}}
 
 
 def evaluate(model: Model, judges: Sequence[ValidationScan], networks: Networks) -> list[Case]:

@@ -324,7 +324,7 @@ class FineTuning(Section):
 
     steps: Count = 40
     supervised_start: Steps = 4
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
 
     @model_validator(mode="after")
     def _start_fits(self) -> FineTuning:
