@@ -13,20 +13,22 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from report import show
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from diffcl.inference import ModelStore
 from diffcl.inference.engine import processor
 from diffcl.networks.hf_mamba import HFMamba
 from diffcl.networks.selective_scan import selective_scan
 from diffcl.shipped import models_folder
+
+Shape = Sequence[int]
 
 MATRIX = 4096
 SCAN = (2, 64, 24576)
@@ -36,6 +38,14 @@ OPERATIONS = 7
 """Of the scan for each token, channel and state: decay, its exponential, input, state, output."""
 COPIED = 256 * 2**20
 """Bytes of the copy, far more than caches hold."""
+
+
+def convolution_operations(x: Shape, weight: Shape, *_: object, out_shape: Shape, **__: object) -> int:
+    """Floating-point operations of a convolution by oneDNN, which torch does not count by itself."""
+    return int(conv_flop_count(list(x), list(weight), list(out_shape)))
+
+
+COUNTED = {torch.ops.aten.mkldnn_convolution: convolution_operations}
 
 
 class Stopwatch:
@@ -86,7 +96,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in work}
     shares = []
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
             model.cs(window)
         for run in range(2 + options.runs):  # the first two compile and warm up
             for name, one in work.items():

@@ -25,10 +25,7 @@ from diffcl.io.atomic import write_text
 EngineName = Literal["torch", "onnx"]
 EngineChoice = Literal["auto", "torch", "onnx"]
 
-MEASURED_SIDE = 48
-"""Longest side, in voxels, of the volume on which engines are measured: a server that starts waits for it."""
-
-_ROUNDS = 2
+_ROUNDS = 3
 """How often each engine is measured; the fastest counts, so the first may load and compile."""
 
 
@@ -77,7 +74,7 @@ def choose_engine(model: Model, choice: EngineChoice = "auto") -> Engine:
     """The engine of that name, or the faster one.
 
     `auto` takes torch where the model has no ONNX files, or some that cannot be used, which is a warning then.
-    Otherwise both compute a volume of noise, once for a model on a machine; the result is kept in
+    Otherwise both compute a window of noise, once for a model on a machine; the result is kept in
     `$XDG_CACHE_HOME/diffcl` or `~/.cache/diffcl`.
 
     Raises:
@@ -141,10 +138,8 @@ def _measurement_of(model: Model) -> Measured:
 
 def _measure(sought: Measured, model: Model, *engines: Engine) -> Measured:
     recipe, rng = model.info.recipe, torch.Generator().manual_seed(0)
-    grain = recipe.grain
-    size = [min(length, max(grain, MEASURED_SIDE // grain * grain)) for length in recipe.grid.window]
-    image = torch.randn(1, 1, *size, generator=rng)
-    noisy = torch.randn(1, recipe.classes, *size, generator=rng)
+    image = torch.randn(1, 1, *recipe.grid.window, generator=rng)
+    noisy = torch.randn(1, recipe.classes, *recipe.grid.window, generator=rng)
     time = torch.tensor([recipe.diffusion.steps - 1])
     seconds: dict[EngineName, float] = {}
     for _ in range(_ROUNDS):

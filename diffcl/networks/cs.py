@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from diffcl.networks.convolution import Convolution
 from diffcl.networks.hf_mamba import HFMamba
 from diffcl.networks.projection import ProjectionHead
 from diffcl.networks.vnet import VNet
@@ -21,7 +22,7 @@ class ConvolutionSegmenter(nn.Module):
         super().__init__()
         shape = recipe.cs
         self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(shape))
-        self.classifier = nn.Conv3d(shape.filters[0], recipe.classes, kernel_size=1)
+        self.classifier = Convolution(shape.filters[0], recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(shape.filters[0], shape.projection)
 
     def forward(self, image: Tensor) -> Tensor:

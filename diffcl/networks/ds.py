@@ -6,6 +6,7 @@ import torch
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
 
+from diffcl.networks.convolution import Convolution
 from diffcl.networks.cs import hf_mamba_modules
 from diffcl.networks.projection import ProjectionHead
 from diffcl.networks.vnet import Resize, VNet
@@ -40,7 +41,7 @@ class DiffusionSegmenter(nn.Module):
             self.refine = Resize(
                 nn.ConvTranspose3d(shape.filters[0], features, 2, stride=2, bias=False), features
             )
-        self.classifier = nn.Conv3d(features, recipe.classes, kernel_size=1)
+        self.classifier = Convolution(features, recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(features, shape.projection)
 
     def forward(self, image: Tensor, noisy: Tensor, time: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from diffcl.networks.convolution import Convolution
 from diffcl.networks.norm import NormActivation
 
 
@@ -23,7 +24,7 @@ class Convolutions(nn.Module):
     def __init__(self, channels: int, count: int, time_features: int = 0) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False) for _ in range(count)
+            Convolution(channels, channels, kernel_size=3, padding=1, bias=False) for _ in range(count)
         )
         self.norms = nn.ModuleList(NormActivation(channels) for _ in range(count))
         self.time = nn.Linear(time_features, 2 * channels) if time_features else None
@@ -70,12 +71,12 @@ class VNet(nn.Module):
         skips: dict[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv3d(in_channels, filters[0], kernel_size=3, padding=1)
+        self.stem = Convolution(in_channels, filters[0], kernel_size=3, padding=1)
         self.encoder = nn.ModuleList(
             Convolutions(width, count, time_features) for width, count in zip(filters, blocks, strict=True)
         )
         self.down = nn.ModuleList(
-            Resize(nn.Conv3d(wide, deep, kernel_size=2, stride=2, bias=False), deep)
+            Resize(Convolution(wide, deep, kernel_size=2, stride=2, bias=False), deep)
             for wide, deep in pairwise(filters)
         )
         self.up = nn.ModuleList(

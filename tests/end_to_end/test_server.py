@@ -206,6 +206,8 @@ def test_scans_are_scored_by_a_process_of_the_lowest_priority(client: MONAILabel
     wait_for(lambda: client.next_sample("uncertain_diverse", {})["scored"] > 0, seconds=900)
     (worker,) = (child for child, command in children(server).items() if "diffcl.active.worker" in command)
     assert os.getpriority(os.PRIO_PROCESS, worker) == 19
+    sessions = Path(f"/proc/{worker}/autogroup")
+    assert not sessions.exists() or sessions.read_text().split()[-2:] == ["nice", "19"]
     answer = client.next_sample("uncertain", {})
     assert 0 <= answer["score"] <= 1
     assert answer["model"] == "organ"

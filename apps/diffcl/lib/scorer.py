@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Condition, Event, Lock, Thread
 from typing import Any
 
@@ -87,6 +88,8 @@ def _start() -> subprocess.Popen[str]:
         env=environment, text=True, start_new_session=True,
     )  # fmt: skip
     os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
+    with suppress(OSError):  # where Linux shares the processor among sessions first, whatever is nice in them
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(LOWEST), encoding="utf-8")
     return process
 
 
