@@ -63,7 +63,10 @@ def transformers() -> Scan:
     """The sequential path of transformers' Mamba."""
     from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-    return mamba_selective_scan
+    scan = mamba_selective_scan
+    while hasattr(scan, "__wrapped__"):  # which would take the kernel of mamba-ssm, whose package is there
+        scan = scan.__wrapped__
+    return scan
 
 
 def mambapy() -> Scan:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from diffcl.networks.mamba import Mamba, linear_of_columns
-from diffcl.networks.wavelet import BANDS, haar_forward, haar_inverse
+from diffcl.networks.detail import detail, reweighed
+from diffcl.networks.mamba import Mamba
+from diffcl.networks.wavelet import BANDS
 
 
 class HFMamba(nn.Module):
@@ -37,10 +38,7 @@ class HFMamba(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Feature map `(B, C, X, Y, Z)`, any sizes of 1 or more, to the same shape."""
-        _, high = haar_forward(features)
-        bands = high.flatten(1, 2).flatten(2)
-        tokens = self.norm(linear_of_columns(bands, self.embed.weight, self.embed.bias).transpose(-2, -1))
+        bands = detail(features)
+        tokens = self.norm(self.embed(bands))
         tokens = tokens + self.mamba.both_ways(tokens)
-        weights = linear_of_columns(tokens.transpose(-2, -1), self.attention.weight, self.attention.bias)
-        detail = haar_inverse(None, high * weights.view(high.shape), features.shape[2:])
-        return features + detail.to(features.dtype)
+        return reweighed(features, bands, self.attention(tokens))

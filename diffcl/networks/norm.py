@@ -15,6 +15,7 @@ from torch.nn import functional
 from diffcl.networks import norm_kernel
 from diffcl.networks.graph import is_written
 from diffcl.networks.lanes import WIDTH
+from diffcl.networks.rows import TASK, rows
 from diffcl.networks.threads import for_each
 
 SLOPE = 0.01
@@ -22,9 +23,6 @@ SLOPE = 0.01
 
 EPSILON = 1e-5
 """Added to a variance."""
-
-TASK = 262144
-"""Numbers that a thread works on at a time: enough for the calls not to count."""
 
 
 class NormActivation(nn.Module):
@@ -89,16 +87,16 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        values, like = _rows(x), torch.empty_like(x)
+        values, like = rows(x), torch.empty_like(x)
         shape = _Shape(x)
         sums = shape.reduce(lambda *task: norm_kernel.moments(values, *task))
         count, start = shape.rows, x[:, :, 0, 0, 0].double()
         mean = start + sums[:, 0] / count
         variance = (sums[:, 1] / count - (sums[:, 0] / count) ** 2).clamp(min=0)
         spread = (variance + EPSILON).rsqrt()
-        added = values if residual is None else _rows(residual)
+        added = values if residual is None else rows(residual)
         scaling = _flat(mean), _flat(gain.double() * spread), _flat(bias)
-        written = _rows(like)
+        written = rows(like)
         slope = np.float32(SLOPE)
         shape.each(
             lambda *task: norm_kernel.activate(
@@ -114,7 +112,7 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, arriving: Tensor) -> tuple[Tensor | None, ...]:
         x, y, gain, mean, spread = ctx.saved_tensors
         shape, slope = _Shape(x), np.float32(SLOPE)
-        given = _rows(x), _rows(y), _rows(arriving.to(x.dtype))
+        given = rows(x), rows(y), rows(arriving.to(x.dtype))
         middle = _flat(mean)
         sums = shape.reduce(lambda *task: norm_kernel.gradient_moments(*given, middle, slope, *task))
         of_bias, of_gain = sums[:, 0], sums[:, 1] * spread
@@ -124,7 +122,7 @@ class _Compiled(torch.autograd.Function):
         weights = middle, _flat(to_g), _flat(to_x), _flat(offset)
         dx = torch.empty_like(x)
         dg = torch.empty_like(x) if ctx.residual else dx
-        to = _rows(dx), ctx.residual, _rows(dg)
+        to = rows(dx), ctx.residual, rows(dg)
         shape.each(lambda *task: norm_kernel.gradient(*given, *weights, slope, *task, *to))
         return dx, of_gain.to(gain.dtype), of_bias.to(gain.dtype), dg if ctx.residual else None
 
@@ -149,13 +147,6 @@ class _Shape:
         sums = torch.empty(self.items, len(self._cuts) - 1, 2 * self.channels)
         self.each(lambda *task: work(*task, sums[task[2], task[3] // self._step].numpy()))
         return sums.double().sum(dim=1).view(self.items, 2, self.channels)
-
-
-def _rows(volume: Tensor) -> NDArray[Any]:
-    """The memory of a volume, channels innermost; bfloat16 as its bits."""
-    flat = volume.detach().contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1).reshape(-1)
-    array: NDArray[Any] = (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
-    return array
 
 
 def _flat(values: Tensor) -> NDArray[Any]:
