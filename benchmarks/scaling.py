@@ -120,8 +120,14 @@ def draw(result: dict[str, Any], picture: Path) -> None:
         plot.set(title=f"{title}: slope {slope(sizes, values):.2f} at the end", ylabel=unit)
         plot.set_xlabel("tokens" if "scan" in title else "voxels")
     last = figure.axes[3]
-    last.plot(list(map(int, result["answers_a_second"])), list(result["answers_a_second"].values()), "o-")
-    last.set(title="clients at once", xlabel="clients", ylabel="labels a second", ylim=(0, None))
+    answers = result["answers_a_second"]
+    last.plot(list(map(int, answers)), list(answers.values()), "o-")
+    last.set(
+        title="clients at once",
+        xlabel="clients",
+        ylabel="labels a second",
+        ylim=(0, 1.1 * max(answers.values())),
+    )
     for plot in figure.axes:
         plot.spines[["top", "right"]].set_visible(False)
     with replace_file(picture) as temporary:
