@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import json
 import os
 import statistics
@@ -66,10 +67,9 @@ def transformers() -> Scan:
     """The sequential path of transformers' Mamba."""
     from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-    scan = mamba_selective_scan
-    while hasattr(scan, "__wrapped__"):  # which would take the kernel of mamba-ssm, whose package is there
-        scan = scan.__wrapped__
-    return scan
+    return inspect.unwrap(
+        mamba_selective_scan
+    )  # it would take the kernel of mamba-ssm, whose package is there
 
 
 def mambapy() -> Scan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from diffcl.networks import detail_kernel
 from diffcl.networks.graph import is_written
 from diffcl.networks.lanes import WIDTH
-from diffcl.networks.rows import TASK, flat, rows
+from diffcl.networks.rows import flat, parts, rows
 from diffcl.networks.threads import for_each
 from diffcl.networks.wavelet import BANDS, haar_forward, haar_inverse
 
@@ -135,6 +134,5 @@ def _blocks(shape: torch.Size) -> int:
 
 def _for_each_block(shape: torch.Size, work: Any) -> None:
     """Call `work(item, first, last)` for tasks that share the blocks of all items."""
-    blocks = _blocks(shape)
-    cuts = [*range(0, blocks, max(1, TASK // (8 * shape[1]))), blocks]
-    for_each(work, [(item, *cut) for item in range(shape[0]) for cut in pairwise(cuts)])
+    shared = parts(_blocks(shape), 8 * shape[1])
+    for_each(work, [(item, *part) for item in range(shape[0]) for part in shared])

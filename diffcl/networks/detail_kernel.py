@@ -20,14 +20,9 @@ _SCALE = np.float32(0.5**1.5)
 @compiled
 def analyse(x, size_x, size_y, size_z, channels, extended, item, first, last, bands):
     """The seven high bands of blocks; what an odd axis lacks is its last voxel if `extended`, or zero."""
-    half_y, half_z = (size_y + 1) // 2, (size_z + 1) // 2
-    blocks = (size_x + 1) // 2 * half_y * half_z
     scale, one, zero = splat(_SCALE), splat(_ONE), splat(_ZERO)
     for block in range(first, last):
-        i, j, k = 2 * (block // (half_y * half_z)), 2 * (block // half_z % half_y), 2 * (block % half_z)
-        start = (((item * size_x + i) * size_y + j) * size_z + k) * channels
-        to = (item * blocks + block) * 7 * channels
-        more_x, more_y, more_z = i + 1 < size_x, j + 1 < size_y, k + 1 < size_z
+        start, to, more_x, more_y, more_z = _block(block, size_x, size_y, size_z, channels, item)
         x1 = size_y * size_z * channels if more_x else 0
         y1 = size_z * channels if more_y else 0
         z1 = channels if more_z else 0
@@ -62,13 +57,8 @@ def synthesise(
 
     What an odd axis lacks is added to its last voxel if `folded`, or dropped.
     """
-    half_y, half_z = (size_y + 1) // 2, (size_z + 1) // 2
-    blocks = (size_x + 1) // 2 * half_y * half_z
     for block in range(first, last):
-        i, j, k = 2 * (block // (half_y * half_z)), 2 * (block // half_z % half_y), 2 * (block % half_z)
-        start = (((item * size_x + i) * size_y + j) * size_z + k) * channels
-        source = (item * blocks + block) * 7 * channels
-        more_x, more_y, more_z = i + 1 < size_x, j + 1 < size_y, k + 1 < size_z
+        start, source, more_x, more_y, more_z = _block(block, size_x, size_y, size_z, channels, item)
         for c in range(0, channels, WIDTH):
             one = source + c
             z = _band(bands, weights, weighted, one)
@@ -89,6 +79,17 @@ def synthesise(
                 _put(x, at, channels, low_0, high_0, folded, more_z, base, based)
                 if more_y:
                     _put(x, at + size_z * channels, channels, low_1, high_1, folded, more_z, base, based)
+
+
+@compiled
+def _block(block, size_x, size_y, size_z, channels, item):
+    """Where the first voxel of a block and its bands begin, and along which axes it has a second voxel."""
+    half_y, half_z = (size_y + 1) // 2, (size_z + 1) // 2
+    blocks = (size_x + 1) // 2 * half_y * half_z
+    i, j, k = 2 * (block // (half_y * half_z)), 2 * (block // half_z % half_y), 2 * (block % half_z)
+    start = (((item * size_x + i) * size_y + j) * size_z + k) * channels
+    bands = (item * blocks + block) * 7 * channels
+    return start, bands, i + 1 < size_x, j + 1 < size_y, k + 1 < size_z
 
 
 @compiled

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -15,7 +13,7 @@ from torch.nn import functional
 from diffcl.networks import norm_kernel
 from diffcl.networks.graph import is_written
 from diffcl.networks.lanes import WIDTH
-from diffcl.networks.rows import TASK, rows
+from diffcl.networks.rows import flat, parts, rows
 from diffcl.networks.threads import for_each
 
 SLOPE = 0.01
@@ -95,7 +93,7 @@ class _Compiled(torch.autograd.Function):
         variance = (sums[:, 1] / count - (sums[:, 0] / count) ** 2).clamp(min=0)
         spread = (variance + EPSILON).rsqrt()
         added = values if residual is None else rows(residual)
-        scaling = _flat(mean), _flat(gain.double() * spread), _flat(bias)
+        scaling = flat(mean.float()), flat((gain.double() * spread).float()), flat(bias.float())
         written = rows(like)
         slope = np.float32(SLOPE)
         shape.each(
@@ -113,13 +111,13 @@ class _Compiled(torch.autograd.Function):
         x, y, gain, mean, spread = ctx.saved_tensors
         shape, slope = _Shape(x), np.float32(SLOPE)
         given = rows(x), rows(y), rows(arriving.to(x.dtype))
-        middle = _flat(mean)
+        middle = flat(mean.float())
         sums = shape.reduce(lambda *task: norm_kernel.gradient_moments(*given, middle, slope, *task))
         of_bias, of_gain = sums[:, 0], sums[:, 1] * spread
         to_g = gain.double() * spread
         to_x = -to_g * spread * of_gain / shape.rows
         offset = -to_g * of_bias / shape.rows
-        weights = middle, _flat(to_g), _flat(to_x), _flat(offset)
+        weights = middle, flat(to_g.float()), flat(to_x.float()), flat(offset.float())
         dx = torch.empty_like(x)
         dg = torch.empty_like(x) if ctx.residual else dx
         to = rows(dx), ctx.residual, rows(dg)
@@ -133,22 +131,18 @@ class _Shape:
     def __init__(self, x: Tensor) -> None:
         self.items, self.channels = x.shape[:2]
         self.rows = x[0, 0].numel()
-        self._step = max(1, TASK // self.channels)
-        self._cuts = [*range(0, self.rows, self._step), self.rows]
+        self._parts = parts(self.rows, self.channels)
 
     def each(self, work: Any) -> None:
         """Call `work(rows, channels, item, first, last)` for every task."""
-        cuts = pairwise(self._cuts)
-        tasks = [(self.rows, self.channels, item, *cut) for cut in cuts for item in range(self.items)]
-        for_each(work, tasks)
+        for_each(
+            work,
+            [(self.rows, self.channels, item, *part) for part in self._parts for item in range(self.items)],
+        )
 
     def reduce(self, work: Any) -> Tensor:
         """Sum what `work(rows, channels, item, first, last, sums)` finds: `(B, 2, C)`, float64."""
-        sums = torch.empty(self.items, len(self._cuts) - 1, 2 * self.channels)
-        self.each(lambda *task: work(*task, sums[task[2], task[3] // self._step].numpy()))
+        sums = torch.empty(self.items, len(self._parts), 2 * self.channels)
+        place = {first: index for index, (first, _) in enumerate(self._parts)}
+        self.each(lambda *task: work(*task, sums[task[2], place[task[3]]].numpy()))
         return sums.double().sum(dim=1).view(self.items, 2, self.channels)
-
-
-def _flat(values: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = values.detach().float().flatten().numpy()
-    return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,3 +23,12 @@ def flat(tensor: Tensor) -> NDArray[Any]:
     line = tensor.detach().reshape(-1)
     array: NDArray[Any] = (line.view(torch.uint16) if line.dtype == torch.bfloat16 else line).numpy()
     return array
+
+
+def parts(count: int, numbers: int) -> list[tuple[int, int]]:
+    """First and last of the parts that threads share, of so many rows or blocks of so many numbers each.
+
+    >>> parts(5, 100_000)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return list(pairwise([*range(0, count, max(1, TASK // numbers)), count]))

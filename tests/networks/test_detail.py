@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,9 +16,7 @@ SIZES = [(4, 6, 8), (5, 4, 6), (4, 5, 6), (4, 6, 5), (3, 5, 7), (1, 1, 1), (1, 2
 def inputs(size: tuple[int, ...], *, items: int = 2, channels: int = 32) -> tuple[Tensor, Tensor]:
     """A random map and random weights of its detail."""
     torch.manual_seed(0)
-    blocks = 1
-    for length in size:
-        blocks *= (length + 1) // 2
+    blocks = math.prod((length + 1) // 2 for length in size)
     return torch.randn(items, channels, *size), torch.randn(items, blocks, 7 * channels)
 
 
@@ -64,15 +64,12 @@ def test_bfloat16_is_the_float32_result_rounded() -> None:
     assert torch.equal(reweighed(features, bands, weights), whole.bfloat16())
 
 
+@pytest.mark.usefixtures("threads")
 def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
     features, weights = inputs((36, 34, 32))
     found = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            bands = detail(features)
-            found.append((bands, reweighed(features, bands, weights)))
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        bands = detail(features)
+        found.append((bands, reweighed(features, bands, weights)))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

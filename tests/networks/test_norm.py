@@ -55,15 +55,14 @@ def test_modulation_scales_and_shifts_what_is_normalised(channels: int) -> None:
     assert torch.allclose(norm(x, torch.cat([scale, shift], dim=1)), wanted, atol=1e-5)
 
 
+@pytest.mark.usefixtures("threads")
 def test_the_result_does_not_depend_on_threads_or_layout() -> None:
     x, ones, zeros = volume((2, 16, 31, 23, 19), 0), torch.ones(2, 16), torch.zeros(2, 16)
-    before = torch.get_num_threads()
     results = []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
         results += [normalised_activation(layout, ones, zeros)
                     for layout in (x, x.contiguous(memory_format=torch.channels_last_3d))]  # fmt: skip
-    torch.set_num_threads(before)
     assert all(torch.equal(result, results[0]) for result in results)
 
 

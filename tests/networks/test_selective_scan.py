@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -78,13 +77,6 @@ def assert_equal_to_definition(inputs: Inputs, *, reverse: bool = False) -> None
     for name, ours, theirs in pairs:
         error, largest = (ours - theirs).abs().max(), theirs.abs().max()
         assert error <= EXACT * largest, f"{name} is wrong by {error:.1e}, where {largest:.1e} is the largest"
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("length", [1, 7, 16, 63, 64, 65, 200, 1000])
