@@ -97,15 +97,16 @@ EXPERIMENTS = {
     "full 8": Experiment(8),
     "supervised 4": Experiment(4, SUPERVISED),
     "full 4": Experiment(4),
-    "plain 8": Experiment(8, PLAIN),
     "full 8, seed 1": Experiment(8, seed=1),
     "supervised 8, seed 1": Experiment(8, SUPERVISED, seed=1),
     "half 8": half(),
+    "half 8, plain form": half(**PLAIN),
     "half 8 without HF-Mamba": half(cs={"hf_mamba_levels": []}),
     "half 8 without contrastive term": half(losses={"eta": 0.0}),
     "half 8 with two CS": half(ds={"diffusion": False, "coarsening": 1, **SECOND_CS}),
     "half 8, pseudo-labels from pure noise": half(losses={"pseudo_label": "sample"}),
     "half 8 with AdamW": half(training={"optimiser": "adamw", "learning_rate": 1e-3}),
+    "half 8 in float32": half(training={"precision": "float32"}),
 }
 
 
