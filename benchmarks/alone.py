@@ -24,7 +24,6 @@ from diffcl.losses.segmentation import segmentation_loss
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.learner import Learner
 from diffcl.training.loop import current_model
-from diffcl.training.precision import computing
 from diffcl.training.scans import load_scans
 from diffcl.training.step import arrange
 from diffcl.training.validation import validate
@@ -41,7 +40,7 @@ def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[s
     for step, batch in Batches(scans.labelled, [], recipe).ahead(1, recipe.training.steps):
         random = torch.Generator().manual_seed(step)
         crops = arrange(batch, None, None)
-        with computing(recipe.training, learner.device):
+        with learner.computing():
             if which == "cs":
                 logits = student.network(crops.images)
             else:

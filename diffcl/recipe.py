@@ -275,7 +275,7 @@ class Training(Section):
         checkpoint_every: Steps between checkpoints.
         crop_on_object: Share of labelled crops centred on a labelled voxel.
         precision: Number format of the networks in training. `auto` takes bfloat16 where the processor computes
-            in it, which halves the time of a step, and float32 elsewhere, where bfloat16 would take longer.
+            convolutions faster in it, which is measured, and float32 elsewhere.
     """
 
     method: Literal["diff_cl", "supervised"] = "diff_cl"

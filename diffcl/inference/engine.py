@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from diffcl.errors import ModelError, OutputError, UsageError
 from diffcl.inference.model import Model
-from diffcl.inference.onnx_network import FILES, agree, identity, load_network
+from diffcl.inference.onnx_network import FILES, agree, load_network
 from diffcl.io.atomic import write_text
+from diffcl.recipe import Recipe
 
 EngineName = Literal["torch", "onnx"]
 EngineChoice = Literal["auto", "torch", "onnx"]
@@ -50,7 +51,7 @@ class Measured(BaseModel):
     """How fast both engines are, and for what that holds; a file of the cache.
 
     Attributes:
-        model: Identity of the model's ONNX files.
+        work: What they were asked to compute, which every version of a task has in common.
         torch: Version of torch.
         onnxruntime: Version of ONNX Runtime.
         processor: Its name.
@@ -61,7 +62,7 @@ class Measured(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: dict[str, str]
+    work: dict[str, Any]
     torch: str
     onnxruntime: str
     processor: str
@@ -74,8 +75,9 @@ def choose_engine(model: Model, choice: EngineChoice = "auto") -> Engine:
     """The engine of that name, or the faster one.
 
     `auto` takes torch where the model has no ONNX files, or some that cannot be used, which is a warning then.
-    Otherwise both compute a window of noise, once for a model on a machine; the result is kept in
-    `$XDG_CACHE_HOME/diffcl` or `~/.cache/diffcl`.
+    Otherwise both compute a window of noise, once for networks of a shape on a machine; the result is kept in
+    `$XDG_CACHE_HOME/diffcl` or `~/.cache/diffcl`. That both say the same with other weights was seen when those
+    were published.
 
     Raises:
         ModelError: If `onnx` is asked for and the files are missing or cannot be used.
@@ -89,7 +91,7 @@ def choose_engine(model: Model, choice: EngineChoice = "auto") -> Engine:
     there = model.folder is not None and any((model.folder / file).exists() for file in FILES.values())
     if choice == "torch" or model.device.type != "cpu" or not there:
         return plain
-    sought = _measurement_of(model)
+    sought = _measurement_for(model.info.recipe)
     file = _cache() / f"{hashlib.sha256(sought.model_dump_json().encode()).hexdigest()[:32]}.json"
     found = _kept(file, sought)
     try:
@@ -125,10 +127,16 @@ def _onnx(model: Model) -> Engine:
     return Engine("onnx", cs, ds)
 
 
-def _measurement_of(model: Model) -> Measured:
+def _measurement_for(recipe: Recipe) -> Measured:
     """What a measurement would hold for, here and now."""
     return Measured(
-        model=identity(model.info, "both"),
+        work={
+            "cs": recipe.cs.model_dump(mode="json"),
+            "ds": recipe.ds.model_dump(mode="json"),
+            "classes": recipe.classes,
+            "window": list(recipe.grid.window),
+            "sampling_steps": recipe.diffusion.sampling_steps,
+        },
         torch=torch.__version__,
         onnxruntime=version("onnxruntime"),
         processor=processor(),

@@ -71,7 +71,8 @@ def ask(
 ) -> Opinions:
     """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
 
-    The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it
+    A window all of whose voxels are alike, as of air or of padding, shows nothing: it is background, and no network is
+    asked. The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it
     and the same scan, seed and settings give the same answer.
 
     Args:
@@ -100,6 +101,10 @@ def ask(
     diffusion = LabelDiffusion(recipe.diffusion)
 
     def opinions(crop: Tensor, condition: Tensor) -> Tensor:
+        if crop.amin() == crop.amax():
+            background = torch.zeros(1, recipe.classes, *crop.shape[2:], device=crop.device)
+            background[:, 0] = 1
+            return background.repeat(1, 2 if networks == "ensemble" else 1, 1, 1, 1)
         found = []
         if networks != "ds":
             found.append(cs(crop).float().softmax(dim=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar, cast
 
 import torch
@@ -15,7 +16,8 @@ from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe, Training
 from diffcl.training.optimiser import Optimiser
-from diffcl.training.world import average_gradients
+from diffcl.training.precision import computing, in_half
+from diffcl.training.world import average_gradients, first_says
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -82,6 +84,7 @@ class Learner:
         ds: The diffusion segmentation network; None where the recipe trains CS alone.
         bank: Memory bank of the contrastive loss.
         diffusion: The schedule of the label diffusion.
+        half: Whether the networks compute in bfloat16; None until they have computed.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -97,12 +100,19 @@ class Learner:
             network.requires_grad_(recipe.training.learns in ("both", name))
         self.bank = MemoryBank(recipe.classes, recipe.cs.projection, recipe.contrastive).to(device)
         self.diffusion = LabelDiffusion(recipe.diffusion)
+        self.half: bool | None = None
 
     def start_from(self, cs: nn.Module, ds: nn.Module) -> None:
         """Take over the weights of published networks of the same shapes."""
         self.cs.start_from(cs.state_dict())
         if self.ds is not None:
             self.ds.start_from(ds.state_dict())
+
+    def computing(self) -> AbstractContextManager[object]:
+        """The context in which the networks compute, in one number format from the first step of a run to its last."""
+        if self.half is None:
+            self.half = first_says(in_half(self.recipe.training, self.device))
+        return computing(self.device, half=self.half)
 
     def learn(self, cs_loss: Tensor, ds_loss: Tensor, step: int) -> None:
         """Let the networks that learn take their step.
@@ -119,7 +129,7 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to continue to the same result."""
-        state = {"cs": self.cs.state(), "bank": self.bank.state_dict()}
+        state = {"cs": self.cs.state(), "bank": self.bank.state_dict(), "half": self.half}
         if self.ds is not None:
             state["ds"] = self.ds.state()
         return state
@@ -128,5 +138,6 @@ class Learner:
         """Continue from a state."""
         self.cs.restore(state["cs"])
         self.bank.load_state_dict(state["bank"])
+        self.half = state.get("half")  # not known to those that were kept before it was measured
         if self.ds is not None:
             self.ds.restore(state["ds"])

@@ -14,7 +14,6 @@ from diffcl.losses.ramp import ramp
 from diffcl.losses.segmentation import segmentation_losses
 from diffcl.recipe import Recipe
 from diffcl.training.learner import Learner
-from diffcl.training.precision import computing
 from diffcl.training.world import spread
 
 
@@ -106,7 +105,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
     """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone."""
     recipe = learner.recipe
     random = torch.Generator().manual_seed(recipe.training.seed * 1_000_003 + step)
-    with computing(recipe.training, learner.device):
+    with learner.computing():
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
         crops = arrange(batch, cs_opinion, ds_opinion)
         features, logits = spread(learner.cs.network.both, crops.images)
@@ -118,7 +117,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
         return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights_at(step, recipe))
     clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
     time, noisy = _noised(learner, clean, random)
-    with computing(recipe.training, learner.device):
+    with learner.computing():
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
     contrastive = zero
     if recipe.losses.eta > 0:

@@ -253,6 +253,16 @@ def test_the_faster_engine_is_found_once(
     assert len(measured) == 3
 
 
+def test_another_version_of_the_same_shape_is_not_measured_again(
+    published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(published)
+    choose_engine(model)
+    monkeypatch.setattr(engine, "_measure", lambda *_: pytest.fail("it was measured before"))
+    choose_engine(replace(model, info=model.info.model_copy(update={"version": 2})))
+    assert len(list(cache.iterdir())) == 1
+
+
 def test_engines_that_differ_here_leave_torch(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "agree", lambda *_: False)
     chosen = choose_engine(load_model(published))

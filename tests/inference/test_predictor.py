@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from diffcl.data.grid import Geometry, voxels
 from diffcl.data.prepare import prepare
 from diffcl.inference import Model, Predictor
-from diffcl.inference.ensemble import Opinions, ask
+from diffcl.inference.ensemble import Networks, Opinions, ask
 from diffcl.inference.predictor import decide, entropy
 from diffcl.io import Scan
 from diffcl.recipe import Recipe
@@ -86,6 +86,25 @@ def test_windows_of_a_network_that_sees_one_voxel_change_nothing(recipe: Recipe)
     image = torch.randn(1, 30, 7, 13, generator=torch.Generator().manual_seed(0))
     opinions = ask(image, recipe, Pointwise(), None, networks="cs")
     torch.testing.assert_close(opinions.mean, Pointwise()(image[None]).softmax(dim=1)[0])
+
+
+@pytest.mark.parametrize("networks", ["ensemble", "cs", "ds"])
+def test_networks_are_not_asked_of_windows_that_show_nothing(
+    model: Model, recipe: Recipe, networks: Networks
+) -> None:
+    asked: list[Tensor] = []
+
+    def watched(crop: Tensor) -> Tensor:
+        asked.append(crop)
+        return model.cs(crop)
+
+    image = torch.full((1, 8 * recipe.grid.window[0], 8, 8), -1.0)
+    image[:, :4] = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    opinions = ask(image, recipe, watched, model.ds, networks=networks)
+    assert all(crop.amin() < crop.amax() for crop in asked)
+    assert len(asked) == (0 if networks == "ds" else 1)
+    torch.testing.assert_close(opinions.mean.sum(dim=0), torch.ones(image.shape[1:]))
+    assert (opinions.mean[0, -recipe.grid.window[0] :] == 1).all()
 
 
 def test_disagreement_is_one_minus_dice_of_both_outlines(recipe: Recipe) -> None:

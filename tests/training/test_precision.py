@@ -5,31 +5,65 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffcl.recipe import Training
+from diffcl.recipe import Recipe, Training
+from diffcl.training import precision
+from diffcl.training.learner import Learner
 from diffcl.training.precision import computing, in_half
 
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("faster", [True, False])
 @pytest.mark.parametrize(
-    ("able", "half"),
+    ("able", "has"),
     [({"avx512_f": True, "avx512_bf16": True}, True), ({"amx_bf16": True}, True),
      ({"avx512_f": True, "avx512_bf16": False}, False), ({"neon": True, "bf16": True}, True), ({}, False)],
     ids=["AVX-512 with bfloat16", "AMX", "AVX-512 without", "ARM", "nothing known"],
 )  # fmt: skip
-def test_bfloat16_is_for_processors_that_compute_in_it(
-    able: dict[str, bool], half: bool, monkeypatch: pytest.MonkeyPatch
+def test_bfloat16_is_for_processors_that_have_it_and_are_faster_in_it(
+    able: dict[str, bool], has: bool, faster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    assert in_half(Training(), CPU) is half
+    monkeypatch.setattr(precision, "half_is_faster", lambda: faster)
+    assert in_half(Training(), CPU) is (has and faster)
     assert in_half(Training(precision="bfloat16"), CPU)
     assert not in_half(Training(precision="float32"), CPU)
 
 
+@pytest.mark.parametrize(("half", "single", "faster"), [(1.0, 2.0, True), (2.0, 1.0, False)])
+def test_what_is_faster_is_measured(
+    half: float, single: float, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert precision.convolution_seconds(half=True) > 0
+    disturbed = iter([100.0])
+
+    def seconds(*, half: bool) -> float:
+        return next(disturbed, 0.0) + times[half]
+
+    times = {True: half, False: single}
+    monkeypatch.setattr(precision, "convolution_seconds", seconds)
+    assert precision.half_is_faster.__wrapped__() is faster
+
+
+def test_a_run_keeps_its_format_where_it_is_continued(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.changed(training={"precision": "auto"})
+    monkeypatch.setattr("diffcl.training.learner.in_half", lambda *_: True)
+    here = Learner(recipe, CPU)
+    with here.computing():
+        assert torch.is_autocast_enabled("cpu")
+    monkeypatch.setattr("diffcl.training.learner.in_half", lambda *_: False)
+    there = Learner(recipe, CPU)
+    there.restore(here.state())
+    with there.computing():
+        assert torch.is_autocast_enabled("cpu")
+
+
 def test_products_have_the_format_that_was_chosen_and_weights_stay_as_they_are() -> None:
     layer = torch.nn.Linear(2, 2)
-    with computing(Training(precision="bfloat16"), CPU):
+    with computing(CPU, half=True):
         assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
-    with computing(Training(precision="float32"), CPU):
+    with computing(CPU, half=False):
         assert layer(torch.ones(1, 2)).dtype == torch.float32
     assert layer.weight.dtype == torch.float32
