@@ -40,9 +40,10 @@ from diffcl.io.dicom_write import write_series
 from diffcl.io.dicomweb import Archive, SeriesEntry
 from diffcl.labels import Code
 from lib import archive as archive_module
-from lib import downloads
-from lib.archive import ArchiveDatastore, UnusableError, View, open_archive
+from lib import contents, downloads
+from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.collect import collect
+from lib.contents import Contents, View
 from lib.models import ServedModels
 from lib.scorer import Scorer
 from lib.scores import ScoreBook
@@ -60,8 +61,8 @@ Open = Callable[..., ArchiveDatastore]
 @pytest.fixture(autouse=True)
 def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What others store is seen at once, so that no test has to wait for it."""
-    monkeypatch.setattr(archive_module, "FRESH_SECONDS", 0)
-    monkeypatch.setattr(archive_module, "REST", 0)
+    monkeypatch.setattr(contents, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(contents, "REST", 0)
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ class TestScans:
         self, store: ArchiveDatastore, put: Put, orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         uid = put("oblique")
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         assert store.list_images() == [uid]
         orthanc.delete_series(uid)
         refused = refusal(lambda: store.get_image_uri(uid))
@@ -234,7 +235,7 @@ class TestLabels:
     def test_a_label_is_valid_the_moment_it_is_stored(
         self, store: ArchiveDatastore, put: Put, label_file: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         first, second = put("oblique"), put("flipped")
         info = save(store, first, label_file(make_label("oblique")))
         assert (info["version"], info["task"], info["client_id"]) == (1, "organ", "ann")
@@ -298,7 +299,7 @@ class TestLabels:
     ) -> None:
         uid, other = put("oblique"), open_store("there")
         assert store.list_images() == other.list_images() == [uid]
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         assert other.get_label_info(uid, "final") == {}
         save(store, uid, label_file(make_label("oblique")))
         save(other, uid, label_file(make_label("oblique") * 0))
@@ -423,7 +424,7 @@ class TestLabels:
     ) -> None:
         kept, deleted = put("oblique"), put("flipped")
         save(store, kept, label_file(make_label("oblique")))
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         assert len(store.list_images()) == 2
         orthanc.delete_series(deleted)
         found = collect(store, ORGAN, 0.2, tmp_path / "prepared")
@@ -536,13 +537,13 @@ class TestAnArchiveThatFails:
         self, holding: Any, label_file: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         archive, store, uid = holding
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         assert store.list_images() == [uid]
         archive.kill()
         label = label_file(make_label("oblique"))
         for action in (lambda: store.get_image_uri(uid), lambda: save(store, uid, label)):
             assert refusal(action).status_code == 503
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 0)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 0)
         store.refresh()
         for action in (store.list_images, store.status, store.get_unlabeled_images):
             assert refusal(action).status_code == 503
@@ -590,7 +591,7 @@ class TestAnArchiveThatFails:
     def test_those_who_wait_are_told_at_once(self, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         archive, store = own
         archive.kill()
-        monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+        monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
         refusal(store.list_images)
         began = time.monotonic()
@@ -628,15 +629,15 @@ class TestAnArchiveThatIsSilent:
         self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked, answered = Event(), Event()
-        monkeypatch.setattr(silent, "_ask", View)
+        monkeypatch.setattr(Contents, "_ask", lambda _: View())
         assert silent.list_images() == []
 
-        def slow() -> View:
+        def slow(_: Contents) -> View:
             asked.set()
             assert answered.wait(60)
             return View()
 
-        monkeypatch.setattr(silent, "_ask", slow)
+        monkeypatch.setattr(Contents, "_ask", slow)
         with ThreadPoolExecutor(1) as thread:
             first = thread.submit(silent.list_images)
             assert asked.wait(60)
@@ -647,10 +648,10 @@ class TestAnArchiveThatIsSilent:
     def test_what_was_just_stored_is_waited_for(
         self, silent: ArchiveDatastore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(silent, "_ask", View)
+        monkeypatch.setattr(Contents, "_ask", lambda _: View())
         assert silent.list_images() == []
         entry = SeriesEntry("1.2", "1", "MR", 1, "", "")
-        monkeypatch.setattr(silent, "_ask", lambda: time.sleep(0.2) or View({"1.2": entry}))
+        monkeypatch.setattr(Contents, "_ask", lambda _: time.sleep(0.2) or View({"1.2": entry}))
         silent.refresh()
         with ThreadPoolExecutor(2) as threads:
             assert list(threads.map(lambda _: silent.list_images(), range(2))) == [["1.2"], ["1.2"]]
@@ -689,7 +690,7 @@ def test_the_settings_of_monai_label_reach_the_archive(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(archive_module, "settings", Settings())
-    monkeypatch.setattr(archive_module, "FRESH_SECONDS", 60)
+    monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
     store = open_archive("http://archive.example/dicom-web", tmp_path, lambda: [ORGAN])
     assert store.list_images() == ["1.2"]
     store.update_image_info("1.2", {"seen": True})

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -36,6 +34,7 @@ from diffcl.io.history import LABEL_SUFFIX
 from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
 from lib.changes import started_from
+from lib.contents import Contents
 from lib.downloads import Downloads
 from lib.kept import Kept
 from lib.names import check_name
@@ -47,16 +46,8 @@ from lib.submission import Proposal, Submission, check_label
 FINAL = DefaultLabelTag.FINAL.value
 ORIGINAL = DefaultLabelTag.ORIGINAL.value
 
-MODALITIES = ("CT", "MR")
-
 SAMPLE = 200
 """Series without a label that are scored; an archive is not read through for it."""
-
-FRESH_SECONDS = 1.0
-"""The archive is not asked again sooner for what it has."""
-
-REST = 10
-"""Nor sooner than after this many times as long as asking took."""
 
 NO_FILTER = {"Modality": "CT"}
 """MONAI Label's own default, which hides MR; taken for none."""
@@ -64,25 +55,9 @@ NO_FILTER = {"Modality": "CT"}
 CACHE_BYTES = 20_000_000_000
 """How much of the archive is kept on this machine, where nothing else is set."""
 
-STUDY_LEVEL = ("Study", "Patient", "Accession")
-"""Beginnings of the attributes that a series and its segmentation share."""
-
 
 class UnusableError(HTTPException):
     """A series that cannot be segmented: a localiser, missing slices and the like."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What the archive has.
-
-    Attributes:
-        series: The scans by SeriesInstanceUID.
-        labels: The labels by people of each scan that has any, oldest first.
-    """
-
-    series: dict[str, SeriesEntry] = field(default_factory=dict)
-    labels: dict[str, list[Segmentation]] = field(default_factory=dict)
 
 
 class ArchiveDatastore(Datastore):
@@ -111,16 +86,10 @@ class ArchiveDatastore(Datastore):
         self._archive = archive
         self._folder = folder
         self._tasks = tasks
-        self._filters = dict(filters or {})
         self._kept = Kept(folder)
         self._downloads = Downloads(folder, archive, cache_bytes)
         self._segmentations = Segmentations(folder / "segmentations", archive)
-        self._view = View()
-        self._refusal: tuple[int, str] | None = None
-        self._asked_again_at = 0.0
-        self._refreshed = 0
-        self._seen = -1
-        self._asking = Lock()
+        self._contents = Contents(archive, self._segmentations, tasks, filters)
         self._saving = Lock()
 
     def name(self) -> str:
@@ -141,11 +110,11 @@ class ArchiveDatastore(Datastore):
 
     def list_images(self) -> list[str]:
         """The SeriesInstanceUIDs."""
-        return list(self._look().series)
+        return list(self._contents.now().series)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:  # noqa: ARG002
         """The series with a final label."""
-        return list(self._look().labels)
+        return list(self._contents.now().labels)
 
     def get_unlabeled_images(
         self,
@@ -153,13 +122,13 @@ class ArchiveDatastore(Datastore):
         labels: list[str] | None = None,  # noqa: ARG002
     ) -> list[str]:
         """The series that wait for a label; those that cannot be used do not wait."""
-        view = self._look()
+        view = self._contents.now()
         return [uid for uid in view.series if uid not in view.labels and not self._unusable(view.series[uid])]
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """The image's id for each tag of which it has a label."""
         self._entry(image_id)
-        final = [FINAL] if image_id in self._look().labels else []
+        final = [FINAL] if image_id in self._contents.now().labels else []
         return dict.fromkeys((*self._kept.tags(image_id), *final), image_id)
 
     def get_label_by_image_id(self, image_id: str, tag: str) -> str:
@@ -246,7 +215,7 @@ class ArchiveDatastore(Datastore):
         if label_tag != FINAL:
             with refusals():
                 return self._kept.label_notes(label_id, label_tag)
-        all_of_it = self._look().labels.get(label_id)
+        all_of_it = self._contents.now().labels.get(label_id)
         if not all_of_it:
             return {}
         current, task = all_of_it[-1], all_of_it[-1].task(self._tasks())
@@ -416,12 +385,11 @@ class ArchiveDatastore(Datastore):
 
     def refresh(self) -> None:
         """Ask the archive again when something is asked next."""
-        self._refreshed += 1
-        self._asked_again_at = 0.0
+        self._contents.refresh()
 
     def status(self) -> dict[str, Any]:
         """How many scans there are, and how many of them have labels."""
-        view = self._look()
+        view = self._contents.now()
         tags = self._kept.count_tags(view.series) | ({FINAL: len(view.labels)} if view.labels else {})
         return {"total": len(view.series), "completed": len(view.labels), "label_tags": tags}
 
@@ -442,67 +410,18 @@ class ArchiveDatastore(Datastore):
             },
         }
 
-    def _look(self) -> View:
-        """What the archive has now, or had a moment ago.
-
-        Nobody waits while somebody else asks, unless something was stored since the last answer.
-        """
-        known = self._refusal is not None or self._seen == self._refreshed
-        if self._asking.acquire(blocking=not known):
-            try:
-                if time.monotonic() >= self._asked_again_at:
-                    self._update()
-            finally:
-                self._asking.release()
-        refusal = self._refusal
-        if refusal:
-            raise HTTPException(*refusal)
-        return self._view
-
-    def _update(self) -> None:
-        """Ask the archive, and rest the longer the more time that took."""
-        began, refreshed = time.monotonic(), self._refreshed
-        try:
-            with refusals():
-                self._view = self._ask()
-        except HTTPException as error:
-            self._refusal = error.status_code, error.detail
-            rest = 1
-        else:
-            self._seen, self._refusal, rest = refreshed, None, REST
-        now = time.monotonic()
-        stored_meanwhile = refreshed != self._refreshed
-        if self._refusal or not stored_meanwhile:
-            self._asked_again_at = now + max(FRESH_SECONDS, rest * (now - began))
-
-    def _ask(self) -> View:
-        only = self._filters.get("Modality")
-        series = {
-            entry.uid: entry
-            for modality in ([only] if only else MODALITIES)
-            for entry in self._archive.search({**self._filters, "Modality": modality})
-        }
-        shared = {key: value for key, value in self._filters.items() if key.startswith(STUDY_LEVEL)}
-        found = self._segmentations.of(self._archive.search({**shared, "Modality": "SEG"}))
-        tasks = self._tasks()
-        labels: dict[str, list[Segmentation]] = {}
-        for one in found:
-            if one.image in series and one.binary and not one.by_model and one.task(tasks):
-                labels.setdefault(one.image, []).append(one)
-        return View(dict(sorted(series.items())), labels)
-
     def _entry(self, image_id: str) -> SeriesEntry:
-        series = self._look().series
+        series = self._contents.now().series
         if image_id not in series:
             raise unknown("image", image_id, series)
         return series[image_id]
 
     def _current(self, image_id: str) -> Segmentation | None:
-        return next(reversed(self._look().labels.get(image_id, [])), None)
+        return next(reversed(self._contents.now().labels.get(image_id, [])), None)
 
     def _state(self, image_id: str) -> State:
         """What changes when a series does: its number of images."""
-        entry = self._look().series.get(image_id)
+        entry = self._contents.now().series.get(image_id)
         if entry is None:
             raise GoneError(f"series {image_id}", "is not there any more")
         return ((entry.images or 0, 0),)
@@ -544,7 +463,7 @@ class ArchiveDatastore(Datastore):
         tasks = {task.name: task for task in self._tasks()}
         began = record["started_from"] or {}
         task = tasks.get(checked.task or str(began.get("task"))) or next(iter(tasks.values()))
-        former = self._look().labels.get(entry.uid, [])
+        former = self._contents.now().labels.get(entry.uid, [])
         record["version"] = len(former) + 1
         model, number = began.get("model"), began.get("version")
         made_by = (model, number) if isinstance(model, str) and isinstance(number, int) else None

@@ -1,0 +1,126 @@
+"""What a DICOM archive has: the series that are scans, and their labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from fastapi import HTTPException
+
+from diffcl.io.dicomweb import Archive, SeriesEntry
+from diffcl.recipe import Recipe
+from lib.refusals import refusals
+from lib.segmentations import Segmentation, Segmentations
+
+MODALITIES = ("CT", "MR")
+
+FRESH_SECONDS = 1.0
+"""The archive is not asked again sooner for what it has."""
+
+REST = 10
+"""Nor sooner than after this many times as long as asking took."""
+
+STUDY_LEVEL = ("Study", "Patient", "Accession")
+"""Beginnings of the attributes that a series and its segmentation share."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the archive has.
+
+    Attributes:
+        series: The scans by SeriesInstanceUID.
+        labels: The labels by people of each scan that has any, oldest first.
+    """
+
+    series: dict[str, SeriesEntry] = field(default_factory=dict)
+    labels: dict[str, list[Segmentation]] = field(default_factory=dict)
+
+
+class Contents:
+    """What an archive has, asked for when somebody wants to know, but not again and again.
+
+    Args:
+        archive: The archive.
+        segmentations: What is known of its segmentations.
+        tasks: Gives the recipes whose classes labels may hold.
+        filters: What else the series must match, as in QIDO-RS; `Modality` replaces MR and CT.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        segmentations: Segmentations,
+        tasks: Callable[[], Sequence[Recipe]],
+        filters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._archive = archive
+        self._segmentations = segmentations
+        self._tasks = tasks
+        self._filters = dict(filters or {})
+        self._view = View()
+        self._refusal: tuple[int, str] | None = None
+        self._asked_again_at = 0.0
+        self._refreshed = 0
+        self._seen = -1
+        self._asking = Lock()
+
+    def refresh(self) -> None:
+        """Ask the archive again when something is asked next."""
+        self._refreshed += 1
+        self._asked_again_at = 0.0
+
+    def now(self) -> View:
+        """What the archive has now, or had a moment ago.
+
+        Nobody waits while somebody else asks, unless something was stored since the last answer.
+
+        Raises:
+            HTTPException: 502 or 503 if the archive fails.
+        """
+        known = self._refusal is not None or self._seen == self._refreshed
+        if self._asking.acquire(blocking=not known):
+            try:
+                if time.monotonic() >= self._asked_again_at:
+                    self._update()
+            finally:
+                self._asking.release()
+        refusal = self._refusal
+        if refusal:
+            raise HTTPException(*refusal)
+        return self._view
+
+    def _update(self) -> None:
+        """Ask the archive, and rest the longer the more time that took."""
+        began, refreshed = time.monotonic(), self._refreshed
+        try:
+            with refusals():
+                self._view = self._ask()
+        except HTTPException as error:
+            self._refusal = error.status_code, error.detail
+            rest = 1
+        else:
+            self._seen, self._refusal, rest = refreshed, None, REST
+        now = time.monotonic()
+        stored_meanwhile = refreshed != self._refreshed
+        if self._refusal or not stored_meanwhile:
+            self._asked_again_at = now + max(FRESH_SECONDS, rest * (now - began))
+
+    def _ask(self) -> View:
+        only = self._filters.get("Modality")
+        series = {
+            entry.uid: entry
+            for modality in ([only] if only else MODALITIES)
+            for entry in self._archive.search({**self._filters, "Modality": modality})
+        }
+        shared = {key: value for key, value in self._filters.items() if key.startswith(STUDY_LEVEL)}
+        found = self._segmentations.of(self._archive.search({**shared, "Modality": "SEG"}))
+        tasks = self._tasks()
+        labels: dict[str, list[Segmentation]] = {}
+        for one in found:
+            if one.image in series and one.binary and not one.by_model and one.task(tasks):
+                labels.setdefault(one.image, []).append(one)
+        return View(dict(sorted(series.items())), labels)
