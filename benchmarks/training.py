@@ -25,6 +25,7 @@ from diffcl.data.batches import Batch, Batches
 from diffcl.data.prepare import TrainingScan
 from diffcl.inference.engine import processor
 from diffcl.recipe import Recipe, load_recipe
+from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.learner import Learner
 from diffcl.training.step import diffcl_step
 
@@ -129,13 +130,15 @@ def main() -> None:
         "full": Contender(full, made),
         "supervised": Contender(supervised, Batches(labelled, [], supervised)(99)),
     }
-    middle = take_turns(contenders, options.runs)
+    with keeps_freed_memory():
+        middle = take_turns(contenders, options.runs)
+        parts = shares(contenders["full"])
     result = {
         **circumstances(full, options),
         "full_seconds": round(middle["full"], 3),
         "supervised_seconds": round(middle["supervised"], 3),
         "full_over_supervised": round(middle["full"] / middle["supervised"], 2),
-        **shares(contenders["full"]),
+        **parts,
         "batch_seconds": round(batch_seconds, 3),
         "peak_gib": round(memory("VmHWM") / 2**30, 2),
     }

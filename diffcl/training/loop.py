@@ -18,6 +18,7 @@ from diffcl.inference.ensemble import Networks
 from diffcl.inference.model import Model, load_model
 from diffcl.recipe import Recipe
 from diffcl.training import world
+from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.budget import fitting_steps
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.fitting import fitted
@@ -95,8 +96,10 @@ def train(
     begin = continue_run if resume else start_run
     made = world.first_says(begin(run, cases, recipe, plan) if world.rank() == 0 else None)
     assert made is not None
-    learner = Learner(made.scheduled, torch.device(device))
-    return learn(run, made, learner, loaded, monotonic() + seconds, on_step)
+    ends = monotonic() + seconds
+    with keeps_freed_memory():
+        learner = Learner(made.scheduled, torch.device(device))
+        return learn(run, made, learner, loaded, ends, on_step)
 
 
 def learn(
