@@ -66,7 +66,7 @@ def history(name: NameArgument, store: StoreOption = DEFAULT_STORE, as_json: Jso
 
     - `diffcl models history hippocampus --store scans/models`
     """
-    from diffcl.inference.model import read_info
+    from diffcl.inference.info import read_info
 
     known = open_store(store)
     used, shown, listed = known.info(name).version, Table("version", "made", "validation Dice", "learned from",

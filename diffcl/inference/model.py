@@ -4,53 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
 from diffcl.errors import ModelError
-from diffcl.inference.profile import Profile
+from diffcl.inference.info import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from diffcl.io.atomic import replace_file
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
-from diffcl.recipe import Recipe
-
-WEIGHTS = "weights.safetensors"
-DESCRIPTION = "model.json"
-DOUBT_PICTURE = "doubt.png"
-
-
-class ModelInfo(BaseModel):
-    """What a model is, how it was made and how good it is; the file `model.json`.
-
-    Attributes:
-        name: Name under which it is published.
-        version: Number of the published version, from 1.
-        created: UTC time, ISO 8601.
-        recipe: All settings of its training and inference.
-        scores: Measured on the validation scans, by the Predictor.
-        provenance: The scans it learned from, steps, program version, and the command that repeats it.
-        profile: What the training scans looked like.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    version: int
-    created: str
-    recipe: Recipe
-    scores: dict[str, Any] = {}
-    provenance: dict[str, Any] = {}
-    profile: Profile
-
-    @property
-    def learned_from(self) -> dict[str, int]:
-        """How many scans taught or judged it: labelled, unlabelled, validation."""
-        return {kind: len(self.provenance.get(kind, [])) for kind in ("labelled", "unlabelled", "validation")}
 
 
 @dataclass(frozen=True)
@@ -107,25 +71,6 @@ def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> N
 
 def _shape(size: torch.Size | None) -> str:
     return "absent" if size is None else "x".join(str(n) for n in size) or "a number"
-
-
-def read_info(folder: Path) -> ModelInfo:
-    """Read the description of a model folder.
-
-    Raises:
-        ModelError: If it is missing or not a description.
-    """
-    path = folder / DESCRIPTION
-    try:
-        return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(folder, f"holds no {DESCRIPTION}", "Give a folder made by diffcl publish") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(path, "cannot be read", "Check the file and its permissions") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModelError(path, f"{field}: {first['msg']}", "Copy the whole model folder again") from error
 
 
 def save_model(folder: Path, info: ModelInfo, cs: nn.Module, ds: nn.Module) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from diffcl.errors import ModelError
-from diffcl.inference.model import WEIGHTS, Model, ModelInfo
+from diffcl.inference.info import WEIGHTS, ModelInfo
+from diffcl.inference.model import Model
 from diffcl.inference.onnx_network import FILES, agree, identity, load_network
 from diffcl.inference.onnx_scan import OPSET, with_scan
 from diffcl.io.atomic import replace_file

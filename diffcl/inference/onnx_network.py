@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffcl.errors import ModelError
-from diffcl.inference.model import ModelInfo
+from diffcl.inference.info import ModelInfo
 
 FILES = {"cs": "cs.onnx", "ds": "ds.onnx"}
 """Of CS and of one step of DS, beside the weights."""

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from diffcl.errors import ModelError
-from diffcl.inference.model import DESCRIPTION, DOUBT_PICTURE, WEIGHTS, Model, load_model, read_info
+from diffcl.inference.info import DESCRIPTION, DOUBT_PICTURE, WEIGHTS, read_info
+from diffcl.inference.model import Model, load_model
 from diffcl.inference.onnx_network import FILES
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from diffcl.data.grid import Geometry
-from diffcl.data.prepare import PreparedScan
-from diffcl.io.scan import Scan
+if TYPE_CHECKING:
+    from diffcl.data.grid import Geometry
+    from diffcl.data.prepare import PreparedScan
+    from diffcl.io.scan import Scan
 
 _AXES = ("right-left", "front-back", "foot-head")
 _UNITS = {"spacing": "mm between voxels", "extent": "mm", "brightness": "", "contrast": ""}

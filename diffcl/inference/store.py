@@ -10,13 +10,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from filelock import FileLock
 
 from diffcl.errors import ModelError, UsageError
-from diffcl.inference.model import DESCRIPTION, Model, ModelInfo, load_model, read_info
+from diffcl.inference.info import DESCRIPTION, ModelInfo, read_info
 from diffcl.io.atomic import not_written, replace_folder, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+    from diffcl.inference.model import Model
 
 CURRENT = "current"
 
@@ -100,6 +105,8 @@ class ModelStore:
             UsageError: If there is no model of that name.
             ModelError: If the model is damaged.
         """
+        from diffcl.inference.model import load_model
+
         return load_model(self.folder(name_or_folder), device)
 
     def add(self, name: str, fill: Callable[[Path, int], None], *, use: bool = True) -> Path:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from diffcl.inference.model import DOUBT_PICTURE, ModelInfo
+from diffcl.inference.info import DOUBT_PICTURE, ModelInfo
 from diffcl.recipe import Training
 from diffcl.training.comparison import Comparison
 from diffcl.training.validation import FAILED

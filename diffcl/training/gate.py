@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffcl.errors import DiffclError
-from diffcl.inference.model import ModelInfo, load_model, read_info
+from diffcl.inference.info import ModelInfo, read_info
+from diffcl.inference.model import load_model
 from diffcl.inference.store import ModelStore
 from diffcl.training.publishing import Candidate, add_version, make_candidate
 from diffcl.training.run import read_run

@@ -14,7 +14,8 @@ import torch
 
 from diffcl.data.prepare import PreparedScan, prepare
 from diffcl.errors import DiffclError, ModelError, UsageError
-from diffcl.inference.model import DOUBT_PICTURE, Model, ModelInfo, load_model, save_model
+from diffcl.inference.info import DOUBT_PICTURE, ModelInfo
+from diffcl.inference.model import Model, load_model, save_model
 from diffcl.inference.onnx_export import write_onnx
 from diffcl.inference.profile import Profile
 from diffcl.inference.store import ModelStore

@@ -17,7 +17,8 @@ from diffcl.data.prepare import to_classes
 from diffcl.evaluation.calibration import Reliability, failure_auc, rank_correlation
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.model import Model, ModelInfo
+from diffcl.inference.info import ModelInfo
+from diffcl.inference.model import Model
 from diffcl.inference.predictor import Predictor
 from diffcl.inference.profile import Profile
 from diffcl.io import Scan, read_label, read_scan

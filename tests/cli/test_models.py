@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ def test_the_history_says_which_version_is_in_use(
     assert [(one["version"], one["current"]) for one in listed] == [(1, False), (2, True)]
     assert run(words) == 0
     assert "2 in use" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "history", "organ"]], ids=" ".join)
+def test_nobody_waits_for_torch_to_see_what_there_is(store: ModelStore, words: list[str]) -> None:
+    program = "import sys; from diffcl.cli.main import run; run(sys.argv[1:]); print('torch' in sys.modules)"
+    words = [*words, "--store", str(store.folders[0])]
+    said = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "False"
 
 
 def test_a_damaged_version_does_not_hide_the_others(

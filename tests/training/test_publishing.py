@@ -13,7 +13,7 @@ from diffcl.data.cases import Cases
 from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import UsageError
 from diffcl.inference import ModelStore, Predictor
-from diffcl.inference.model import DOUBT_PICTURE
+from diffcl.inference.info import DOUBT_PICTURE
 from diffcl.io import read_scan
 from diffcl.recipe import Recipe
 from diffcl.training import publish, train

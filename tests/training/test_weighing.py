@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffcl.data.cases import Cases
 from diffcl.evaluation.calibration import Reliability
-from diffcl.inference.model import ModelInfo
+from diffcl.inference.info import ModelInfo
 from diffcl.inference.profile import Profile
 from diffcl.recipe import Recipe
 from diffcl.training.card import write_card

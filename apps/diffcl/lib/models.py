@@ -14,7 +14,7 @@ from diffcl.errors import DiffclError, UsageError
 from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_model
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.model import read_info
+from diffcl.inference.info import read_info
 from diffcl.io import Scan, read_scan
 from diffcl.recipe import Recipe
 from lib.recent import Question, RecentPredictions, fingerprint

@@ -20,7 +20,7 @@ from monailabel.interfaces.datastore import Datastore
 
 from diffcl.active import ScanScore
 from diffcl.errors import DiffclError, GoneError
-from diffcl.inference.model import read_info
+from diffcl.inference.info import read_info
 from lib.archive import ArchiveDatastore
 from lib.datastore import StudyDatastore
 from lib.models import ServedModels
