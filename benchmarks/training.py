@@ -76,10 +76,11 @@ def shares(step: Callable[[int], None]) -> dict[str, float]:
     whole = sum(event.self_cpu_time_total for event in events)
 
     def part(*names: str) -> float:
-        return round(sum(event.cpu_time_total for event in events if event.key in names) / whole, 3)
+        return round(sum(event.self_cpu_time_total for event in events if event.key in names) / whole, 3)
 
+    convolutions = ("convolution", "_convolution", "mkldnn_convolution", "convolution_backward")
     return {
-        "convolution_share": part("aten::convolution", "aten::convolution_backward"),
+        "convolution_share": part(*(f"aten::{name}" for name in convolutions)),
         "scan_share": part("_CompiledScan", "_CompiledScanBackward"),
     }
 
