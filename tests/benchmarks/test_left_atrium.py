@@ -30,13 +30,13 @@ def test_every_experiment_has_a_recipe_of_the_asked_length(left_atrium: ModuleTy
         assert recipe.training.steps == 240 * experiment.share
         assert recipe.training.seed == experiment.seed
         start = recipe.training.steps * base.training.supervised_start / base.training.steps
-        assert recipe.training.supervised_start == (0 if experiment.changes is left_atrium.PLAIN else start)
+        assert recipe.training.supervised_start == (0 if experiment.changes == left_atrium.PLAIN else start)
 
 
 def test_the_table_names_the_weight_of_ds(left_atrium: ModuleType) -> None:
     case = {"name": "a", "dice": 0.9, "jaccard": 0.8, "hd95_mm": 3.0, "asd_mm": 1.0}
     worse = {**case, "name": "b", "dice": 0.7}
-    result = {"name": "full 8", "labelled": 8, "steps": 10, "ds_weight": 0.3, "date": "2026-01-01",
+    result = {"name": "full 8", "labelled": 8, "steps": 10, "ds_weight": 0.3, "date": "2026-01-01", "machine": "AMD",
               "cases": {"ensemble": [case, worse], "ds": [case]}}  # fmt: skip
     *_, ensemble, ds = left_atrium.table([result]).splitlines()
     assert ensemble.startswith("| full 8 | 8 | 10 | ensemble, DS 0.3 | 0.8000 | 0.7000 |")
