@@ -38,6 +38,12 @@ from diffcl.listening.queue import Queue
 from diffcl.listening.receiver import Receiver
 from diffcl.listening.service import Listener, is_running
 
+# pynetdicom leaves the socket of a peer open that was killed or that broke off, which is found at some later time.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 Send = Callable[..., list[int]]
 Series = Callable[..., tuple[Path, ...]]
 
@@ -74,7 +80,7 @@ def pacs() -> Iterator[Pacs]:
     pacs = Pacs()
     yield pacs
     pacs.server.shutdown()
-    gc.collect()  # while what pynetdicom leaves open of a killed peer is still forgiven
+    gc.collect()  # here, where what pynetdicom leaves open is forgiven
 
 
 def wait_for(done: Callable[[], bool], seconds: float = 120) -> None:
@@ -303,8 +309,6 @@ class TestDestinations:
             to(pacs).send(series("oblique")[:1])
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_kill_loses_nothing(
     pacs: Pacs, send: Send, series: Series, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
