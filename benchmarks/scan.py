@@ -67,9 +67,8 @@ def transformers() -> Scan:
     """The sequential path of transformers' Mamba."""
     from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-    return inspect.unwrap(
-        mamba_selective_scan
-    )  # it would take the kernel of mamba-ssm, whose package is there
+    # As it is imported it would take the kernel of mamba-ssm, whose package is there.
+    return inspect.unwrap(mamba_selective_scan)
 
 
 def mambapy() -> Scan:

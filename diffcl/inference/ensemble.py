@@ -101,7 +101,8 @@ def ask(
     diffusion = LabelDiffusion(recipe.diffusion)
 
     def opinions(crop: Tensor, condition: Tensor) -> Tensor:
-        if crop.amin() == crop.amax():
+        lowest, highest = crop.aminmax()
+        if lowest == highest:
             background = torch.zeros(1, recipe.classes, *crop.shape[2:], device=crop.device)
             background[:, 0] = 1
             return background.repeat(1, 2 if networks == "ensemble" else 1, 1, 1, 1)
