@@ -20,7 +20,8 @@ def keeps_freed_memory() -> Iterator[None]:
     """During the block freed memory is used again rather than given back to the system; afterwards it is given back.
 
     Each step of a training frees what the next one needs. From the system it comes page by page, each of them zeroed
-    first: of arrays above 32 MiB that is more work than many an operation on them. Does nothing without glibc.
+    first: of arrays above 32 MiB that is more work than many an operation on them. Helps the main thread, as long
+    as no allocation of it has failed: glibc serves others in portions of 64 MiB at most. Does nothing without glibc.
     """
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):

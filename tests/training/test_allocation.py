@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import ctypes
-import resource
+import subprocess
+import sys
 
 import pytest
-import torch
 
 from diffcl.training.allocation import keeps_freed_memory
 
-MIB = 2**20
+FILLED_AND_FREED = """
+import resource
+import torch
+from diffcl.training.allocation import keeps_freed_memory
 
-
-def pages_asked_for(mib: int) -> int:
-    """Page faults of an array that is filled and freed."""
+def share_asked_for():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(mib * MIB, dtype=torch.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    torch.ones(64 * 2**20, dtype=torch.uint8)
+    asked_for = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return asked_for * resource.getpagesize() / (64 * 2**20)
+
+with keeps_freed_memory():
+    *_, kept = (share_asked_for() for _ in range(5))
+print(kept, share_asked_for())
+"""
+"""What share of an array of 64 MiB comes from the system page by page, during the block and after it."""
 
 
 def test_freed_memory_is_used_again_during_the_block_and_given_back_after_it() -> None:
-    with keeps_freed_memory():
-        *_, kept = (pages_asked_for(64) for _ in range(5))
-    whole = 64 * MIB / resource.getpagesize()
-    assert kept < 0.1 * whole
-    assert pages_asked_for(64) > 0.9 * whole
+    # In a process of its own: once an allocation has failed, as in other tests, glibc serves the thread from elsewhere.
+    done = subprocess.run(
+        [sys.executable, "-c", FILLED_AND_FREED], check=True, capture_output=True, text=True, timeout=120
+    )
+    kept, given_back = map(float, done.stdout.split())
+    assert kept < 0.1
+    assert given_back > 0.9
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     with keeps_freed_memory():
-        assert pages_asked_for(1) >= 0
+        assert len(bytearray(2**20)) == 2**20
