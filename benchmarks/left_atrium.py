@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from process_memory import memory
 
@@ -224,15 +225,18 @@ Each run computed on one core. What it found, scan by scan, with its whole recip
 
 
 def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
-    """Dice of every scan, and of the validations on the way."""
+    """Dice of every scan, and of the validations on the way; shorter trainings are dashed."""
     figure = Figure(figsize=(11, 0.4 * len(results) + 2.5), layout="constrained")
     left, right = figure.subplots(1, 2)
+    longest = max(result["steps"] for result in results)
     for place, result in enumerate(results):
+        color = colormaps["tab20"](place % 20)
         dice = [case["dice"] for case in next(iter(result["cases"].values()))]
-        left.plot(dice, np.full(len(dice), place), "o", alpha=0.4, color=f"C{place}", markeredgewidth=0)
+        left.plot(dice, np.full(len(dice), place), "o", alpha=0.6, color=color, markeredgewidth=0)
         left.plot(np.mean(dice), place, "|", color="black", markersize=16)
         steps, means = np.array(result["curve"]).T
-        right.plot(steps, means, "o-", markersize=3, color=f"C{place}", label=result["name"])
+        line = "o-" if result["steps"] == longest else "o--"
+        right.plot(steps, means, line, markersize=3, color=color, label=result["name"])
     left.set_yticks(range(len(results)), [result["name"] for result in results])
     left.invert_yaxis()
     left.set(xlabel="Dice of each validation scan, mean |")
