@@ -38,19 +38,21 @@ def distances(features: NDArray[Any]) -> NDArray[np.float32]:
 def gains(
     between: NDArray[np.float32], outlined: Collection[int], weights: NDArray[Any] | None = None
 ) -> NDArray[np.float32]:
-    """By how much each scan, once outlined, shortens the way from all scans to the nearest outlined one.
+    """By how much each scan, once outlined, shortens the way from the other scans to the nearest outlined one.
 
     The first choice is the most typical scan, and later ones lie where many scans are far from any outlined
     one. Choosing the scan farthest from all outlined ones instead (k-center) covers as well, but begins with
-    the oddest scans, which teach little while there are few.
+    the oddest scans, which teach little while there are few. So would counting a scan's own way in full: in many
+    dimensions all scans are about equally far from each other, and the longest way is that of the oddest. It counts
+    as one of n scans, for a scan stands for those that are to come as the others do.
 
-    >>> between = np.array([[0, 1, 4], [1, 0, 3], [4, 3, 0]], dtype=np.float32)
-    >>> gains(between, [])  # all are 4 from anything outlined; the middle one brings 0, 1 and 2 to 1, 0 and 3
-    array([7., 8., 5.], dtype=float32)
-    >>> gains(between, [1])
-    array([1., 0., 3.], dtype=float32)
-    >>> gains(between, [1], np.array([6, 1, 1]))  # the first is doubted six times as much
-    array([6., 0., 3.], dtype=float32)
+    >>> between = np.array([[0, 1, 4, 4], [1, 0, 3, 4], [4, 3, 0, 4], [4, 4, 4, 0]], dtype=np.float32)
+    >>> gains(between, [])  # all are 4 from anything outlined: the second brings the first to 1, the third to 3
+    array([4., 5., 2., 1.], dtype=float32)
+    >>> gains(between, [0])  # each of the second and third brings the other to 3, of 4 and of 1; and a quarter its own
+    array([0.  , 1.25, 1.  , 1.  ], dtype=float32)
+    >>> gains(between, [0], np.array([1, 1, 6, 1]))  # the third is doubted six times as much
+    array([0.  , 6.25, 6.  , 1.  ], dtype=float32)
 
     Args:
         between: Distances `(scans, scans)`.
@@ -62,12 +64,13 @@ def gains(
 
     Source:
         The greedy step of the facility location problem, Wei, Iyer and Bilmes 2015, "Submodularity in data
-        subset selection and active learning".
+        subset selection and active learning"; there a scan's own way counts in full.
     """
     done = list(outlined)
     reach = between[:, done].min(axis=1) if done else np.full(len(between), between.max(initial=0))
     count = np.ones(len(between)) if weights is None else np.asarray(weights)
     nearer = np.maximum(reach[:, None] - between, 0)
+    np.fill_diagonal(nearer, reach / len(between))
     total: NDArray[np.float32] = (count.astype(np.float32) @ nearer).astype(np.float32)
     total[done] = 0
     return total
@@ -83,7 +86,7 @@ def choose(
 
     >>> line = np.abs(np.arange(9.0)[:, None] - np.arange(9.0)).astype(np.float32)
     >>> choose(line, [], 3)
-    [4, 1, 7]
+    [4, 7, 1]
 
     Args:
         between: Distances `(scans, scans)`.

@@ -63,9 +63,16 @@ def test_doubt_draws_the_choice_to_the_doubted_kind(groups: np.ndarray) -> None:
     assert 30 <= choose(groups, [0], 1, weights)[0] < 40
 
 
-def test_the_greedy_choice_is_the_best_single_one(groups: np.ndarray) -> None:
+def test_odd_scans_are_not_preferred_where_all_are_far_from_each_other() -> None:
+    features = np.random.default_rng(0).normal(size=(60, 200))
+    features[:6] *= 2  # far from all others, and from each other
+    assert set(choose(distances(features), [10, 20], 8)).isdisjoint(range(6))
+
+
+def test_the_greedy_choice_is_the_best_single_one_for_the_others(groups: np.ndarray) -> None:
     reach = groups[:, [2, 35]].min(axis=1)
-    by_hand = [reach.sum() - np.minimum(reach, groups[:, other]).sum() for other in range(41)]
+    ways = [reach - np.minimum(reach, groups[:, other]) for other in range(41)]
+    by_hand = [np.delete(way, other).sum() + way[other] / 41 for other, way in enumerate(ways)]
     np.testing.assert_allclose(gains(groups, [2, 35]), by_hand, rtol=1e-3, atol=1e-3)
 
 
