@@ -69,7 +69,10 @@ def take_turns(contenders: Mapping[str, Callable[[int], None]], runs: int) -> di
 
 
 def shares(step: Callable[[int], None]) -> dict[str, float]:
-    """What part of a step's time are convolutions, with their gradients, and selective scans; after `take_turns`."""
+    """What part of a step's time are convolutions, selective scans and normalisations, all with their gradients.
+
+    After `take_turns`, which compiles and fills what there is to compile and to fill.
+    """
     with profile(activities=[ProfilerActivity.CPU]) as record:
         step(60)
     events = record.key_averages()
@@ -82,6 +85,7 @@ def shares(step: Callable[[int], None]) -> dict[str, float]:
     return {
         "convolution_share": part(*(f"aten::{name}" for name in convolutions)),
         "scan_share": part("_CompiledScan", "_CompiledScanBackward"),
+        "normalisation_share": part("_Compiled", "_CompiledBackward"),
     }
 
 
