@@ -5,7 +5,7 @@
 DIR holds `images/` and `labels/`, and `train.txt` with the order of the scans, the last of which validate. A
 strategy chooses 2 scans, whose labels are revealed, and a model learns from them and from all others without
 their labels. It then chooses 2 more, 4 more and 8 more, and each time the model goes on with the same number of
-steps, as one on a server does. Each strategy begins three times: `random` with other scans and other weights, the
+steps, as one on a server does. Each strategy begins five times: `random` with other scans and other weights, the
 other one with other weights.
 
 Every finished round is kept in WORK, so that a run that was stopped goes on where it was. With `--arms`, several
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ from diffcl.training.schedule import Parent
 from diffcl.training.validation import read_validation, validate
 
 COUNTS = (2, 4, 8, 16)
-ARMS = tuple((strategy, seed) for strategy in ("random", "uncertain_diverse") for seed in range(3))
+ARMS = tuple((strategy, seed) for strategy in ("random", "uncertain_diverse") for seed in range(5))
 """Strategies, each with the seed of its choices and of its trainings."""
 
 
@@ -166,21 +166,38 @@ def _name(strategy: str, seed: int) -> str:
     return f"{strategy}-{seed}"
 
 
+def by_strategy(rounds: Sequence[Round]) -> dict[str, list[list[float]]]:
+    """The Dice of all seeds after each number of labels, of each strategy."""
+    return {
+        strategy: [
+            [one.dice for one in rounds if one.strategy == strategy and len(one.labelled) == count]
+            for count in COUNTS
+        ]
+        for strategy in dict(ARMS)
+    }
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """Means with their standard errors, in Markdown."""
+    lines = [
+        f"| mean Dice | {' | '.join(f'{count} labels' for count in COUNTS)} |",
+        "|---" * (len(COUNTS) + 1) + "|",
+    ]
+    for strategy, found in by_strategy(rounds).items():
+        told = [f"{mean(dice):.4f} ± {stdev(dice) / len(dice) ** 0.5:.4f}" for dice in found]
+        lines.append(f"| `{strategy}`, {len(found[0])} times | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
 def draw(rounds: Sequence[Round], path: Path) -> None:
-    """The Dice of every strategy over the number of labels; of `random` the mean, with its range."""
+    """The Dice of every strategy over the number of labels: mean, and range."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    by_chance = [[one.dice for one in rounds if one.strategy == "random" and len(one.labelled) == count]
-                 for count in COUNTS]  # fmt: skip
-    axes.fill_between(
-        COUNTS, list(map(min, by_chance)), list(map(max, by_chance)), alpha=0.2, color="tab:grey"
-    )
-    axes.plot(COUNTS, list(map(mean, by_chance)), "o--", color="tab:grey",
-              label=f"random, mean and range of {len(by_chance[0])}")  # fmt: skip
-    for strategy in dict.fromkeys(one.strategy for one in rounds if one.strategy != "random"):
-        dice = [mean(one.dice for one in rounds if one.strategy == strategy and len(one.labelled) == count)
-                for count in COUNTS]  # fmt: skip
-        axes.plot(COUNTS, dice, "o-", color="tab:blue", label=strategy)
+    looks = (("o--", "tab:grey"), ("o-", "tab:blue"))
+    for (strategy, found), (line, color) in zip(by_strategy(rounds).items(), looks, strict=True):
+        axes.fill_between(COUNTS, list(map(min, found)), list(map(max, found)), alpha=0.2, color=color)
+        label = f"{strategy}, mean and range of {len(found[0])}"
+        axes.plot(COUNTS, list(map(mean, found)), line, color=color, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
     axes.set_xlabel("labelled scans")
@@ -226,6 +243,8 @@ def main() -> None:
     rounds = simulation.kept()
     if len(rounds) == len(ARMS) * len(COUNTS):
         draw(rounds, arguments.picture)
+        if not arguments.json:
+            print(table(rounds))
 
 
 if __name__ == "__main__":

@@ -126,18 +126,18 @@ class TestScored:
 
     def test_diverse_goes_where_nothing_is_labelled(self, book: ScoreBook) -> None:
         answer = self.ask(Diverse, book, Waiting("a", "c", "d", "e", labelled=("b",)))
-        # the ways to b are 1, 1, 9 and 9.5; with d labelled those of d and e become 0 and 0.5
+        # the ways to b are 1, 1, 9 and 9.5; with d labelled that of e becomes 0.5, and its own counts as one of five
         assert answer["id"] in "de"
-        assert answer["score"] == pytest.approx((9 + 9) / 20.5, abs=1e-3)
+        assert answer["score"] == pytest.approx((9 + 9 / 5) / 20.5, abs=1e-3)
 
     def test_uncertain_diverse_weighs_the_way_by_doubt(self, tmp_path: Path) -> None:
         scans = {**LINE, "a": (1.0, (0.0,)), "c": (1.0, (2.0,)), "d": (0.01, (10.0,)), "e": (0.01, (10.5,))}
         answer = self.ask(
             UncertainDiverse, book_of(tmp_path, scans), Waiting("a", "c", "d", "e", labelled=("b",))
         )
-        # doubt times way: 1, 1, 0.09 and 0.095; a saves its own 1, c its own and a little of d and e
+        # doubt times way: 1, 1, 0.09 and 0.095; a saves a fifth of its own 1, c that and a little of d and e
         assert answer["id"] == "c"
-        assert answer["score"] == pytest.approx((1 + 0.01 + 0.01) / (1 + 1 + 0.09 + 0.095), abs=1e-3)
+        assert answer["score"] == pytest.approx((1 / 5 + 0.01 + 0.01) / (1 + 1 + 0.09 + 0.095), abs=1e-3)
 
     def test_what_others_hold_counts_as_labelled(self, book: ScoreBook) -> None:
         strategy, store = Diverse(HandedOut(), book), Waiting("a", "c", "d", "e", labelled=("b",))

@@ -186,7 +186,7 @@ class Diverse(ScoredStrategy):
     reason = "Stands for the most scans that are unlike all labelled ones"
 
     def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
-        """Share of the way from all scans to the nearest labelled one that this scan would save."""
+        """Share of the way from all scans to the nearest labelled one that this scan would save, 0..1."""
         return self._coverage(candidates, known, done, np.ones(len(candidates))), Diverse.reason
 
     def _coverage(
