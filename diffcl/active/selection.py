@@ -43,13 +43,13 @@ def gains(
     The first choice is the most typical scan, and later ones lie where many scans are far from any outlined
     one. Choosing the scan farthest from all outlined ones instead (k-center) covers as well, but begins with
     the oddest scans, which teach little while there are few. So would counting a scan's own way in full: in many
-    dimensions all scans are about equally far from each other, and the longest way is that of the oddest. It counts
-    as one of n scans, for a scan stands for those that are to come as the others do.
+    dimensions all scans are about equally far from each other, and the longest way is that of the oddest. Its own way
+    counts an n-th, as if it were that of one among n scans that are to come.
 
     >>> between = np.array([[0, 1, 4, 4], [1, 0, 3, 4], [4, 3, 0, 4], [4, 4, 4, 0]], dtype=np.float32)
     >>> gains(between, [])  # all are 4 from anything outlined: the second brings the first to 1, the third to 3
     array([4., 5., 2., 1.], dtype=float32)
-    >>> gains(between, [0])  # each of the second and third brings the other to 3, of 4 and of 1; and a quarter its own
+    >>> gains(between, [0])  # the second brings the third from 4 to 3; a quarter of its own way counts
     array([0.  , 1.25, 1.  , 1.  ], dtype=float32)
     >>> gains(between, [0], np.array([1, 1, 6, 1]))  # the third is doubted six times as much
     array([0.  , 6.25, 6.  , 1.  ], dtype=float32)
