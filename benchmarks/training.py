@@ -4,8 +4,9 @@
 
 A step is all that a step of a training is: both networks, all losses, both averages and optimisers, with as many
 labelled as unlabelled crops, mixed, and a full memory bank. Both kinds of step take turns, on crops of noise, and
-medians count; one more step is taken under a profiler. Batches are made beside the steps in a training; what one costs
-is measured apart.
+medians count; as many more are taken under a profiler. What normalisations read and write, at the speed of a copy of
+memory, says what their share would be if they did nothing but move it. Batches are made beside the steps in a
+training; what one costs is measured apart.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from limits import COPIED
 from process_memory import memory
 from report import show
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.prepare import TrainingScan
 from diffcl.inference.engine import processor
+from diffcl.networks.norm import NormActivation
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.learner import Learner
@@ -68,25 +72,63 @@ def take_turns(contenders: Mapping[str, Callable[[int], None]], runs: int) -> di
     return {name: statistics.median(taken[2:]) for name, taken in seconds.items()}  # two compile and fill
 
 
-def shares(step: Callable[[int], None]) -> dict[str, float]:
-    """What part of a step's time are convolutions, selective scans and normalisations, all with their gradients.
+def shares(step: Callable[[int], None], runs: int) -> dict[str, float]:
+    """What part of a step's time are its larger kinds of work, with their gradients.
 
-    After `take_turns`, which compiles and fills what there is to compile and to fill.
+    After `take_turns`, which compiles and fills what there is to compile and to fill. Medians over steps.
     """
-    with profile(activities=[ProfilerActivity.CPU]) as record:
-        step(60)
-    events = record.key_averages()
-    whole = sum(event.self_cpu_time_total for event in events)
-
-    def part(*names: str) -> float:
-        return round(sum(event.self_cpu_time_total for event in events if event.key in names) / whole, 3)
-
     convolutions = ("convolution", "_convolution", "mkldnn_convolution", "convolution_backward")
-    return {
-        "convolution_share": part(*(f"aten::{name}" for name in convolutions)),
-        "scan_share": part("_CompiledScan", "_CompiledScanBackward"),
-        "normalisation_share": part("_Compiled", "_CompiledBackward"),
+    names = {
+        "convolution_share": [f"aten::{name}" for name in convolutions],
+        "scan_share": ["_CompiledScan", "_CompiledScanBackward"],
+        "normalisation_share": ["_Compiled", "_CompiledBackward"],
+        "matrix_product_share": [f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm")],
     }
+    found: dict[str, list[float]] = {share: [] for share in names}
+    for number in range(60, 60 + runs):
+        with profile(activities=[ProfilerActivity.CPU]) as record:
+            step(number)
+        events = record.key_averages()
+        whole = sum(event.self_cpu_time_total for event in events)
+        for share, keys in names.items():
+            found[share].append(sum(one.self_cpu_time_total for one in events if one.key in keys) / whole)
+    return {share: round(statistics.median(values), 3) for share, values in found.items()}
+
+
+def normalisation_bytes(learner: Learner, step: Callable[[int], None]) -> int:
+    """What the normalisations of a step read and write.
+
+    Forward the volume is read for its moments, read again and written, and a residual read; backward the volume, its
+    result and the gradient are read for the moments and again for the gradient that is written, and that of a
+    residual is written.
+    """
+    moved = 0
+
+    def count(_: nn.Module, given: tuple[Any, ...], made: Tensor) -> None:
+        nonlocal moved
+        residual = len(given) > 2 and given[2] is not None
+        passes = 3 + residual + made.requires_grad * (7 + residual)
+        moved += passes * made.numel() * made.element_size()
+
+    both = (learner.cs, learner.ds)
+    networks = [one for student in both if student for one in (student.network, student.teacher)]
+    norms = [one for network in networks for one in network.modules() if isinstance(one, NormActivation)]
+    hooks = [norm.register_forward_hook(count) for norm in norms]
+    step(70)
+    for hook in hooks:
+        hook.remove()
+    return moved
+
+
+def copied_bytes_a_second(runs: int) -> float:
+    """How fast memory is copied, bytes read and written together."""
+    source, target = torch.ones(2, COPIED // 4)
+    seconds = []
+    for _ in range(2 + runs):
+        start = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * COPIED / statistics.median(seconds[2:])
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -137,15 +179,21 @@ def main() -> None:
     }
     with keeps_freed_memory():
         middle = take_turns(contenders, options.runs)
-        parts = shares(contenders["full"])
+        peak = memory("VmHWM")
+        parts = shares(contenders["full"], options.runs)
+        moved = normalisation_bytes(contenders["full"].learner, contenders["full"])
     result = {
         **circumstances(full, options),
         "full_seconds": round(middle["full"], 3),
         "supervised_seconds": round(middle["supervised"], 3),
         "full_over_supervised": round(middle["full"] / middle["supervised"], 2),
         **parts,
+        "normalisation_gib": round(moved / 2**30, 2),
+        "normalisation_share_at_copy_speed": round(
+            moved / copied_bytes_a_second(options.runs) / middle["full"], 3
+        ),
         "batch_seconds": round(batch_seconds, 3),
-        "peak_gib": round(memory("VmHWM") / 2**30, 2),
+        "peak_gib": round(peak / 2**30, 2),
     }
     show(result, as_json=options.json)
 
