@@ -5,7 +5,7 @@
 DIR holds `images/` and `labels/`, and `train.txt` with the order of the scans, the last of which validate. A
 strategy chooses 2 scans, whose labels are revealed, and a model learns from them and from all others without
 their labels. It then chooses 2 more, 4 more and 8 more, and each time the model goes on with the same number of
-steps, as one on a server does. Each strategy begins three times: `random` with other scans and other weights, the
+steps, as one on a server does. Each strategy begins five times: `random` with other scans and other weights, the
 other one with other weights.
 
 Every finished round is kept in WORK, so that a run that was stopped goes on where it was. With `--arms`, several
@@ -39,7 +39,7 @@ from diffcl.training.schedule import Parent
 from diffcl.training.validation import read_validation, validate
 
 COUNTS = (2, 4, 8, 16)
-ARMS = tuple((strategy, seed) for strategy in ("random", "uncertain_diverse") for seed in range(3))
+ARMS = tuple((strategy, seed) for strategy in ("random", "uncertain_diverse") for seed in range(5))
 """Strategies, each with the seed of its choices and of its trainings."""
 
 
