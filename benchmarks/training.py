@@ -95,7 +95,7 @@ def shares(step: Callable[[int], None], runs: int) -> dict[str, float]:
     return {share: round(statistics.median(values), 3) for share, values in found.items()}
 
 
-def normalisation_bytes(learner: Learner, step: Callable[[int], None]) -> int:
+def normalisation_bytes(contender: Contender) -> int:
     """What the normalisations of a step read and write.
 
     Forward the volume is read for its moments, read again and written, and a residual read; backward the volume, its
@@ -110,11 +110,11 @@ def normalisation_bytes(learner: Learner, step: Callable[[int], None]) -> int:
         passes = 3 + residual + made.requires_grad * (7 + residual)
         moved += passes * made.numel() * made.element_size()
 
-    both = (learner.cs, learner.ds)
-    networks = [one for student in both if student for one in (student.network, student.teacher)]
+    students = (contender.learner.cs, contender.learner.ds)
+    networks = [one for student in students if student for one in (student.network, student.teacher)]
     norms = [one for network in networks for one in network.modules() if isinstance(one, NormActivation)]
     hooks = [norm.register_forward_hook(count) for norm in norms]
-    step(70)
+    contender(70)
     for hook in hooks:
         hook.remove()
     return moved
@@ -123,12 +123,11 @@ def normalisation_bytes(learner: Learner, step: Callable[[int], None]) -> int:
 def copied_bytes_a_second(runs: int) -> float:
     """How fast memory is copied, bytes read and written together."""
     source, target = torch.ones(2, COPIED // 4)
-    seconds = []
-    for _ in range(2 + runs):
-        start = time.perf_counter()
+
+    def copy(_: int) -> None:
         target.copy_(source)
-        seconds.append(time.perf_counter() - start)
-    return 2 * COPIED / statistics.median(seconds[2:])
+
+    return 2 * COPIED / take_turns({"copy": copy}, runs)["copy"]
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -181,7 +180,7 @@ def main() -> None:
         middle = take_turns(contenders, options.runs)
         peak = memory("VmHWM")
         parts = shares(contenders["full"], options.runs)
-        moved = normalisation_bytes(contenders["full"].learner, contenders["full"])
+        moved = normalisation_bytes(contenders["full"])
     result = {
         **circumstances(full, options),
         "full_seconds": round(middle["full"], 3),
