@@ -26,15 +26,15 @@ from statistics import mean, stdev
 import numpy as np
 from matplotlib.figure import Figure
 
-from diffcl.active import ScanScore, choose, describe, distances, score
+from diffcl.active_learning import ScanScore, choose, describe, distances, score
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
-from diffcl.inference import Model
-from diffcl.inference.model import save_model
+from diffcl.files import replace_file, write_text
 from diffcl.io import read_scan
-from diffcl.io.atomic import replace_file, write_text
+from diffcl.models import Model
+from diffcl.models.weights import save_model
+from diffcl.publishing.candidate import make_candidate
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import Plan, train
-from diffcl.training.publishing import make_candidate
 from diffcl.training.schedule import Parent
 from diffcl.training.validation import read_validation, validate
 

@@ -22,9 +22,9 @@ from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases, find_cases
 from diffcl.losses.segmentation import segmentation_loss
 from diffcl.recipe import Recipe, load_recipe
-from diffcl.training.learner import Learner
 from diffcl.training.loop import current_model
 from diffcl.training.scans import load_scans
+from diffcl.training.state import TrainingState
 from diffcl.training.step import arrange
 from diffcl.training.validation import validate
 
@@ -32,7 +32,7 @@ from diffcl.training.validation import validate
 def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[str, float]:
     """Train one network and validate its average: `dice`, `dice_worst`, `hd95_mm` and `seconds` of training."""
     scans = load_scans(cases, recipe, cache)
-    learner = Learner(recipe, torch.device("cpu"))
+    learner = TrainingState(recipe, torch.device("cpu"))
     student = learner.cs if which == "cs" else learner.ds
     if student is None:
         raise SystemExit("a supervised recipe has no DS")

@@ -32,12 +32,12 @@ from orthanc import Orthanc, free_port
 from process_memory import memory
 from synthetic import make_scan, publish_untrained
 
-from diffcl.inference import ModelStore
 from diffcl.io import read_scan
-from diffcl.io.dicom_seg import write_seg
-from diffcl.io.dicom_write import write_series
-from diffcl.io.dicomweb import Archive
+from diffcl.io.dicom.seg_write import write_seg
+from diffcl.io.dicom.series_write import write_series
+from diffcl.io.dicomweb.client import Archive
 from diffcl.io.scan import Scan
+from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 
 
@@ -74,7 +74,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 from process_memory import memory
-from diffcl.data.prepare import prepare
+from diffcl.data.preprocess import prepare
 from diffcl.io import read_scan
 from diffcl.recipe import load_recipe
 start = perf_counter()
@@ -131,7 +131,7 @@ def through_archive(folder: Path, recipe: Recipe) -> dict[str, float]:
 
 def through_listener(folder: Path, count: int) -> dict[str, Any]:
     """Seconds of series through `diffcl listen`, and its memory in MiB along the way."""
-    publish_untrained(ModelStore(folder / "store"))
+    publish_untrained(ModelRegistry(folder / "store"))
     received = []
     pacs = AE("PACS")
     pacs.add_supported_context(SegmentationStorage)

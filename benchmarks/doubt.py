@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from diffcl.data.cases import find_cases
-from diffcl.data.grid import Geometry, voxels
 from diffcl.evaluation.metrics import evaluate_case
-from diffcl.inference import ModelStore, Predictor
+from diffcl.geometry import Geometry, voxels
+from diffcl.inference import Predictor
 from diffcl.io import Scan
-from diffcl.shipped import models_folder
+from diffcl.models import ModelRegistry
+from diffcl.resources import models_folder
 from diffcl.training.validation import read_validation
 
 FAILURE = 0.3
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, default=40, help="scans that judge")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    model = ModelStore(arguments.store).load(arguments.model)
+    model = ModelRegistry(arguments.store).load(arguments.model)
     recipe, predictor, rng = model.info.recipe, Predictor(model), np.random.default_rng(0)
     rows = []
     cases = find_cases(arguments.data, labelled=1, validation=arguments.validation).validation

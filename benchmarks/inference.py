@@ -40,19 +40,20 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from diffcl.inference import Model, ModelInfo, ModelStore, Predictor, load_model
+from diffcl.files import replace_file, write_text
+from diffcl.inference import Predictor
 from diffcl.inference.engine import EngineName, processor
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.model import save_model
-from diffcl.inference.onnx_export import write_onnx
-from diffcl.inference.onnx_network import FILES
-from diffcl.inference.profile import Profile
 from diffcl.io import read_scan, write_image
-from diffcl.io.atomic import replace_file, write_text
+from diffcl.models import Model, ModelInfo, ModelRegistry, load_model
+from diffcl.models.onnx.export import write_onnx
+from diffcl.models.onnx.network import FILES
+from diffcl.models.profile import Profile
+from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import load_recipe
-from diffcl.shipped import models_folder
+from diffcl.resources import models_folder
 
 SIZE, SPACING = (190, 140, 88), 0.625
 ENGINES: tuple[EngineName, ...] = ("torch", "onnx")
@@ -307,7 +308,7 @@ def main() -> None:
             (folder / "model").mkdir()
             model = untrained(options.recipe, folder / "model")
         else:
-            model = ModelStore(options.store, models_folder()).load(options.model)
+            model = ModelRegistry(options.store, models_folder()).load(options.model)
         scan = options.scan or made_scan(folder / "scan.nii.gz")
         result: dict[str, Any] = {
             "model": f"{model.info.name} {model.info.version}",

@@ -27,19 +27,20 @@ from matplotlib.figure import Figure
 from process_memory import memory
 
 from diffcl.data.cases import find_cases
+from diffcl.evaluation.figures import draw_prediction
 from diffcl.evaluation.metrics import evaluate_case
-from diffcl.evaluation.picture import draw_prediction
-from diffcl.inference import Model, Predictor
+from diffcl.files import replace_file, write_text
+from diffcl.inference import Predictor
 from diffcl.inference.engine import processor
 from diffcl.inference.ensemble import Networks
-from diffcl.io.atomic import replace_file, write_text
+from diffcl.models import Model
+from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import train
 from diffcl.training.best import read_best
 from diffcl.training.loop import networks_of
 from diffcl.training.run import begun
 from diffcl.training.validation import ValidationScan, read_validation
-from diffcl.training.weighing import weigh
 
 VALIDATION = 16
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "left_atrium"
@@ -148,13 +149,13 @@ def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[st
                                          file=sys.stderr))  # fmt: skip
     took = time.monotonic() - began
     model = read_best(folder).model
-    judges = [read_validation(case, recipe) for case in cases.validation]
+    validation_scans = [read_validation(case, recipe) for case in cases.validation]
     asked: tuple[Networks, ...] = ("ensemble", "cs", "ds") if networks_of(recipe) == "ensemble" else ("cs",)
-    weight = weigh(model, judges)[0] if "ds" in asked else 0.0
+    weight = choose_ensemble_weight(model, validation_scans)[0] if "ds" in asked else 0.0
     model = replace(model, info=model.info.model_copy(
         update={"recipe": recipe.changed(inference={"ds_weight": weight})}))  # fmt: skip
-    rows = {one: evaluate(model, judges, one) for one in asked}
-    _draw_cases(model, judges, rows[asked[0]], folder)
+    rows = {one: evaluate(model, validation_scans, one) for one in asked}
+    _draw_cases(model, validation_scans, rows[asked[0]], folder)
     result = {
         "name": name,
         "labelled": len(cases.labelled),
@@ -179,14 +180,14 @@ def trained_by(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: section for name, section in recipe.items() if name not in {"fine_tuning", "card"}}
 
 
-def evaluate(model: Model, judges: Sequence[ValidationScan], networks: Networks) -> list[Case]:
+def evaluate(model: Model, validation_scans: Sequence[ValidationScan], networks: Networks) -> list[Case]:
     """Predict the validation scans as users would, and compare with their labels."""
     predictor, found = Predictor(model), []
-    for judge in judges:
-        prediction = predictor(judge.scan, networks=networks)
-        [score] = evaluate_case(prediction.label, judge.truth, model.info.recipe.labels)
+    for validation_scan in validation_scans:
+        prediction = predictor(validation_scan.scan, networks=networks)
+        [score] = evaluate_case(prediction.label, validation_scan.truth, model.info.recipe.labels)
         report = prediction.report
-        found.append(Case(judge.scan.name, score.dice, score.jaccard, score.hd95, score.asd,
+        found.append(Case(validation_scan.scan.name, score.dice, score.jaccard, score.hd95, score.asd,
                           report.disagreement, report.doubt))  # fmt: skip
     return found
 
@@ -248,11 +249,17 @@ def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _draw_cases(model: Model, judges: Sequence[ValidationScan], scores: Sequence[Case], folder: Path) -> None:
+def _draw_cases(
+    model: Model, validation_scans: Sequence[ValidationScan], scores: Sequence[Case], folder: Path
+) -> None:
     """Pictures of the worst and the median scan, which stay in the run's folder."""
     ranked = sorted(scores, key=lambda case: case.dice)
     for which, score in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
-        scan = next(judge.scan for judge in judges if judge.scan.name == score.name)
+        scan = next(
+            validation_scan.scan
+            for validation_scan in validation_scans
+            if validation_scan.scan.name == score.name
+        )
         found = Predictor(model)(scan, networks=networks_of(model.info.recipe))
         draw_prediction(scan.image, found.label, found.uncertainty, model.info.recipe.labels,
                         folder / f"{which}.png", title=f"{score.name}, Dice {score.dice:.3f}")  # fmt: skip

@@ -22,11 +22,11 @@ from report import show
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from diffcl.inference import ModelStore
 from diffcl.inference.engine import processor
+from diffcl.models import ModelRegistry
 from diffcl.networks.hf_mamba import HFMamba
 from diffcl.networks.selective_scan import selective_scan
-from diffcl.shipped import models_folder
+from diffcl.resources import models_folder
 
 Shape = Sequence[int]
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = ModelStore(Path("models"), models_folder()).load(options.model)
+    model = ModelRegistry(Path("models"), models_folder()).load(options.model)
     window = torch.randn(1, 1, *model.info.recipe.grid.window)
     left, right = torch.randn(2, MATRIX, MATRIX)
     source, target = torch.ones(2, COPIED // 4)

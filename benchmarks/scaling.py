@@ -25,13 +25,14 @@ import torch
 from matplotlib.figure import Figure
 from process_memory import memory
 
-from diffcl.data.grid import Geometry
-from diffcl.inference import ModelStore, Predictor
+from diffcl.files import replace_file
+from diffcl.geometry import Geometry
+from diffcl.inference import Predictor
 from diffcl.inference.engine import processor
 from diffcl.io import Scan
-from diffcl.io.atomic import replace_file
+from diffcl.models import ModelRegistry
 from diffcl.networks.selective_scan import selective_scan
-from diffcl.shipped import models_folder
+from diffcl.resources import models_folder
 
 SIDES = (64, 128, 256, 512)
 LENGTHS = (1000, 4000, 16000, 64000, 256000)
@@ -41,7 +42,7 @@ AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 def predict(model: str, side: int) -> dict[str, float]:
     """Seconds and most memory of one prediction in this process."""
-    loaded = ModelStore(Path("models"), models_folder()).load(model)
+    loaded = ModelRegistry(Path("models"), models_folder()).load(model)
     values = np.random.default_rng(0).normal(size=(side,) * 3).astype(np.float32)
     grid = Geometry((side,) * 3, loaded.info.recipe.grid.spacing, (0.0, 0.0, 0.0), AXES)
     scan = Scan(grid.place(values), "noise", Path("noise"))
@@ -79,7 +80,7 @@ def scan_seconds(length: int) -> float:
 
 def answers_a_second(model: str, clients: int, requests: int = 8) -> float:
     """Labels a second when so many clients ask one Predictor, as the server's threads do."""
-    predictor = Predictor(ModelStore(Path("models"), models_folder()).load(model))
+    predictor = Predictor(ModelRegistry(Path("models"), models_folder()).load(model))
     recipe = predictor.model.info.recipe
     grid = Geometry(recipe.grid.crop, recipe.grid.spacing, (0.0, 0.0, 0.0), AXES)
     scans = [

@@ -37,7 +37,7 @@ from process_memory import memory
 from diffcl.inference.engine import processor
 from diffcl.inference.ensemble import Networks
 from diffcl.phantom import make_phantom
-from diffcl.shipped import app_folder, models_folder
+from diffcl.resources import app_folder, models_folder
 
 
 @dataclass
@@ -142,7 +142,9 @@ def another_client(url: str) -> Iterator[tuple[list[float], list[float]]]:
         thread.join()
 
 
-def ask(url: str, model: str, image: str, networks: Networks = "ensemble") -> tuple[float, int]:
+def predict_probabilities(
+    url: str, model: str, image: str, networks: Networks = "ensemble"
+) -> tuple[float, int]:
     """Seconds of an inference request as Slicer sends it, and the version that answered."""
     params = json.dumps({"networks": networks, "result_extension": ".nrrd", "result_dtype": "uint8"})
     begin = time.perf_counter()
@@ -184,12 +186,16 @@ def measure(model: str, store: Path, scans: int, registered: int, *, hearts: boo
             idle = memory("VmRSS", process.pid)
             with another_client(url) as (info, following):
                 for number in range(scans + 1):
-                    seconds, version = ask(url, model, f"scan{number:02}")
+                    seconds, version = predict_probabilities(url, model, f"scan{number:02}")
                     label.append(seconds)
-                    both.append(seconds + ask(url, f"{model}_uncertainty", f"scan{number:02}")[0])
+                    both.append(
+                        seconds + predict_probabilities(url, f"{model}_uncertainty", f"scan{number:02}")[0]
+                    )
                 for number in range(scans + 1, 2 * scans + 1):
                     tasks = (model, f"{model}_uncertainty")
-                    cs.append(sum(ask(url, task, f"scan{number:02}", "cs")[0] for task in tasks))
+                    cs.append(
+                        sum(predict_probabilities(url, task, f"scan{number:02}", "cs")[0] for task in tasks)
+                    )
             peak = memory("VmHWM", process.pid)
     return Measured(
         model=f"{model} {version}",

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from diffcl.data.cases import find_cases
-from diffcl.inference import Model, ModelStore
-from diffcl.io.atomic import replace_file
-from diffcl.shipped import models_folder
+from diffcl.files import replace_file
+from diffcl.models import Model, ModelRegistry
+from diffcl.publishing.ensemble_weight import choose_ensemble_weight
+from diffcl.resources import models_folder
 from diffcl.training.validation import ValidationScan, read_validation
-from diffcl.training.weighing import weigh
 
 
 def with_settings(model: Model, window: Sequence[int], overlap: float, steps: int) -> Model:
@@ -37,11 +37,11 @@ def with_settings(model: Model, window: Sequence[int], overlap: float, steps: in
     return replace(model, info=model.info.model_copy(update={"recipe": recipe}))
 
 
-def measure(model: Model, judges: Sequence[ValidationScan]) -> dict[str, float]:
+def measure(model: Model, validation_scans: Sequence[ValidationScan]) -> dict[str, float]:
     """Dice of CS, of DS and of the ensemble with its best weight, and seconds a scan for asking both."""
     began = time.perf_counter()
-    weight, scores = weigh(model, judges)
-    seconds = (time.perf_counter() - began) / len(judges)
+    weight, scores = choose_ensemble_weight(model, validation_scans)
+    seconds = (time.perf_counter() - began) / len(validation_scans)
     dice = {name: round(one.dice, 4) for name, one in scores.items()}
     return {**dice, "ds_weight": weight, "seconds": round(seconds, 2)}
 
@@ -86,10 +86,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw Dice over DDIM steps here")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
-    model = ModelStore(options.store, models_folder()).load(options.model)
+    model = ModelRegistry(options.store, models_folder()).load(options.model)
     own = model.info.recipe
     cases = find_cases(options.data, labelled=1, validation=options.validation).validation
-    judges = [read_validation(case, own) for case in cases]
+    validation_scans = [read_validation(case, own) for case in cases]
     windows = [tuple(map(int, text.split("x"))) for text in options.windows or []] or [own.grid.window]
     overlaps = options.overlaps or [own.inference.overlap]
     table = Table(
@@ -98,7 +98,7 @@ def main() -> None:
     found = {}
     numbers = options.steps or [own.diffusion.sampling_steps]
     for window, overlap, steps in product(windows, overlaps, numbers):
-        row = measure(with_settings(model, window, overlap, steps), judges)
+        row = measure(with_settings(model, window, overlap, steps), validation_scans)
         name = f"{'x'.join(map(str, window))} {overlap} {steps}"
         found[name] = row
         shown = (row["ensemble"], row["cs"], row["ds"], row["ds_weight"], row["seconds"])
@@ -107,7 +107,11 @@ def main() -> None:
     if options.picture:
         first = f"{'x'.join(map(str, windows[0]))} {overlaps[0]}"
         by_steps = {steps: found[f"{first} {steps}"] for steps in sorted(numbers)}
-        draw(by_steps, f"{model.info.name} {model.info.version}, {len(judges)} scans", options.picture)
+        draw(
+            by_steps,
+            f"{model.info.name} {model.info.version}, {len(validation_scans)} scans",
+            options.picture,
+        )
     if options.json:
         print(json.dumps(found))
 

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from diffcl.data.batches import Batch, Batches
-from diffcl.data.prepare import TrainingScan
+from diffcl.data.cache import TrainingScan
 from diffcl.inference.engine import processor
 from diffcl.networks.norm import NormActivation
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.allocation import keeps_freed_memory
-from diffcl.training.learner import Learner
+from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
 
 
@@ -52,7 +52,7 @@ class Contender:
     """Steps of one kind."""
 
     def __init__(self, recipe: Recipe, batch: Batch) -> None:
-        self.learner = Learner(recipe, torch.device("cpu"))
+        self.learner = TrainingState(recipe, torch.device("cpu"))
         self.batch = batch
 
     def __call__(self, number: int) -> None:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from diffcl.data.grid import Geometry
+from diffcl.geometry import Geometry
 
 Side = Literal["left", "right"]
 Triple = tuple[float, float, float]

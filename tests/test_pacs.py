@@ -12,8 +12,8 @@ import orthanc
 import pydicom
 from orthanc import free_port
 
-from diffcl.io.dicomweb import Archive
-from diffcl.shipped import samples_folder
+from diffcl.io.dicomweb.client import Archive
+from diffcl.resources import samples_folder
 
 
 def test_it_starts_with_the_sample_series_and_says_what_to_open(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from diffcl.data.grid import Geometry, voxels
+from diffcl.geometry import Geometry, voxels
 from diffcl.phantom import ANTERIOR, POSTERIOR, Anatomy, Phantom, make_phantom, phantom_grid
 
 GRIDS = {

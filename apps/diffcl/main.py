@@ -29,10 +29,10 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
-from diffcl.inference import ModelStore
 from diffcl.inference.engine import engine_choice
+from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
-from diffcl.shipped import models_folder
+from diffcl.resources import models_folder
 from diffcl.version import version
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
@@ -63,7 +63,7 @@ class DiffclApp(MONAILabelApp):
         beside = Path((conf.get("work") or app_dir) if "://" in studies else studies)
         self._beside = beside
         self._work = beside / "training"
-        store = ModelStore(Path(conf.get("store") or beside / "models"), models_folder())
+        store = ModelRegistry(Path(conf.get("store") or beside / "models"), models_folder())
         new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
         names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
         device = conf.get("device", "cpu")

@@ -11,7 +11,7 @@ from rich.table import Table
 from diffcl.cli.console import console, progress_bar, say
 
 if TYPE_CHECKING:
-    from diffcl.evaluation.table import Table as Scores
+    from diffcl.evaluation.report import Table as Scores
 
 
 def evaluate(
@@ -40,8 +40,8 @@ def evaluate(
     - `diffcl evaluate predicted/ labels/ --out scores.csv`
     - `diffcl evaluate one.nii.gz other.nii.gz --recipe hippocampus --json`
     """
-    from diffcl.evaluation.table import evaluate_folder
-    from diffcl.io.atomic import write_text
+    from diffcl.evaluation.report import evaluate_folder
+    from diffcl.files import write_text
     from diffcl.recipe import load_recipe
 
     classes = load_recipe(recipe) if recipe else None

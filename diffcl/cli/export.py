@@ -34,11 +34,11 @@ def export(
     """
     if not onnx:
         raise UsageError("diffcl export", "no form is named", "Add --onnx")
-    from diffcl.inference import ModelStore
-    from diffcl.inference.onnx_export import write_onnx
-    from diffcl.shipped import models_folder
+    from diffcl.models import ModelRegistry
+    from diffcl.models.onnx.export import write_onnx
+    from diffcl.resources import models_folder
 
-    known = ModelStore(store, models_folder())
+    known = ModelRegistry(store, models_folder())
     folder = known.folder(model)
     if out is not None:
         make_folder(out)

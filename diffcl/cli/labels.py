@@ -32,7 +32,7 @@ def labels(
     - `diffcl labels my-scans case7` lists all versions of one
     - `diffcl labels my-scans case7 --restore 2`
     """
-    from diffcl.io.history import History, restore_label
+    from diffcl.studies.label_history import History, restore_label
 
     if not studies.is_dir():
         raise UsageError(studies, "no such folder", "Name the folder that was served")

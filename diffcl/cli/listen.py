@@ -18,7 +18,7 @@ from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
-    from diffcl.listening.queue import Queue
+    from diffcl.listener.queue import Queue
 
 SHOWN = 10
 """Finished series that the status lists."""
@@ -78,7 +78,7 @@ def listen(
     - `diffcl listen --model hippocampus --to http://127.0.0.1:8042/dicom-web`
     - `diffcl listen --status`
     """
-    from diffcl.listening.queue import Queue
+    from diffcl.listener.queue import Queue
 
     if status or retry:
         if not queue.is_dir():
@@ -92,15 +92,16 @@ def listen(
         return
     if model is None or to is None:
         raise UsageError("diffcl listen", "needs --model and --to", "See diffcl listen --help")
-    from diffcl.inference import ModelStore, Predictor
-    from diffcl.io.dicomweb import Credentials
-    from diffcl.listening.destination import destination
-    from diffcl.listening.receiver import Receiver
-    from diffcl.listening.service import Listener
-    from diffcl.shipped import models_folder
+    from diffcl.inference import Predictor
+    from diffcl.io.dicomweb.client import Credentials
+    from diffcl.listener.destination import destination
+    from diffcl.listener.receiver import Receiver
+    from diffcl.listener.service import Listener
+    from diffcl.models import ModelRegistry
+    from diffcl.resources import models_folder
 
     target = destination(to, title, Credentials(user, password, token))
-    predictor = Predictor(ModelStore(store, models_folder()).load(model, usable(device)))
+    predictor = Predictor(ModelRegistry(store, models_folder()).load(model, usable(device)))
     waiting = Queue(queue)
     receiver = Receiver(waiting, title, host, port, quiet)
     listener = Listener(waiting, receiver, predictor, target, report=report, tell=_tell)
@@ -116,8 +117,8 @@ def _tell(sentence: str) -> None:
 
 def _show(queue: Queue, *, as_json: bool) -> None:
     """Print what is in a queue."""
-    from diffcl.listening.queue import STATES
-    from diffcl.listening.service import is_running
+    from diffcl.listener.queue import STATES
+    from diffcl.listener.service import is_running
 
     jobs: list[dict[str, Any]] = [
         {"series": job.uid, "state": state, **job.notes()} for state in STATES for job in queue.jobs(state)

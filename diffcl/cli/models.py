@@ -13,7 +13,7 @@ from diffcl.cli.options import DEFAULT_STORE, StoreOption
 from diffcl.errors import ModelError
 
 if TYPE_CHECKING:
-    from diffcl.inference import ModelInfo, ModelStore
+    from diffcl.models import ModelInfo, ModelRegistry
 
 
 app = typer.Typer(invoke_without_command=True)
@@ -66,7 +66,7 @@ def history(name: NameArgument, store: StoreOption = DEFAULT_STORE, as_json: Jso
 
     - `diffcl models history hippocampus --store scans/models`
     """
-    from diffcl.inference.info import read_info
+    from diffcl.models.metadata import read_info
 
     known = open_store(store)
     used, shown, listed = known.info(name).version, Table("version", "made", "validation Dice", "learned from",
@@ -120,12 +120,12 @@ def rollback(
     say(f"{name}: version {version} is in use, before it was {before}")
 
 
-def open_store(store: Path) -> ModelStore:
+def open_store(store: Path) -> ModelRegistry:
     """The user's models and those that come with diffcl."""
-    from diffcl.inference import ModelStore
-    from diffcl.shipped import models_folder
+    from diffcl.models import ModelRegistry
+    from diffcl.resources import models_folder
 
-    return ModelStore(store, models_folder())
+    return ModelRegistry(store, models_folder())
 
 
 def describe(info: ModelInfo) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def phantom(
 def write_phantom(folder: Path, seed: int, *, dicom: bool = False) -> None:
     """Write one scan into `images/` of a folder and its truth into `labels/`."""
     from diffcl.io import write_image
-    from diffcl.io.dicom_write import write_series
+    from diffcl.io.dicom.series_write import write_series
     from diffcl.phantom import varied_phantom
 
     made = varied_phantom(seed)

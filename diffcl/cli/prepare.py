@@ -42,7 +42,7 @@ def prepare(
 
     Example: `diffcl prepare download/ --form left-atrium-h5 --order train.list --out scans/`
     """
-    from diffcl.data.public import convert
+    from diffcl.conversion.public_sets import convert
 
     names = None
     if order is not None:

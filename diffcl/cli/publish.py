@@ -37,12 +37,12 @@ def publish(
     - `diffcl publish runs/first --name hippocampus`
     - `diffcl publish runs/second --name hippocampus --margin 0.01`
     """
-    from diffcl.inference import ModelStore
-    from diffcl.shipped import models_folder
-    from diffcl.training import publish as publish_run
-    from diffcl.training.gate import publish_if_not_worse
+    from diffcl.models import ModelRegistry
+    from diffcl.publishing import publish as publish_run
+    from diffcl.publishing.gate import publish_if_not_worse
+    from diffcl.resources import models_folder
 
-    models = ModelStore(store, models_folder())
+    models = ModelRegistry(store, models_folder())
     if margin is None:
         folder = publish_run(run, name, models, beside=beside or ())
         scores = models.info(name).scores

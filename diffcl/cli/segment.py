@@ -11,11 +11,12 @@ from diffcl.cli.outputs import Outputs, make_folder
 from diffcl.errors import DiffclError, OutputError
 
 if TYPE_CHECKING:
-    from diffcl.inference import ModelInfo, Prediction, Predictor, Report
+    from diffcl.inference import Prediction, Predictor, Report
     from diffcl.inference.engine import EngineChoice
     from diffcl.inference.ensemble import Networks
     from diffcl.io import Scan
-    from diffcl.io.dicom import DicomSeries
+    from diffcl.io.dicom.series import DicomSeries
+    from diffcl.models import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,20 @@ def loaded(settings: Settings) -> Predictor:
     """
     import torch
 
-    from diffcl.inference import ModelStore, Predictor
-    from diffcl.shipped import models_folder
+    from diffcl.inference import Predictor
+    from diffcl.models import ModelRegistry
+    from diffcl.resources import models_folder
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    model = ModelStore(settings.store, models_folder()).load(settings.model, settings.device)
+    model = ModelRegistry(settings.store, models_folder()).load(settings.model, settings.device)
     return Predictor(model, settings.engine)
 
 
 def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
     """Write what was asked for of one prediction."""
+    from diffcl.files import write_text
     from diffcl.io import write_image
-    from diffcl.io.atomic import write_text
 
     for path in output.paths():
         make_folder(path.parent)
@@ -112,7 +114,7 @@ def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) 
     if output.report is not None and output.report.suffix.lower() != ".dcm":
         write_text(output.report, prediction.report.model_dump_json(indent=2) + "\n")
     if output.picture is not None:
-        from diffcl.evaluation.picture import draw_prediction
+        from diffcl.evaluation.figures import draw_prediction
 
         found = prediction.report
         title = f"{found.case}, by {found.model} {found.version}, doubt {found.doubt:.2f}"
@@ -122,8 +124,8 @@ def write(scan: Scan, prediction: Prediction, info: ModelInfo, output: Outputs) 
 
 def write_dicom(series: DicomSeries, prediction: Prediction, info: ModelInfo, output: Outputs) -> None:
     """Write what goes back to the archive of a series."""
-    from diffcl.io.dicom_seg import write_probability_seg, write_seg
-    from diffcl.io.dicom_sr import write_sr
+    from diffcl.io.dicom.seg_write import write_probability_seg, write_seg
+    from diffcl.io.dicom.sr import write_sr
 
     labels, found = info.recipe.labels, prediction.report
     if output.label.suffix.lower() == ".dcm":

@@ -147,8 +147,8 @@ def _without_credentials(studies: str) -> tuple[str, dict[str, str]]:
 
 def _sample_copy(work: Path) -> Path:
     """A copy of the sample scans that annotators may change; one that is there is kept as it is."""
-    from diffcl.io.atomic import replace_folder
-    from diffcl.shipped import samples_folder
+    from diffcl.files import replace_folder
+    from diffcl.resources import samples_folder
 
     samples, copy = samples_folder(), (work / "sample-scans").resolve()
     if copy.is_dir():
@@ -166,7 +166,7 @@ def _sample_copy(work: Path) -> Path:
 
 def _app(work: Path) -> Path:
     """A folder that stands for the app's: MONAI Label writes its log into it."""
-    from diffcl.shipped import app_folder
+    from diffcl.resources import app_folder
 
     folder = work.resolve() / "server"
     make_folder(folder)
@@ -180,11 +180,11 @@ def _app(work: Path) -> Path:
 
 def _check_models(models: str, store: Path, recipe: str | None) -> None:
     """Check that each model is there, or is that of the recipe and may come."""
-    from diffcl.inference import ModelStore
+    from diffcl.models import ModelRegistry
     from diffcl.recipe import load_recipe
-    from diffcl.shipped import models_folder
+    from diffcl.resources import models_folder
 
-    known = ModelStore(store, models_folder())
+    known = ModelRegistry(store, models_folder())
     new = None if recipe is None else load_recipe(recipe).name
     for name in (part.strip() for part in models.split(",")):
         if name != new:

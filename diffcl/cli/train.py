@@ -82,7 +82,7 @@ def train(
     from diffcl import training
     from diffcl.data.cases import find_cases
     from diffcl.recipe import load_recipe
-    from diffcl.training import world
+    from diffcl.training import distributed
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
@@ -90,8 +90,8 @@ def train(
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps
-    with world.joined(usable(device)) as own, progress_bar("Preparing", total) as bar:
-        if world.rank() > 0:
+    with distributed.joined(usable(device)) as own, progress_bar("Preparing", total) as bar:
+        if distributed.rank() > 0:
             console.quiet = errors.quiet = True  # one process speaks for all
         warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
              f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
@@ -126,11 +126,11 @@ def find_parent(model: str, store: Path, recipe: Recipe) -> Parent:
     Raises:
         UsageError: If there is no such model, or its networks are not those of the recipe.
     """
-    from diffcl.inference import ModelStore
-    from diffcl.shipped import models_folder
+    from diffcl.models import ModelRegistry
+    from diffcl.resources import models_folder
     from diffcl.training import Parent
 
-    parent = Parent.of(ModelStore(store, models_folder()).folder(model))
+    parent = Parent.of(ModelRegistry(store, models_folder()).folder(model))
     why = parent.unlike(recipe)
     if why:
         raise UsageError(f"--start-from {model}", why, "Start from another model, or from scratch")

@@ -16,7 +16,7 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from diffcl.data.augment import MARGIN, intensity_augmentation, spatial_augmentation
-from diffcl.data.prepare import TrainingScan
+from diffcl.data.cache import TrainingScan
 from diffcl.recipe import Recipe
 
 

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
-from diffcl.data.grid import Geometry, extent, voxels
-from diffcl.data.prepare import same_grid
 from diffcl.errors import DataError
+from diffcl.geometry import Geometry, extent, same_grid, voxels
 from diffcl.labels import LabelClass
 
 

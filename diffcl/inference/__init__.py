@@ -1,31 +1,26 @@
-"""Prediction: models and their store, the CS/DS ensemble, uncertainty, the Predictor.
+"""Prediction: the CS/DS ensemble, its expected error, the Predictor.
 
-What is named here is imported when it is first asked for: to say what models there are takes no torch.
+What is named here is imported when it is first asked for, so that nothing pays for torch before it computes.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffcl.inference.info import ModelInfo
-    from diffcl.inference.model import Model, load_model
     from diffcl.inference.predictor import Prediction, Predictor, Report
-    from diffcl.inference.store import ModelStore
 
-__all__ = ["Model", "ModelInfo", "ModelStore", "Prediction", "Predictor", "Report", "load_model"]
+__all__ = ["Prediction", "Predictor", "Report"]
 
 _HOMES = {
-    "Model": "model",
-    "ModelInfo": "info",
-    "ModelStore": "store",
-    "Prediction": "predictor",
-    "Predictor": "predictor",
-    "Report": "predictor",
-    "load_model": "model",
+    **dict.fromkeys(__all__, "diffcl.inference.predictor"),
+    **dict.fromkeys(("Model", "ModelInfo", "load_model"), "diffcl.models"),
 }
+"""Where each name is defined; those of models were here until version 0.1."""
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ModelStore":
+        return import_module("diffcl.models").ModelRegistry
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

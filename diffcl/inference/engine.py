@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from diffcl.errors import ModelError, OutputError, UsageError
-from diffcl.inference.model import Model
-from diffcl.inference.onnx_network import FILES, agree, load_network
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
+from diffcl.models.onnx.network import FILES, agree, load_network
+from diffcl.models.weights import Model
 from diffcl.recipe import Recipe
 
 EngineName = Literal["torch", "onnx"]

@@ -22,7 +22,7 @@ SLAB = 32
 
 
 @dataclass(frozen=True)
-class Opinions:
+class NetworkProbabilities:
     """What the networks say of a scan; None for one that was not asked.
 
     Attributes:
@@ -60,7 +60,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def ask(
+def predict_probabilities(
     image: Tensor,
     recipe: Recipe,
     cs: Callable[[Tensor], Tensor],
@@ -68,7 +68,7 @@ def ask(
     *,
     networks: Networks = "ensemble",
     seed: int | None = None,
-) -> Opinions:
+) -> NetworkProbabilities:
     """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
 
     A window all of whose voxels are alike, as of air or of padding, shows nothing: it is background, and no network is
@@ -129,5 +129,7 @@ def ask(
     parts = answer[0, :, x, y, z].split(recipe.classes)
     if networks == "ensemble":
         weight = recipe.inference.ds_weight
-        return Opinions(parts[0], parts[1], parts[0].lerp(parts[1], weight))
-    return Opinions(parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0])
+        return NetworkProbabilities(parts[0], parts[1], parts[0].lerp(parts[1], weight))
+    return NetworkProbabilities(
+        parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
+    )

@@ -19,13 +19,13 @@ from monai.transforms import KeepLargestConnectedComponent
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from diffcl.data.grid import Geometry, extent
-from diffcl.data.prepare import prepare
-from diffcl.inference.doubt import doubt
+from diffcl.data.preprocess import prepare
+from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, EngineName, choose_engine
-from diffcl.inference.ensemble import Networks, ask, most_probable
-from diffcl.inference.model import Model
+from diffcl.inference.ensemble import Networks, most_probable, predict_probabilities
+from diffcl.inference.expected_error import expected_error
 from diffcl.io.scan import Scan
+from diffcl.models.weights import Model
 from diffcl.recipe import Recipe
 
 SURE = 1e-4
@@ -44,7 +44,7 @@ class Report(BaseModel):
         volumes_ml: Millilitres of each class.
         disagreement: 1 - Dice between the outlines of CS and DS, 0..1; larger is more doubtful. None when
             only one network was asked.
-        doubt: Share of the label that is expected to be wrong, 0..1, see `diffcl.inference.doubt`.
+        doubt: Share of the label that is expected to be wrong, 0..1, see `diffcl.inference.expected_error`.
         learned_from: How many scans of each kind the model was trained on.
         seconds: Time of each stage.
         warnings: One sentence each.
@@ -130,7 +130,9 @@ class Predictor:
             prepared = prepare(scan, recipe)
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
-            opinions = ask(image, recipe, engine.cs, engine.ds, networks=networks, seed=seed)
+            opinions = predict_probabilities(
+                image, recipe, engine.cs, engine.ds, networks=networks, seed=seed
+            )
         disagreement, mean = opinions.disagreement, opinions.mean
         del opinions  # of a large scan they are large
         original = prepared.original
@@ -155,7 +157,7 @@ class Predictor:
             engine=engine.name,
             volumes_ml=volumes_ml(label, original, recipe),
             disagreement=disagreement,
-            doubt=doubt(mean),
+            doubt=expected_error(mean),
             learned_from=model.info.learned_from,
             seconds=clock.seconds,
             warnings=warnings,

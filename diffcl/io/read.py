@@ -9,12 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import ScanError, UsageError
-from diffcl.io.dicom import read_series
-from diffcl.io.dicom_seg_read import read_seg
+from diffcl.io.dicom.seg_read import read_seg
+from diffcl.io.dicom.series import read_series
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom, scan_name
+from diffcl.io.images.integrity import check_finite
+from diffcl.io.images.volume import read_volume, remarks_of
 from diffcl.io.scan import Scan
-from diffcl.io.volume import read_volume, remarks_of
-from diffcl.io.wholeness import check_finite
 from diffcl.labels import LabelClass
 
 

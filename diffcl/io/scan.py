@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 if TYPE_CHECKING:
-    from diffcl.io.dicom import DicomSeries
+    from diffcl.io.dicom.series import DicomSeries
 
 
 @dataclass(frozen=True)

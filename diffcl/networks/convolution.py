@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffcl.networks.graph import is_written
+from diffcl.networks.tracing import is_written
 
 
 class Convolution(nn.Conv3d):

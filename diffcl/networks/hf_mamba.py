@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from diffcl.networks.detail import detail, reweighed
+from diffcl.networks.haar import BANDS
+from diffcl.networks.high_bands import high_bands, reweighted
 from diffcl.networks.mamba import Mamba
-from diffcl.networks.wavelet import BANDS
 
 
 class HFMamba(nn.Module):
@@ -38,7 +38,7 @@ class HFMamba(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Feature map `(B, C, X, Y, Z)`, any sizes of 1 or more, to the same shape."""
-        bands = detail(features)
+        bands = high_bands(features)
         tokens = self.norm(self.embed(bands))
         tokens = tokens + self.mamba.both_ways(tokens)
-        return reweighed(features, bands, self.attention(tokens))
+        return reweighted(features, bands, self.attention(tokens))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from diffcl.networks import norm_kernel
-from diffcl.networks.graph import is_written
-from diffcl.networks.lanes import WIDTH
-from diffcl.networks.rows import flat, parts, rows
-from diffcl.networks.threads import for_each
+from diffcl.networks.kernels import norm as kernel
+from diffcl.networks.kernels.memory import flat, parts, rows
+from diffcl.networks.kernels.simd import WIDTH
+from diffcl.networks.kernels.threads import for_each
+from diffcl.networks.tracing import is_written
 
 SLOPE = 0.01
 """Slope of the leaky ReLU below zero."""
@@ -87,7 +87,7 @@ class _Compiled(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last_3d)
         values, like = rows(x), torch.empty_like(x)
         shape = _Shape(x)
-        sums = shape.reduce(lambda *task: norm_kernel.moments(values, *task))
+        sums = shape.reduce(lambda *task: kernel.moments(values, *task))
         count, start = shape.rows, x[:, :, 0, 0, 0].double()
         mean = start + sums[:, 0] / count
         variance = (sums[:, 1] / count - (sums[:, 0] / count) ** 2).clamp(min=0)
@@ -97,7 +97,7 @@ class _Compiled(torch.autograd.Function):
         written = rows(like)
         slope = np.float32(SLOPE)
         shape.each(
-            lambda *task: norm_kernel.activate(
+            lambda *task: kernel.activate(
                 values, *scaling, added, residual is not None, slope, *task, written
             )
         )
@@ -112,7 +112,7 @@ class _Compiled(torch.autograd.Function):
         shape, slope = _Shape(x), np.float32(SLOPE)
         given = rows(x), rows(y), rows(arriving.to(x.dtype))
         middle = flat(mean.float())
-        sums = shape.reduce(lambda *task: norm_kernel.gradient_moments(*given, middle, slope, *task))
+        sums = shape.reduce(lambda *task: kernel.gradient_moments(*given, middle, slope, *task))
         of_bias, of_gain = sums[:, 0], sums[:, 1] * spread
         to_g = gain.double() * spread
         to_x = -to_g * spread * of_gain / shape.rows
@@ -121,7 +121,7 @@ class _Compiled(torch.autograd.Function):
         dx = torch.empty_like(x)
         dg = torch.empty_like(x) if ctx.residual else dx
         to = rows(dx), ctx.residual, rows(dg)
-        shape.each(lambda *task: norm_kernel.gradient(*given, *weights, slope, *task, *to))
+        shape.each(lambda *task: kernel.gradient(*given, *weights, slope, *task, *to))
         return dx, of_gain.to(gain.dtype), of_bias.to(gain.dtype), dg if ctx.residual else None
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from diffcl.networks import scan_kernel
-from diffcl.networks.graph import is_written
-from diffcl.networks.lanes import WIDTH
-from diffcl.networks.scan_kernel import CHUNK, Gradients, Inputs, Volume
-from diffcl.networks.threads import for_each
+from diffcl.networks.kernels import selective_scan as kernel
+from diffcl.networks.kernels.selective_scan import CHUNK, Gradients, Inputs, Volume
+from diffcl.networks.kernels.simd import WIDTH
+from diffcl.networks.kernels.threads import for_each
+from diffcl.networks.tracing import is_written
 
 GRAPH_SCAN = "diffcl::SelectiveScan"
 """Operator that stands for `h[l] = exp(d[l] A) h[l-1] + d[l] B[l] u[l]; y[l] = C[l] . h[l]` in an ONNX graph; it
@@ -203,7 +203,7 @@ class _CompiledScan(torch.autograd.Function):
         inputs = _kernel_inputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
         written = _volume(out, reverse), borders.numpy()
         for_each(
-            lambda *block: scan_kernel.forward(inputs, *block, *written), product(range(items), range(blocks))
+            lambda *block: kernel.forward(inputs, *block, *written), product(range(items), range(blocks))
         )
         ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, borders)
         ctx.delta_softplus, ctx.reverse = delta_softplus, reverse
@@ -226,7 +226,7 @@ class _CompiledScan(torch.autograd.Function):
         )
         to = Gradients(to_u, to_delta, dA.numpy(), dB.numpy(), dC.numpy(), dD.numpy(), to_z, dbias.numpy())
         for_each(
-            lambda *block: scan_kernel.backward(inputs, *block, borders.numpy(), arriving, to),
+            lambda *block: kernel.backward(inputs, *block, borders.numpy(), arriving, to),
             product(range(items), range(blocks)),
         )
 

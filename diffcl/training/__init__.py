@@ -1,7 +1,14 @@
-"""Training: the step, the loop, validation, checkpoints and publishing."""
+"""Training: the step, the loop, validation and checkpoints."""
+
+from typing import Any
 
 from diffcl.training.loop import Progress, train
-from diffcl.training.publishing import publish
 from diffcl.training.schedule import Parent, Plan
 
-__all__ = ["Parent", "Plan", "Progress", "publish", "train"]
+__all__ = ["Parent", "Plan", "Progress", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "publish":
+        raise ImportError("diffcl.training.publish: has moved. Use diffcl.publishing.publish")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from diffcl.inference.model import Model
+from diffcl.models.weights import Model
 from diffcl.training.checkpoint import load_checkpoint
-from diffcl.training.learner import Learner
 from diffcl.training.run import read_run
+from diffcl.training.state import TrainingState
 from diffcl.training.validation import unpublished
 
 
@@ -38,7 +38,7 @@ def read_best(run: Path) -> Best:
     """
     recipe = read_run(run).recipe
     state = load_checkpoint(run / "best.pt")
-    learner = Learner(recipe, torch.device("cpu"))
+    learner = TrainingState(recipe, torch.device("cpu"))
     learner.cs.teacher.load_state_dict(state["cs"])
     if learner.ds is not None:
         learner.ds.teacher.load_state_dict(state["ds"])

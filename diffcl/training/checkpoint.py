@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from diffcl.errors import DataError
-from diffcl.io.atomic import replace_file
+from diffcl.files import replace_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

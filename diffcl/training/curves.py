@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diffcl.io.atomic import replace_file
+from diffcl.files import replace_file
 from diffcl.training.journal import read_journal
 
 _TERMS = {

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diffcl.io.atomic import not_written, replace_file
+from diffcl.files import not_written, replace_file
 
 
 class Journal:

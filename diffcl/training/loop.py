@@ -15,19 +15,19 @@ import torch
 from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.model import Model, load_model
+from diffcl.models.weights import Model, load_model
+from diffcl.planning.crop import fitted
 from diffcl.recipe import Recipe
-from diffcl.training import world
+from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory
-from diffcl.training.budget import fitting_steps
 from diffcl.training.checkpoint import load_checkpoint
-from diffcl.training.fitting import fitted
-from diffcl.training.learner import Learner
 from diffcl.training.record import record_of
 from diffcl.training.run import PREPARED, Run, begun, check_unused, continue_run, start_run
 from diffcl.training.scans import Scans, load_scans
 from diffcl.training.schedule import Plan
+from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
+from diffcl.training.time_limit import fitting_steps
 from diffcl.training.validation import Scores, unpublished, validate
 
 
@@ -60,7 +60,7 @@ def train(
     device: str = "cpu",
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Scores | None:
-    """Train the networks of a recipe, on the processes of `diffcl.training.world`; the first one writes the run.
+    """Train the networks of a recipe, on the processes of `diffcl.training.distributed`; the first one writes the run.
 
     Args:
         cases: The scans.
@@ -83,29 +83,29 @@ def train(
         OutputError: If the run's files cannot be written.
     """
     plan = plan or Plan()
-    resume = world.first_says(resume and begun(run))
-    if not resume and world.rank() == 0:
+    resume = distributed.first_says(resume and begun(run))
+    if not resume and distributed.rank() == 0:
         check_unused(run)
-    loaded = scans or world.in_turn(lambda: load_scans(cases, recipe, cache or run / PREPARED))
+    loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, cache or run / PREPARED))
     recipe = fitted(recipe, loaded.labelled)
     seconds = float("inf") if plan.minutes is None else plan.minutes * 60
     if not resume and plan.minutes is not None:
         trial = recipe.changed(training={"learns": plan.learns})
-        steps, seconds = world.first_says(fitting_steps(seconds, trial, loaded, device))
+        steps, seconds = distributed.first_says(fitting_steps(seconds, trial, loaded, device))
         plan = replace(plan, steps=steps)
     begin = continue_run if resume else start_run
-    made = world.first_says(begin(run, cases, recipe, plan) if world.rank() == 0 else None)
+    made = distributed.first_says(begin(run, cases, recipe, plan) if distributed.rank() == 0 else None)
     assert made is not None
     ends = monotonic() + seconds
     with keeps_freed_memory():
-        learner = Learner(made.scheduled, torch.device(device))
+        learner = TrainingState(made.scheduled, torch.device(device))
         return learn(run, made, learner, loaded, ends, on_step)
 
 
 def learn(
     folder: Path,
     run: Run,
-    learner: Learner,
+    learner: TrainingState,
     scans: Scans,
     ends: float,
     on_step: Callable[[Progress], None],
@@ -125,7 +125,7 @@ def learn(
     """
     recipe, best, done, over = learner.recipe, None, 0, False
     checkpoint = folder / "checkpoint.pt"
-    if world.first_says(checkpoint.exists()):
+    if distributed.first_says(checkpoint.exists()):
         state = load_checkpoint(checkpoint)
         learner.restore(state["learner"])
         done, best = state["step"], Scores.from_json(state["best"])
@@ -139,7 +139,7 @@ def learn(
         for step, batch in batches.ahead(done + 1, last):
             losses = diffcl_step(learner, batch.to(learner.device), step)
             learner.learn(losses.cs, losses.ds, step)
-            over = step == last or world.first_says(monotonic() >= ends)
+            over = step == last or distributed.first_says(monotonic() >= ends)
             scores = None
             if scans.validation and (over or step % recipe.training.validate_every == 0):
                 scores = validate(scans.validation, current_model(learner), networks=networks_of(recipe))
@@ -165,7 +165,7 @@ def networks_of(recipe: Recipe) -> Networks:
     return "cs" if recipe.training.method == "supervised" else "ensemble"
 
 
-def current_model(learner: Learner) -> Model:
+def current_model(learner: TrainingState) -> Model:
     """The averaged networks of a run as a model."""
     ds = None if learner.ds is None else learner.ds.teacher
     return unpublished(learner.recipe, learner.cs.teacher, ds, learner.device)

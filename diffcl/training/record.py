@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from diffcl.training import world
+from diffcl.training import distributed
 from diffcl.training.checkpoint import save_checkpoint
 from diffcl.training.curves import draw_curves
 from diffcl.training.journal import Journal
-from diffcl.training.learner import Learner
+from diffcl.training.state import TrainingState
 from diffcl.training.validation import Scores
 
 
@@ -29,7 +29,7 @@ class Record:
         done: Steps that a checkpoint has; the journal forgets what came later.
     """
 
-    def __init__(self, folder: Path, learner: Learner, done: int) -> None:
+    def __init__(self, folder: Path, learner: TrainingState, done: int) -> None:
         self._folder = folder
         self._learner = learner
         self._journal = Journal(folder / "journal.jsonl", last_step=done)
@@ -71,6 +71,6 @@ class Record:
         save_checkpoint(self._folder / "checkpoint.pt", state)
 
 
-def record_of(folder: Path, learner: Learner, done: int) -> AbstractContextManager[Record | None]:
+def record_of(folder: Path, learner: TrainingState, done: int) -> AbstractContextManager[Record | None]:
     """The record of a run; None in every process but the first."""
-    return Record(folder, learner, done) if world.rank() == 0 else nullcontext()
+    return Record(folder, learner, done) if distributed.rank() == 0 else nullcontext()

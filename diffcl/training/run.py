@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import UsageError
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
 from diffcl.recipe import Recipe, parse_recipe
 from diffcl.training.schedule import Plan
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
-from diffcl.data.prepare import TrainingScan, prepare_case
 from diffcl.errors import DataError, DiffclError
 from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan, read_validation
@@ -45,9 +45,9 @@ def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
             prepared[isinstance(case, LabelledCase)].append(prepare_case(case, recipe, cache))
         except DiffclError as error:
             faults.append(str(error))
-    for judge in cases.validation:
+    for validation_scan in cases.validation:
         try:
-            validation.append(read_validation(judge, recipe))
+            validation.append(read_validation(validation_scan, recipe))
         except DiffclError as error:
             faults.append(str(error))
     if faults:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffcl.errors import UsageError
-from diffcl.inference.info import read_info
+from diffcl.models.metadata import read_info
 from diffcl.recipe import Recipe
 
 AVERAGED_SHARE = 0.1

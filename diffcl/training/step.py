@@ -13,8 +13,8 @@ from diffcl.losses.pseudo_label import PseudoLabel, pseudo_label
 from diffcl.losses.ramp import ramp
 from diffcl.losses.segmentation import segmentation_losses
 from diffcl.recipe import Recipe
-from diffcl.training.learner import Learner
-from diffcl.training.world import spread
+from diffcl.training.distributed import spread
+from diffcl.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Crops:
     ds_weight: Tensor
 
 
-def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
+def diffcl_step(learner: TrainingState, batch: Batch, step: int) -> StepLosses:
     """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone."""
     recipe = learner.recipe
     random = torch.Generator().manual_seed(recipe.training.seed * 1_000_003 + step)
@@ -134,7 +134,7 @@ def diffcl_step(learner: Learner, batch: Batch, step: int) -> StepLosses:
 
 @torch.no_grad()
 def _pseudo_labels(
-    learner: Learner, batch: Batch, random: torch.Generator
+    learner: TrainingState, batch: Batch, random: torch.Generator
 ) -> tuple[PseudoLabel | None, PseudoLabel | None]:
     """What the averaged CS and DS say about the unlabelled crops, seen without changed intensities."""
     if len(batch.unlabelled) == 0 or learner.ds is None:
@@ -161,7 +161,7 @@ def _pseudo_labels(
 
 
 def _noised(
-    learner: Learner, clean: Tensor, random: torch.Generator, share: float | None = None
+    learner: TrainingState, clean: Tensor, random: torch.Generator, share: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Diffusion steps `(B,)`, a share of T or drawn, and Y_t of each crop."""
     time = learner.diffusion.draw_time(len(clean), random).to(clean.device)
@@ -205,7 +205,7 @@ def _paste(source: Tensor, target: Tensor, boxes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _fill_bank(
-    learner: Learner, crops: Crops, features: Tensor, logits: Tensor, random: torch.Generator
+    learner: TrainingState, crops: Crops, features: Tensor, logits: Tensor, random: torch.Generator
 ) -> None:
     """Put features of labelled voxels that DS classifies rightly and confidently into the bank."""
     assert learner.ds is not None
@@ -219,7 +219,7 @@ def _fill_bank(
     learner.bank.add(vectors, groups.flatten()[where])
 
 
-def _contrastive(learner: Learner, crops: Crops, features: Tensor, random: torch.Generator) -> Tensor:
+def _contrastive(learner: TrainingState, crops: Crops, features: Tensor, random: torch.Generator) -> Tensor:
     """`L_cl` of CS features of unlabelled voxels, drawn evenly over the classes of their pseudo-label."""
     settings, count = learner.recipe.contrastive, learner.recipe.classes
     groups = torch.where(crops.cs_weight > 0, crops.cs_target, -1)

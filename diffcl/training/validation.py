@@ -12,20 +12,20 @@ import SimpleITK as sitk
 import torch
 
 from diffcl.data.cases import LabelledCase
-from diffcl.data.grid import Geometry
-from diffcl.data.prepare import to_classes
+from diffcl.data.preprocess import to_classes
 from diffcl.evaluation.calibration import Reliability, failure_auc, rank_correlation
 from diffcl.evaluation.metrics import evaluate_case
+from diffcl.geometry import Geometry
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.info import ModelInfo
-from diffcl.inference.model import Model
 from diffcl.inference.predictor import Predictor
-from diffcl.inference.profile import Profile
 from diffcl.io import Scan, read_label, read_scan
+from diffcl.models.metadata import ModelInfo
+from diffcl.models.profile import Profile
+from diffcl.models.weights import Model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
-from diffcl.training.world import share, unite
+from diffcl.training.distributed import share, unite
 
 FAILED = 0.85
 """Dice below which a prediction counts as one that doubt should have found."""
@@ -36,7 +36,7 @@ FEWEST_TO_RANK = 8
 
 @dataclass(frozen=True)
 class ValidationScan:
-    """A scan that judges, in memory.
+    """A scan that validates, in memory.
 
     Attributes:
         scan: As it is.

@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import make_label, make_studies, publish_untrained
 
-from diffcl.inference import ModelStore
-from diffcl.shipped import app_folder
+from diffcl.models import ModelRegistry
+from diffcl.resources import app_folder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # monailabel and what it imports use deprecated modules
@@ -22,9 +22,9 @@ with warnings.catch_warnings():
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelRegistry:
     """A store with the first version of `organ`."""
-    store = ModelStore(tmp_path / "store")
+    store = ModelRegistry(tmp_path / "store")
     publish_untrained(store)
     return store
 
@@ -44,7 +44,7 @@ def label_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(studies: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def app(studies: Path, store: ModelRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The app as MONAI Label finds and builds it."""
     monkeypatch.setattr(settings, "MONAI_LABEL_SESSION_PATH", str(tmp_path / "sessions"))
     found = get_class_of_subclass_from_file("main", str(app_folder() / "main.py"), "MONAILabelApp")

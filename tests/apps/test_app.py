@@ -16,11 +16,12 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from synthetic import ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained, same_place
 
-from diffcl.inference import ModelStore, Predictor, load_model
-from diffcl.inference.doubt import to_check
+from diffcl.inference import Predictor
+from diffcl.inference.expected_error import places_to_check
 from diffcl.io import read_scan
-from diffcl.io.dicom_write import write_series
-from diffcl.shipped import app_folder
+from diffcl.io.dicom.series_write import write_series
+from diffcl.models import ModelRegistry, load_model
+from diffcl.resources import app_folder
 from lib.datastore import SETTLED_NS
 from lib.progress import Progress
 
@@ -81,11 +82,13 @@ class TestInfo:
                 assert shown()["total_epochs"] == 9
                 organ.tell("done", "Published.")
 
-    def test_a_new_version_is_described_at_once(self, app: Any, store: ModelStore) -> None:
+    def test_a_new_version_is_described_at_once(self, app: Any, store: ModelRegistry) -> None:
         publish_untrained(store)
         assert app.info()["models"]["organ"]["description"].startswith("organ, version 2, ")
 
-    def test_a_model_says_what_it_learned_from_and_how_good_it_is(self, app: Any, store: ModelStore) -> None:
+    def test_a_model_says_what_it_learned_from_and_how_good_it_is(
+        self, app: Any, store: ModelRegistry
+    ) -> None:
         def says() -> str:
             return str(app.info()["models"]["organ"]["description"])
 
@@ -100,7 +103,7 @@ class TestInfo:
         )
         assert says().removeprefix("organ") in app.info()["models"]["organ_uncertainty"]["description"]
 
-    def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelStore) -> None:
+    def test_a_damaged_model_is_not_offered(self, app: Any, store: ModelRegistry) -> None:
         (store.folder("organ") / "model.json").write_text("{")
         again = type(app)(str(app_folder()), app.studies, app.conf)
         assert again.info()["models"] == {}
@@ -143,7 +146,7 @@ class TestInference:
             assert same_place(image, scan)
             assert image.GetPixelID() == sitk.sitkUInt8
 
-    def test_the_label_is_that_of_the_library(self, app: Any, store: ModelStore, studies: Path) -> None:
+    def test_the_label_is_that_of_the_library(self, app: Any, store: ModelRegistry, studies: Path) -> None:
         image, params = infer(app)
         expected = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
         np.testing.assert_array_equal(
@@ -168,12 +171,12 @@ class TestInference:
         )
         assert app.datastore().get_image_info("oblique")["proposal"]["summary"] == params["summary"]
 
-    def test_where_to_look_is_marked_on_request(self, app: Any, store: ModelStore, studies: Path) -> None:
+    def test_where_to_look_is_marked_on_request(self, app: Any, store: ModelRegistry, studies: Path) -> None:
         plain, _ = infer(app)
         marked, params = infer(app, check_here=True)
         assert params["label_names"] == {"organ_head": 1, "organ_tail": 2, "check_here": 3}
         prediction = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
-        where = sitk.GetArrayFromImage(to_check(prediction.uncertainty, (1.5, 1.5, 1.5))) == 1
+        where = sitk.GetArrayFromImage(places_to_check(prediction.uncertainty, (1.5, 1.5, 1.5))) == 1
         assert where.any()  # an untrained model doubts
         expected = np.where(where, 3, sitk.GetArrayFromImage(plain))
         np.testing.assert_array_equal(sitk.GetArrayFromImage(marked), expected)
@@ -186,7 +189,7 @@ class TestInference:
         kept = sitk.ReadImage(app.datastore().get_label_uri("oblique", "original"))
         np.testing.assert_array_equal(sitk.GetArrayFromImage(kept), sitk.GetArrayFromImage(plain))
 
-    def test_uncertainty_fills_the_bytes(self, app: Any, store: ModelStore, studies: Path) -> None:
+    def test_uncertainty_fills_the_bytes(self, app: Any, store: ModelRegistry, studies: Path) -> None:
         image, params = infer(app, model="organ_uncertainty")
         expected = Predictor(load_model(store.folder("organ")))(read_scan(studies / "oblique.nii.gz"))
         wanted = np.round(sitk.GetArrayFromImage(expected.uncertainty) * 255)
@@ -215,7 +218,7 @@ class TestInference:
         assert wide.GetPixelID() == sitk.sitkInt16
         np.testing.assert_array_equal(sitk.GetArrayViewFromImage(wide), sitk.GetArrayViewFromImage(plain))
 
-    def test_a_new_version_answers_the_next_request(self, app: Any, store: ModelStore) -> None:
+    def test_a_new_version_answers_the_next_request(self, app: Any, store: ModelRegistry) -> None:
         assert infer(app)[1]["version"] == 1
         publish_untrained(store)
         assert infer(app)[1]["version"] == 2
@@ -307,7 +310,7 @@ class TestRefusals:
     def test_an_impossible_option_is_named(self, app: Any) -> None:
         assert refusal(app, networks="both").detail.startswith("option networks: 'both'")
 
-    def test_damaged_weights_are_named(self, app: Any, store: ModelStore) -> None:
+    def test_damaged_weights_are_named(self, app: Any, store: ModelRegistry) -> None:
         weights = store.folder("organ") / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
         assert "weights.safetensors: is damaged" in refusal(app).detail
@@ -386,7 +389,7 @@ class TestOtherRequests:
         app._models.warm_up()  # noqa: SLF001
         assert "organ" in app._models._loaded  # noqa: SLF001
 
-    def test_a_damaged_model_does_not_stop_the_warm_up(self, app: Any, store: ModelStore) -> None:
+    def test_a_damaged_model_does_not_stop_the_warm_up(self, app: Any, store: ModelRegistry) -> None:
         (store.folder("organ") / "weights.safetensors").write_bytes(b"")
         app._models.warm_up()  # noqa: SLF001
 

@@ -30,15 +30,15 @@ from monailabel.config import Settings
 from orthanc import Orthanc
 from synthetic import ORGAN, make_label, make_scan, publish_untrained, same_place
 
-from diffcl.active.worker import Looker
+from diffcl.active_learning.worker import Looker
 from diffcl.data.cases import LabelledCase
 from diffcl.errors import GoneError
-from diffcl.inference import ModelStore
 from diffcl.io import read_label, read_scan
-from diffcl.io.dicom_seg import write_annotation, write_probability_seg, write_seg
-from diffcl.io.dicom_write import write_series
-from diffcl.io.dicomweb import Archive, SeriesEntry
+from diffcl.io.dicom.seg_write import write_annotation, write_probability_seg, write_seg
+from diffcl.io.dicom.series_write import write_series
+from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.labels import Code
+from diffcl.models import ModelRegistry
 from lib import archive as archive_module
 from lib import contents, downloads
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
@@ -446,7 +446,7 @@ class TestScores:
         self, store: ArchiveDatastore, put: Put, tmp_path: Path
     ) -> None:
         uids = {put("oblique"), put("flipped")}
-        models = ModelStore(tmp_path / "models")
+        models = ModelRegistry(tmp_path / "models")
         publish_untrained(models)
         book = ScoreBook(tmp_path / "scores")
         scorer = Scorer(ServedModels(models), "organ", lambda: store, book, look=Looker())
@@ -527,7 +527,7 @@ class TestAnArchiveThatFails:
         self, own: Any, patients: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> tuple[Orthanc, ArchiveDatastore, str]:
         """It with one series, by a server that soon loses patience."""
-        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr("diffcl.io.dicomweb.client.PATIENCE_SECONDS", 0.1)
         archive, store = own
         archive.add(scan_of(patients, "oblique", tmp_path / "series"))
         (uid,) = store.list_images()
@@ -592,7 +592,7 @@ class TestAnArchiveThatFails:
         archive, store = own
         archive.kill()
         monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
-        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr("diffcl.io.dicomweb.client.PATIENCE_SECONDS", 0.1)
         refusal(store.list_images)
         began = time.monotonic()
         assert refusal(store.list_images).status_code == 503
@@ -603,8 +603,8 @@ class TestAnArchiveThatIsSilent:
     @pytest.fixture
     def silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveDatastore]:
         """An archive that accepts connections and never answers."""
-        monkeypatch.setattr("diffcl.io.dicomweb.READ_SECONDS", 0.5)
-        monkeypatch.setattr("diffcl.io.dicomweb.PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr("diffcl.io.dicomweb.client.READ_SECONDS", 0.5)
+        monkeypatch.setattr("diffcl.io.dicomweb.client.PATIENCE_SECONDS", 0.1)
         with socket.create_server(("127.0.0.1", 0)) as server:
             url = f"http://127.0.0.1:{server.getsockname()[1]}/dicom-web"
             yield ArchiveDatastore(Archive(url), tmp_path / "silent", lambda: [ORGAN])

@@ -14,10 +14,10 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from synthetic import ORGAN, SCANS, make_label, make_scan
 
-from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import OutputError
+from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label, write_image
-from diffcl.io.history import History, restore_label
+from diffcl.studies.label_history import History, restore_label
 from lib import datastore, index
 from lib.datastore import StudyDatastore
 from lib.index import Index
@@ -272,7 +272,7 @@ class TestSubmittedLabels:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("diffcl.io.history.shutil.copyfile", full)
+        monkeypatch.setattr("diffcl.studies.label_history.shutil.copyfile", full)
         caught = refusal(
             lambda: store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
         )

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from diffcl.shipped import app_folder
+from diffcl.resources import app_folder
 
 WITH_EXAMPLES = sorted(file.stem for file in app_folder().glob("lib/*.py") if ">>>" in file.read_text())
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 from synthetic import ORGAN, SCANS, make_label
 
-from diffcl.inference import ModelStore
+from diffcl.models import ModelRegistry
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
 from lib.datastore import StudyDatastore
@@ -31,7 +31,7 @@ Work = Callable[..., None]
 def processes() -> Any:
     """Makes processes that have imported what takes long."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["diffcl.training.gate", "monailabel.datastore.local"])
+    context.set_forkserver_preload(["diffcl.publishing.gate", "monailabel.datastore.local"])
     return context
 
 
@@ -73,7 +73,7 @@ MOMENTS = [
 
 
 def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
-    processes: Any, labelled: Path, store: ModelStore, tmp_path: Path
+    processes: Any, labelled: Path, store: ModelRegistry, tmp_path: Path
 ) -> None:
     home, folder = store.folders[0], tmp_path / "training"
     progress = Progress(folder)

@@ -8,12 +8,13 @@ import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN, SCANS, publish_untrained
 
-from diffcl.inference import ModelStore, Predictor, load_model
+from diffcl.inference import Predictor
 from diffcl.io import read_scan
+from diffcl.models import ModelRegistry, load_model
 from lib.models import ServedModels
 
 
-def test_every_answer_is_by_one_version_while_versions_switch(store: ModelStore, studies: Path) -> None:
+def test_every_answer_is_by_one_version_while_versions_switch(store: ModelRegistry, studies: Path) -> None:
     publish_untrained(store)
     wanted = {
         (version, name): sitk.Hash(
@@ -46,7 +47,7 @@ def test_every_answer_is_by_one_version_while_versions_switch(store: ModelStore,
     assert all(wanted[question] == label for question, label in answers)
 
 
-def test_a_recipe_that_is_given_counts_before_that_of_the_model(store: ModelStore) -> None:
+def test_a_recipe_that_is_given_counts_before_that_of_the_model(store: ModelRegistry) -> None:
     assert ServedModels(store).recipes() == {"organ": ORGAN}
     changed = ORGAN.changed(training={"seed": 7})
     assert ServedModels(store, new=changed).recipes() == {"organ": changed}
@@ -54,7 +55,7 @@ def test_a_recipe_that_is_given_counts_before_that_of_the_model(store: ModelStor
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_rollback_answers_the_next_request(version: int, store: ModelStore, studies: Path) -> None:
+def test_a_rollback_answers_the_next_request(version: int, store: ModelRegistry, studies: Path) -> None:
     publish_untrained(store)
     models = ServedModels(store)
     models.predict("organ", studies / "oblique.nii.gz")

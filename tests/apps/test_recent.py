@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from synthetic import make_scan, publish_untrained
 
 from diffcl.errors import ScanError
-from diffcl.inference import ModelStore, Predictor
+from diffcl.inference import Predictor
+from diffcl.models import ModelRegistry
 from lib.models import ServedModels
 from lib.recent import fingerprint
 
@@ -30,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def models(store: ModelStore) -> ServedModels:
+def models(store: ModelRegistry) -> ServedModels:
     return ServedModels(store)
 
 

@@ -12,8 +12,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN, SCANS, make_scan, publish_untrained
 
-from diffcl.active.worker import Looker
-from diffcl.inference import ModelStore
+from diffcl.active_learning.worker import Looker
+from diffcl.models import ModelRegistry
 from lib import scorer
 from lib.datastore import StudyDatastore
 from lib.models import ServedModels
@@ -47,7 +47,7 @@ def datastore(studies: Path) -> StudyDatastore:
 
 @pytest.fixture
 def open_scorer(
-    store: ModelStore, studies: Path, datastore: StudyDatastore, eye: Eye
+    store: ModelRegistry, studies: Path, datastore: StudyDatastore, eye: Eye
 ) -> Callable[[], Scorer]:
     """Makes a scorer, as a start of the server does."""
     return lambda: Scorer(
@@ -82,7 +82,7 @@ def test_labelled_scans_come_first(
     assert eye.seen[0] == "oblique"
 
 
-def test_a_new_version_looks_at_all_again(scoring: Scorer, store: ModelStore) -> None:
+def test_a_new_version_looks_at_all_again(scoring: Scorer, store: ModelRegistry) -> None:
     scoring.update()
     publish_untrained(store)
     assert scoring.update() == 4
@@ -91,7 +91,9 @@ def test_a_new_version_looks_at_all_again(scoring: Scorer, store: ModelStore) ->
     assert known.edition.version == 2
 
 
-def test_a_version_published_meanwhile_ends_the_round(scoring: Scorer, eye: Eye, store: ModelStore) -> None:
+def test_a_version_published_meanwhile_ends_the_round(
+    scoring: Scorer, eye: Eye, store: ModelRegistry
+) -> None:
     eye.before = lambda: publish_untrained(store) if len(eye.seen) == 2 else None
     assert scoring.update() == 2
     assert scoring.update() == 4
@@ -130,7 +132,7 @@ def test_a_scan_that_vanishes_stops_nothing(scoring: Scorer, eye: Eye, studies: 
 
 
 def test_without_a_model_scans_are_described(datastore: StudyDatastore, tmp_path: Path, eye: Eye) -> None:
-    store = ModelStore(tmp_path / "none")
+    store = ModelRegistry(tmp_path / "none")
     models = ServedModels(store, ["organ"], new=ORGAN)
     scoring = Scorer(models, "organ", lambda: datastore, ScoreBook(tmp_path / "scores"), look=eye)
     assert scoring.update() == 4
@@ -162,7 +164,7 @@ def test_it_runs_until_it_is_stopped(scoring: Scorer, eye: Eye, monkeypatch: pyt
     assert sorted(eye.seen) == SCANS
 
 
-def test_a_damaged_model_scores_nothing(scoring: Scorer, store: ModelStore) -> None:
+def test_a_damaged_model_scores_nothing(scoring: Scorer, store: ModelRegistry) -> None:
     (store.folder("organ") / "model.json").write_text("{")
     assert scoring.update() == 0
 

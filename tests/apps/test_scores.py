@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from synthetic import ORGAN
 
-from diffcl.active import ScanScore
+from diffcl.active_learning import ScanScore
 from diffcl.errors import OutputError
-from diffcl.inference import ModelInfo
-from diffcl.inference.profile import Profile
+from diffcl.models import ModelInfo
+from diffcl.models.profile import Profile
 from lib import scores
 from lib.scores import ENOUGH, Edition, ScoreBook, state_of
 

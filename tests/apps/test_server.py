@@ -22,7 +22,7 @@ from monailabel.utils.async_tasks import task
 from monailabel.utils.async_tasks import utils as async_tasks
 from synthetic import SCANS, make_label
 
-from diffcl.shipped import app_folder
+from diffcl.resources import app_folder
 from lib import server
 
 Talk = Callable[[httpx.AsyncClient], Awaitable[Any]]

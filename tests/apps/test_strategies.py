@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffcl.active import ScanScore
+from diffcl.active_learning import ScanScore
 from lib.scores import Edition, ScoreBook
 from lib.strategies import (
     DEFAULT,

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN
 
-from diffcl.data.grid import Geometry, voxels
 from diffcl.errors import DataError, ScanError
+from diffcl.geometry import Geometry, voxels
 from diffcl.recipe import Recipe
 from lib.submission import Proposal, Submission, check_label
 

@@ -16,10 +16,10 @@ import torch
 from fastapi import HTTPException
 from synthetic import ORGAN, SCANS, make_label, publish_untrained
 
-from diffcl.data.prepare import TrainingScan
-from diffcl.inference import ModelStore, load_model
+from diffcl.data.cache import TrainingScan
+from diffcl.models import ModelRegistry, load_model
+from diffcl.publishing.gate import Decision
 from diffcl.recipe import Recipe
-from diffcl.training.gate import Decision
 from lib import collect as collecting
 from lib import trainer as module
 from lib.datastore import StudyDatastore
@@ -42,7 +42,7 @@ def labelled(studies: Path, tmp_path: Path) -> StudyDatastore:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[], SemiSupervisedTraining]:
     """Makes the training task, as every process does for itself."""
-    store = ModelStore(tmp_path / "trained")
+    store = ModelRegistry(tmp_path / "trained")
     return lambda: SemiSupervisedTraining("organ", lambda: ORGAN, store, tmp_path / "training")
 
 
@@ -150,7 +150,7 @@ def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
     with pytest.raises(HTTPException, match="the loss is not finite"):
         make()(QUICK, labelled)
     assert make().stats()["status"] == "failed"
-    assert ModelStore(tmp_path / "trained").names() == []
+    assert ModelRegistry(tmp_path / "trained").names() == []
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_labels_of_the_studies_hold_the_values_of_the_classes() -> None:
 def test_it_goes_on_from_the_published_model(
     make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, tmp_path: Path
 ) -> None:
-    store = ModelStore(tmp_path / "trained")
+    store = ModelRegistry(tmp_path / "trained")
     publish_untrained(store)
     result = make()({"steps": 2, "margin": 1.0}, labelled)
     assert (result["published"], result["version"], result["compared_with"]) == (True, 2, 1)
@@ -202,7 +202,7 @@ def test_one_network_learns_and_the_other_stays_as_it_is(
     labelled: StudyDatastore,
     tmp_path: Path,
 ) -> None:
-    store = ModelStore(tmp_path / "trained")
+    store = ModelRegistry(tmp_path / "trained")
     publish_untrained(store)
     make()({**QUICK, "networks": alone, "margin": 1}, labelled)
     before, after = (load_model(store.version_folder("organ", number)) for number in (1, 2))
@@ -228,7 +228,7 @@ def test_one_network_cannot_learn_alone_from_scratch(
 def test_weights_of_another_shape_are_no_start(
     labelled: StudyDatastore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = ModelStore(tmp_path / "trained")
+    store = ModelRegistry(tmp_path / "trained")
     publish_untrained(store)
     wider = ORGAN.changed(ds={"time_features": 16})
     caplog.set_level("INFO")
@@ -246,10 +246,10 @@ def test_a_rejected_version_stays_and_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    store = ModelStore(tmp_path / "trained")
+    store = ModelRegistry(tmp_path / "trained")
     publish_untrained(store)
     monkeypatch.setattr(
-        "diffcl.training.gate._decide", lambda *_: Decision(False, "Not published: worse.", 0.1, 0.9, 1)
+        "diffcl.publishing.gate._decide", lambda *_: Decision(False, "Not published: worse.", 0.1, 0.9, 1)
     )
     result = make()({"steps": 2}, labelled)
     assert (result["published"], result["version"]) == (False, 2)

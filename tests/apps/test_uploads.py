@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from synthetic import ORGAN, SCANS, make_label
 
-from diffcl.inference import ModelInfo, ModelStore
-from diffcl.inference.model import save_model
-from diffcl.inference.profile import Profile
+from diffcl.models import ModelInfo, ModelRegistry
+from diffcl.models.profile import Profile
+from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
@@ -51,12 +51,14 @@ def refused(app: Any, archive: io.BytesIO, model: str = "organ") -> HTTPExceptio
 
 
 @pytest.mark.usefixtures("labelled")
-def test_an_uploaded_model_is_a_version_under_the_gate(app: Any, store: ModelStore, tmp_path: Path) -> None:
+def test_an_uploaded_model_is_a_version_under_the_gate(
+    app: Any, store: ModelRegistry, tmp_path: Path
+) -> None:
     answer = app.accept_model("organ", package(tmp_path))
     assert answer["version"] == 2
     assert answer["published"] is (answer["candidate"] >= answer["current"] - 0.01)
     assert store.info("organ").version == (2 if answer["published"] else 1)
-    info = ModelStore(*store.folders).info(store.version_folder("organ", 2))
+    info = ModelRegistry(*store.folders).info(store.version_folder("organ", 2))
     assert (info.name, info.version) == ("organ", 2)
     assert info.scores["ensemble"]["dice"] == pytest.approx(answer["candidate"], abs=1e-4)
     assert info.provenance["said"]["scores"] == {"ensemble": {"dice": 1.0}}
@@ -65,14 +67,14 @@ def test_an_uploaded_model_is_a_version_under_the_gate(app: Any, store: ModelSto
     assert app.infer({"model": "organ", "image": "oblique"})["params"]["version"] == 2
 
 
-def test_without_labels_an_upload_waits_for_a_person(app: Any, store: ModelStore, tmp_path: Path) -> None:
+def test_without_labels_an_upload_waits_for_a_person(app: Any, store: ModelRegistry, tmp_path: Path) -> None:
     answer = app.accept_model("organ", package(tmp_path))
     assert answer["published"] is False
     assert "too few labelled scans" in answer["reason"]
     assert (store.info("organ").version, store.versions("organ")) == (1, [1, 2])
 
 
-def test_a_model_of_another_task_is_refused(app: Any, store: ModelStore, tmp_path: Path) -> None:
+def test_a_model_of_another_task_is_refused(app: Any, store: ModelRegistry, tmp_path: Path) -> None:
     other = Recipe.model_validate(
         ORGAN.model_dump() | {"labels": [{"value": 1, "name": "liver"}, {"value": 2, "name": "spleen"}]}
     )
@@ -81,7 +83,7 @@ def test_a_model_of_another_task_is_refused(app: Any, store: ModelStore, tmp_pat
     assert store.versions("organ") == [1]
 
 
-def test_a_file_that_is_no_model_is_refused(app: Any, store: ModelStore) -> None:
+def test_a_file_that_is_no_model_is_refused(app: Any, store: ModelRegistry) -> None:
     assert "no ZIP file" in refused(app, io.BytesIO(b"\x80\x04K\x07.")).detail
     assert store.versions("organ") == [1]
 

@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from synthetic import make_scan, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.inference import ModelStore
-from diffcl.io.dicom_write import write_series
+from diffcl.io.dicom.series_write import write_series
+from diffcl.models import ModelRegistry
 
 Make = Callable[[Path], Path]
 
@@ -121,7 +121,7 @@ BAD_SCANS: dict[str, tuple[Make, str]] = {
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with an untrained model `organ`."""
-    publish_untrained(ModelStore(tmp_path / "store"))
+    publish_untrained(ModelRegistry(tmp_path / "store"))
     return tmp_path / "store"
 
 

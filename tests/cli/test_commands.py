@@ -13,15 +13,15 @@ import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, make_studies, publish_untrained, same_place
 
 from diffcl.cli.main import run
-from diffcl.inference import ModelStore
 from diffcl.io import read_label
-from diffcl.io.dicom_write import write_series
+from diffcl.io.dicom.series_write import write_series
+from diffcl.models import ModelRegistry
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with an untrained model `organ`."""
-    publish_untrained(ModelStore(tmp_path / "store"))
+    publish_untrained(ModelRegistry(tmp_path / "store"))
     return tmp_path / "store"
 
 
@@ -221,9 +221,9 @@ def test_from_scans_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run([*train, "--resume"]) == 0
     store = str(tmp_path / "store")
     assert run(["publish", str(tmp_path / "run"), "--name", "organ", "--store", store]) == 0
-    assert ModelStore(tmp_path / "store").names() == ["organ"]
+    assert ModelRegistry(tmp_path / "store").names() == ["organ"]
     assert "organ" in capsys.readouterr().out
-    assert np.array_equal(ModelStore(tmp_path / "store").versions("organ"), [1])
+    assert np.array_equal(ModelRegistry(tmp_path / "store").versions("organ"), [1])
 
 
 def test_a_port_in_use_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

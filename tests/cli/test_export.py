@@ -13,19 +13,19 @@ import torch
 from synthetic import ORGAN, make_scan, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.inference import ModelStore, load_model
+from diffcl.models import ModelRegistry, load_model
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelRegistry:
     """A store with a version of `organ` that has no ONNX files."""
-    store = ModelStore(tmp_path / "store")
+    store = ModelRegistry(tmp_path / "store")
     publish_untrained(store)
     return store
 
 
 def test_the_files_of_a_folder_need_nothing_else(
-    store: ModelStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "onnx"
     assert run(["export", "organ", "--onnx", "--out", str(out), "--store", str(store.folders[0])]) == 0
@@ -39,7 +39,7 @@ def test_the_files_of_a_folder_need_nothing_else(
 
 
 def test_an_exported_model_is_predicted_with_either_engine(
-    store: ModelStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--store", str(store.folders[0])]
     sitk.WriteImage(make_scan("oblique"), tmp_path / "scan.nii.gz")
@@ -65,7 +65,7 @@ def test_an_exported_model_is_predicted_with_either_engine(
     ],
 )
 def test_wrong_use_is_said_in_one_line(
-    store: ModelStore, words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["export", *words, "--store", str(store.folders[0])]) == code
     assert message in " ".join(capsys.readouterr().err.split())

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from diffcl.cli.main import run
-from diffcl.io.history import History
+from diffcl.studies.label_history import History
 
 
 @pytest.fixture

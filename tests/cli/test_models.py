@@ -13,20 +13,20 @@ import SimpleITK as sitk
 from synthetic import ORGAN_TOML, SCANS, make_label, make_scan, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.inference import ModelStore
+from diffcl.models import ModelRegistry
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelRegistry:
     """A store with two versions of `organ`."""
-    store = ModelStore(tmp_path / "store")
+    store = ModelRegistry(tmp_path / "store")
     for _ in range(2):
         publish_untrained(store)
     return store
 
 
 def test_the_history_says_which_version_is_in_use(
-    store: ModelStore, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["models", "history", "organ", "--store", str(store.folders[0])]
     assert run([*words, "--json"]) == 0
@@ -37,7 +37,7 @@ def test_the_history_says_which_version_is_in_use(
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "history", "organ"]], ids=" ".join)
-def test_nobody_waits_for_torch_to_see_what_there_is(store: ModelStore, words: list[str]) -> None:
+def test_nobody_waits_for_torch_to_see_what_there_is(store: ModelRegistry, words: list[str]) -> None:
     program = "import sys; from diffcl.cli.main import run; run(sys.argv[1:]); print('torch' in sys.modules)"
     words = [*words, "--store", str(store.folders[0])]
     said = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
@@ -45,7 +45,7 @@ def test_nobody_waits_for_torch_to_see_what_there_is(store: ModelStore, words: l
 
 
 def test_a_damaged_version_does_not_hide_the_others(
-    store: ModelStore, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (store.version_folder("organ", 1) / "model.json").write_text("{")
     assert run(["models", "history", "organ", "--store", str(store.folders[0]), "--json"]) == 0
@@ -54,7 +54,7 @@ def test_a_damaged_version_does_not_hide_the_others(
     assert "model.json" in said.err
 
 
-def test_rollback_and_back_again(store: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_and_back_again(store: ModelRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--store", str(store.folders[0])]
     assert run(["models", "rollback", "organ", "1", *place]) == 0
     assert store.info("organ").version == 1
@@ -74,7 +74,7 @@ def test_rollback_and_back_again(store: ModelStore, capsys: pytest.CaptureFixtur
     ],
 )
 def test_what_is_not_there_is_said(
-    words: list[str], message: str, store: ModelStore, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, store: ModelRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["models", *words, "--store", str(store.folders[0])]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
@@ -94,7 +94,7 @@ def test_a_seed_is_gone_back_to_without_being_touched(
 
 
 def test_a_model_is_tuned_and_published_if_it_is_not_worse(
-    store: ModelStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, recipe = tmp_path / "data", tmp_path / "organ.toml"
     for kind in ("images", "labels"):
@@ -112,7 +112,7 @@ def test_a_model_is_tuned_and_published_if_it_is_not_worse(
     code = run(["publish", str(tmp_path / "run"), "--name", "organ", "--margin", "0", *place])
     published = store.info("organ").version == 3
     assert code == (0 if published else 1)
-    decided = ModelStore(*store.folders).info(store.version_folder("organ", 3)).provenance
+    decided = ModelRegistry(*store.folders).info(store.version_folder("organ", 3)).provenance
     assert decided["decision"]["published"] is published
     assert decided["decision"]["compared_with"] == 2
     assert decided["parent"] == {"name": "organ", "version": 2}

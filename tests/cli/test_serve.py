@@ -11,7 +11,7 @@ import pytest
 from synthetic import ORGAN_TOML
 
 from diffcl.cli.main import run
-from diffcl.shipped import app_folder
+from diffcl.resources import app_folder
 
 Serve = Callable[..., tuple[list[str], dict[str, str]]]
 

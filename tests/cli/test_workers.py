@@ -14,12 +14,12 @@ from diffcl.cli.main import run
 from diffcl.cli.outputs import plan
 from diffcl.cli.segment import Job, Outcome, Settings, segment
 from diffcl.cli.workers import segment_on_workers
-from diffcl.inference import ModelStore
+from diffcl.models import ModelRegistry
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    publish_untrained(ModelStore(tmp_path / "store"))
+    publish_untrained(ModelRegistry(tmp_path / "store"))
     return Settings("organ", tmp_path / "store", "cpu", "torch", "ensemble", None, None)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffcl.data.batches import Batch, Batches
-from diffcl.data.prepare import TrainingScan
+from diffcl.data.cache import TrainingScan
 from diffcl.recipe import Recipe, parse_recipe
 
 STILL = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}

@@ -19,8 +19,8 @@ import requests
 from orthanc import Orthanc
 from synthetic import ORGAN_TOML, make_studies, publish_untrained
 
-from diffcl.inference import ModelStore
-from diffcl.shipped import app_folder
+from diffcl.models import ModelRegistry
+from diffcl.resources import app_folder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the client imports cgi
@@ -48,7 +48,7 @@ class Server:
 
     url: str
     studies: Path
-    store: ModelStore
+    store: ModelRegistry
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -71,7 +71,7 @@ def start(
         trained: Whether there is a model of the task already.
     """
     studies = make_studies(folder / "my studies")
-    store = ModelStore(folder / "my models")
+    store = ModelRegistry(folder / "my models")
     (folder / "organ.toml").write_text(ORGAN_TOML)
     if trained:
         publish_untrained(store)

@@ -16,8 +16,8 @@ from orthanc import Orthanc
 from synthetic import ORGAN, make_label, make_scan, same_place
 
 from diffcl.io import read_scan
-from diffcl.io.dicom_seg_read import read_seg
-from diffcl.io.dicom_write import write_series
+from diffcl.io.dicom.seg_read import read_seg
+from diffcl.io.dicom.series_write import write_series
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"

@@ -22,7 +22,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from synthetic import make_scan
 
-from diffcl.io.dicom_write import write_series
+from diffcl.io.dicom.series_write import write_series
 
 INSTALL = "apt-get install --no-install-recommends chromium chromium-driver"
 

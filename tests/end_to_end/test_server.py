@@ -22,8 +22,9 @@ import SimpleITK as sitk
 from monailabel.client import MONAILabelClient
 from synthetic import SCANS, make_label, publish_untrained, same_place
 
-from diffcl.inference import Predictor, load_model
+from diffcl.inference import Predictor
 from diffcl.io import read_scan
+from diffcl.models import load_model
 from lib.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings(
@@ -211,7 +212,9 @@ def test_scans_are_scored_by_a_process_of_the_lowest_priority(client: MONAILabel
         return "score" in answer
 
     wait_for(scored, seconds=900)
-    (worker,) = (child for child, command in children(server).items() if "diffcl.active.worker" in command)
+    (worker,) = (
+        child for child, command in children(server).items() if "diffcl.active_learning.worker" in command
+    )
     assert os.getpriority(os.PRIO_PROCESS, worker) == 19
     sessions = Path(f"/proc/{worker}/autogroup")
     assert not sessions.exists() or sessions.read_text().split()[-2:] == ["nice", "19"]

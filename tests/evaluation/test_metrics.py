@@ -9,9 +9,9 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from scipy.spatial.transform import Rotation
 
-from diffcl.data.grid import Geometry
 from diffcl.errors import DataError
 from diffcl.evaluation.metrics import dice, evaluate_case, surface_distances
+from diffcl.geometry import Geometry
 from diffcl.labels import LabelClass
 
 CLASSES = (LabelClass(value=1, name="cube"), LabelClass(value=2, name="rod"))

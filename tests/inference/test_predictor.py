@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcl.data.grid import Geometry, voxels
-from diffcl.data.prepare import prepare
-from diffcl.inference import Model, Predictor
-from diffcl.inference.ensemble import Networks, Opinions, ask
+from diffcl.data.preprocess import prepare
+from diffcl.geometry import Geometry, voxels
+from diffcl.inference import Predictor
+from diffcl.inference.ensemble import NetworkProbabilities, Networks, predict_probabilities
 from diffcl.inference.predictor import decide, entropy
 from diffcl.io import Scan
+from diffcl.models import Model
 from diffcl.recipe import Recipe
 
 
@@ -70,7 +71,7 @@ def test_the_label_is_where_the_object_is(model: Model, scan: Scan) -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_ensemble_is_the_weighted_mean(model: Model, recipe: Recipe, scan: Scan, weight: float) -> None:
     recipe = recipe.changed(inference={"ds_weight": weight})
-    opinions = ask(prepare(scan, recipe).image, recipe, model.cs, model.ds)
+    opinions = predict_probabilities(prepare(scan, recipe).image, recipe, model.cs, model.ds)
     assert opinions.cs is not None
     assert opinions.ds is not None
     torch.testing.assert_close(opinions.mean, (1 - weight) * opinions.cs + weight * opinions.ds)
@@ -84,7 +85,7 @@ def test_windows_of_a_network_that_sees_one_voxel_change_nothing(recipe: Recipe)
             return torch.cat([image, -image, 2 * image], dim=1)
 
     image = torch.randn(1, 30, 7, 13, generator=torch.Generator().manual_seed(0))
-    opinions = ask(image, recipe, Pointwise(), None, networks="cs")
+    opinions = predict_probabilities(image, recipe, Pointwise(), None, networks="cs")
     torch.testing.assert_close(opinions.mean, Pointwise()(image[None]).softmax(dim=1)[0])
 
 
@@ -100,7 +101,7 @@ def test_networks_are_not_asked_of_windows_that_show_nothing(
 
     image = torch.full((1, 8 * recipe.grid.window[0], 8, 8), -1.0)
     image[:, :4] = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    opinions = ask(image, recipe, watched, model.ds, networks=networks)
+    opinions = predict_probabilities(image, recipe, watched, model.ds, networks=networks)
     assert all(crop.amin() < crop.amax() for crop in asked)
     assert len(asked) == (0 if networks == "ds" else 1)
     torch.testing.assert_close(opinions.mean.sum(dim=0), torch.ones(image.shape[1:]))
@@ -112,11 +113,11 @@ def test_disagreement_is_one_minus_dice_of_both_outlines(recipe: Recipe) -> None
         return torch.nn.functional.one_hot(torch.tensor(classes), 3).T.float().view(3, 1, 1, -1)
 
     one, other = outline(0, 1, 1, 2, 0), outline(0, 1, 2, 2, 2)
-    assert Opinions(one, other, one).disagreement == pytest.approx(1 - 2 * 2 / (3 + 4))
-    assert Opinions(one, one, one).disagreement == 0
+    assert NetworkProbabilities(one, other, one).disagreement == pytest.approx(1 - 2 * 2 / (3 + 4))
+    assert NetworkProbabilities(one, one, one).disagreement == 0
     nothing = outline(0, 0, 0, 0, 0)
-    assert Opinions(nothing, nothing, nothing).disagreement == 1
-    assert Opinions(one, None, one).disagreement is None
+    assert NetworkProbabilities(nothing, nothing, nothing).disagreement == 1
+    assert NetworkProbabilities(one, None, one).disagreement is None
     assert recipe.classes == 3
 
 
@@ -157,7 +158,7 @@ def test_the_report_names_its_model_and_times_every_stage(model: Model, scan: Sc
 
 def test_ds_is_not_asked_without_being_there(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match="DS is asked but not given"):
-        ask(torch.zeros(1, 8, 8, 8), recipe, nn.Identity(), None)
+        predict_probabilities(torch.zeros(1, 8, 8, 8), recipe, nn.Identity(), None)
 
 
 def test_remarks_of_the_reader_are_warnings(model: Model, scan: Scan) -> None:

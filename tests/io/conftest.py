@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from dicom_forms import write_enhanced
 from pydicom.dataset import Dataset
 
-from diffcl.io.dicom_write import write_series
+from diffcl.io.dicom.series_write import write_series
 
 SIZE = (9, 11, 7)
 SPACING = (0.7, 0.9, 2.5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffcl.networks.haar import haar_forward
 from diffcl.networks.hf_mamba import HFMamba
-from diffcl.networks.wavelet import haar_forward
 
 SIZES = [(8, 8, 8), (7, 9, 4), (1, 1, 1), (1, 5, 2)]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
-from diffcl.networks.lanes import compiled
+from diffcl.networks.kernels.simd import compiled
 from diffcl.networks.selective_scan import scan_by_definition, selective_scan
 
 EXACT = 1e-5  # of the largest value

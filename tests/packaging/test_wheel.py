@@ -82,7 +82,7 @@ def test_the_wheel_says_under_which_license_and_for_which_python(wheel: Path, na
 def test_an_installed_wheel_finds_its_own_app_models_and_recipes(installed: Path, tmp_path: Path) -> None:
     script = (
         "from diffcl.recipe import load_recipe\n"
-        "from diffcl.shipped import app_folder, models_folder\n"
+        "from diffcl.resources import app_folder, models_folder\n"
         "print(app_folder(), models_folder(), load_recipe('hippocampus').name, sep='\\n')"
     )
     app, models, recipe = run_installed(installed, "-c", script, cwd=tmp_path).splitlines()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from synthetic import ORGAN
 
-from diffcl.inference import ModelStore
+from diffcl.models import ModelRegistry
 from diffcl.training import record
 
 with warnings.catch_warnings():
@@ -53,7 +53,7 @@ def train(studies: Path, store: Path, folder: Path, request: dict[str, Any], mom
     torch.set_num_threads(1)
     record.draw_curves = lambda *_: None  # takes longer than all the rest
     kill_at(moment)
-    task = SemiSupervisedTraining("organ", lambda: ORGAN, ModelStore(store), folder)
+    task = SemiSupervisedTraining("organ", lambda: ORGAN, ModelRegistry(store), folder)
     task(request, StudyDatastore(studies, lambda: [ORGAN]))
 
 

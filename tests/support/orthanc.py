@@ -22,8 +22,8 @@ import requests
 import SimpleITK as sitk
 
 from diffcl.cli.console import say, warn
-from diffcl.io.dicom_write import write_series
-from diffcl.shipped import samples_folder
+from diffcl.io.dicom.series_write import write_series
+from diffcl.resources import samples_folder
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 INSTALL = "apt-get install --no-install-recommends orthanc orthanc-dicomweb"

@@ -10,10 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from diffcl.data.grid import Geometry
-from diffcl.inference import Model, ModelInfo, ModelStore
-from diffcl.inference.model import save_model
-from diffcl.inference.profile import Profile
+from diffcl.geometry import Geometry
+from diffcl.models import Model, ModelInfo, ModelRegistry
+from diffcl.models.profile import Profile
+from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe
@@ -108,7 +108,7 @@ def fill_with(model: Model) -> Callable[[Path, int], None]:
     return fill
 
 
-def publish_untrained(store: ModelStore) -> Path:
+def publish_untrained(store: ModelRegistry) -> Path:
     """Publish a new version of the model `organ`; its folder. Its weights are drawn, the same for each version."""
 
     def fill(folder: Path, number: int) -> None:

@@ -13,20 +13,21 @@ import SimpleITK as sitk
 import torch
 
 from diffcl.data.cases import Cases, LabelledCase, find_cases
-from diffcl.data.grid import Geometry
 from diffcl.errors import DataError, OutputError, UsageError
-from diffcl.inference import ModelInfo, ModelStore, load_model
-from diffcl.inference.model import save_model
-from diffcl.inference.profile import Profile
+from diffcl.geometry import Geometry
 from diffcl.io import read_scan
+from diffcl.models import ModelInfo, ModelRegistry, load_model
+from diffcl.models.profile import Profile
+from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.publishing import publish
 from diffcl.recipe import Recipe
-from diffcl.training import Parent, Plan, Progress, publish, train
+from diffcl.training import Parent, Plan, Progress, train
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
-from diffcl.training.learner import Learner
 from diffcl.training.run import read_run
+from diffcl.training.state import TrainingState
 
 
 class Killed(BaseException):
@@ -137,7 +138,7 @@ def test_all_unusable_cases_are_named_before_any_step(cases: Cases, recipe: Reci
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe) -> None:
-    learner = Learner(recipe, torch.device("cpu"))
+    learner = TrainingState(recipe, torch.device("cpu"))
     with pytest.raises(DataError, match="step 7: the loss is not finite"):
         learner.learn(torch.tensor(float("nan")), torch.zeros(()), 7)
 
@@ -169,7 +170,7 @@ class TestFineTuning:
             )
             save_model(folder, info, cs, ds)
 
-        return Parent.of(ModelStore(tmp_path / "models").add("organ", fill))
+        return Parent.of(ModelRegistry(tmp_path / "models").add("organ", fill))
 
     def test_it_starts_from_the_published_weights(
         self, cases: Cases, recipe: Recipe, parent: Parent, tmp_path: Path
@@ -187,7 +188,7 @@ class TestFineTuning:
 
     def test_its_average_remembers_the_published_weights(self, recipe: Recipe, parent: Parent) -> None:
         model = load_model(parent.folder)
-        learner = Learner(recipe.changed(training={"average": 0.75}), torch.device("cpu"))
+        learner = TrainingState(recipe.changed(training={"average": 0.75}), torch.device("cpu"))
         learner.start_from(model.cs, model.ds)
         first = next(learner.cs.network.parameters())
         before = first.detach().clone()
@@ -214,7 +215,7 @@ class TestFineTuning:
         self, cases: Cases, recipe: Recipe, parent: Parent, tmp_path: Path
     ) -> None:
         train(cases, recipe, tmp_path / "run", plan=Plan(steps=2, parent=parent))
-        folder = publish(tmp_path / "run", "organ", ModelStore(tmp_path / "models"))
+        folder = publish(tmp_path / "run", "organ", ModelRegistry(tmp_path / "models"))
         info = load_model(folder).info
         assert info.provenance["parent"] == {"name": "organ", "version": 1}
         assert info.provenance["training"]["steps"] == 2
@@ -240,7 +241,7 @@ def test_files_that_vanish_or_break_meanwhile_do_no_harm(data: Path, recipe: Rec
     best = train(cases, recipe, tmp_path / "run", on_step=hurt)
     assert best is not None
     assert len(best.cases) == 2
-    folder = publish(tmp_path / "run", "organ", ModelStore(tmp_path / "models"))
+    folder = publish(tmp_path / "run", "organ", ModelRegistry(tmp_path / "models"))
     info = load_model(folder).info
     assert info.provenance["validation"] == ["scan5"]
     assert len(info.provenance["labelled"]) == 2

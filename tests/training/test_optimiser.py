@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from diffcl.recipe import Recipe, Training
-from diffcl.training.learner import Learner
 from diffcl.training.optimiser import Matrices, Optimiser
+from diffcl.training.state import TrainingState
 
 SETTINGS = Training(steps=100, supervised_start=0, learning_rate=0.02, weight_decay=0.0)
 
@@ -41,7 +41,10 @@ def test_a_step_of_muon_turns_a_gradient_into_directions_of_one_length() -> None
 @pytest.mark.parametrize("rule", ["adamw", "sgd", "muon"])
 def test_every_weight_that_has_a_gradient_learns(rule: str, recipe: Recipe) -> None:
     changed = recipe.changed(training={"optimiser": rule, "weight_decay": 0.0})
-    for student in (Learner(changed, torch.device("cpu")).cs, Learner(changed, torch.device("cpu")).ds):
+    for student in (
+        TrainingState(changed, torch.device("cpu")).cs,
+        TrainingState(changed, torch.device("cpu")).ds,
+    ):
         assert student is not None
         before = {name: weight.detach().clone() for name, weight in student.network.named_parameters()}
         for _ in range(3):

@@ -7,8 +7,8 @@ import torch
 
 from diffcl.recipe import Recipe, Training
 from diffcl.training import precision
-from diffcl.training.learner import Learner
 from diffcl.training.precision import computing, in_half
+from diffcl.training.state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -49,12 +49,12 @@ def test_a_run_keeps_its_format_where_it_is_continued(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe.changed(training={"precision": "auto"})
-    monkeypatch.setattr("diffcl.training.learner.in_half", lambda *_: True)
-    here = Learner(recipe, CPU)
+    monkeypatch.setattr("diffcl.training.state.in_half", lambda *_: True)
+    here = TrainingState(recipe, CPU)
     with here.computing():
         assert torch.is_autocast_enabled("cpu")
-    monkeypatch.setattr("diffcl.training.learner.in_half", lambda *_: False)
-    there = Learner(recipe, CPU)
+    monkeypatch.setattr("diffcl.training.state.in_half", lambda *_: False)
+    there = TrainingState(recipe, CPU)
     there.restore(here.state())
     with there.computing():
         assert torch.is_autocast_enabled("cpu")

@@ -7,14 +7,14 @@ import pytest
 from synthetic import publish_untrained
 
 from diffcl.errors import UsageError
-from diffcl.inference import ModelStore
+from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training import Parent, Plan
 
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Parent:
-    return Parent.of(publish_untrained(ModelStore(tmp_path)))
+    return Parent.of(publish_untrained(ModelRegistry(tmp_path)))
 
 
 def test_without_a_plan_the_recipe_is_the_schedule() -> None:
@@ -69,7 +69,7 @@ def test_a_plan_comes_back_from_its_file(parent: Parent) -> None:
 
 
 def test_weights_of_another_shape_are_told(parent: Parent) -> None:
-    own = ModelStore(parent.folder.parent.parent).info("organ").recipe
+    own = ModelRegistry(parent.folder.parent.parent).info("organ").recipe
     assert parent.unlike(own) == ""
     assert parent.unlike(own.changed(training={"steps": 700})) == ""
     assert parent.unlike(own.changed(ds={"time_features": 16})) == "organ 1 has a DS of another shape"

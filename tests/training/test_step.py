@@ -10,7 +10,7 @@ import torch
 from diffcl.data.batches import Batch
 from diffcl.losses.pseudo_label import PseudoLabel
 from diffcl.recipe import Recipe, load_recipe
-from diffcl.training.learner import Learner
+from diffcl.training.state import TrainingState
 from diffcl.training.step import StepLosses, StepWeights, arrange, diffcl_step, weights_at
 
 SMALL = {"filters": [4, 8], "blocks": [1, 1], "projection": 4}
@@ -49,7 +49,7 @@ def batch(*, unlabelled: int = 2, boxes: bool = False) -> Batch:
     )
 
 
-def gradient(loss: torch.Tensor, learner: Learner) -> dict[str, float]:
+def gradient(loss: torch.Tensor, learner: TrainingState) -> dict[str, float]:
     """Sum of absolute gradients of each network, its teacher and the bank."""
     assert learner.ds is not None
     parts = {
@@ -65,8 +65,8 @@ def gradient(loss: torch.Tensor, learner: Learner) -> dict[str, float]:
     }
 
 
-def step(recipe: Recipe, **kwargs: object) -> tuple[Learner, StepLosses]:
-    learner = Learner(recipe, torch.device("cpu"))
+def step(recipe: Recipe, **kwargs: object) -> tuple[TrainingState, StepLosses]:
+    learner = TrainingState(recipe, torch.device("cpu"))
     diffcl_step(learner, batch(**kwargs), 10)  # type: ignore[arg-type] # fills the bank
     return learner, diffcl_step(learner, batch(**kwargs), 11)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ def test_each_loss_reaches_its_network_only(recipe: Recipe, source: str) -> None
 
 def test_the_pseudo_label_may_come_from_a_given_time(recipe: Recipe) -> None:
     recipe = recipe.changed(losses={"pseudo_label_time": 0.6})
-    learner = Learner(recipe, torch.device("cpu"))
+    learner = TrainingState(recipe, torch.device("cpu"))
     assert learner.ds is not None
     seen = []
     learner.ds.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[2].tolist()))

@@ -23,16 +23,15 @@ from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydicom.dataset import Dataset
 
-from diffcl.data.grid import Geometry, voxels
-from diffcl.data.prepare import same_grid
 from diffcl.errors import GoneError, ScanError
+from diffcl.files import replace_file
+from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import Scan, read_label
-from diffcl.io.atomic import replace_file
-from diffcl.io.dicom_seg import write_annotation, write_seg
-from diffcl.io.dicomweb import Archive, Credentials, SeriesEntry
-from diffcl.io.history import LABEL_SUFFIX
+from diffcl.io.dicom.seg_write import write_annotation, write_seg
+from diffcl.io.dicomweb.client import Archive, Credentials, SeriesEntry
 from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
+from diffcl.studies.label_history import LABEL_SUFFIX
 from lib.changes import started_from
 from lib.contents import Contents
 from lib.downloads import Downloads

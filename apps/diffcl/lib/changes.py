@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffcl.data.grid import voxels
+from diffcl.geometry import voxels
 from lib.submission import Proposal, Submission
 
 

@@ -12,10 +12,10 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
+from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
-from diffcl.data.prepare import TrainingScan, prepare_case
 from diffcl.errors import DataError, DiffclError
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
 from diffcl.recipe import Recipe
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from diffcl.io.dicomweb import Archive, SeriesEntry
+from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.recipe import Recipe
 from lib.refusals import refusals
 from lib.segmentations import Segmentation, Segmentations

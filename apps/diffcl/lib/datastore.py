@@ -20,14 +20,13 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
-from diffcl.data.grid import Geometry, voxels
-from diffcl.data.prepare import same_grid
 from diffcl.errors import DataError, OutputError, ScanError, UsageError
+from diffcl.files import remove_leftovers, replace_file
+from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label, read_scan, scan_name, write_image
-from diffcl.io.atomic import remove_leftovers, replace_file
 from diffcl.io.formats import image_suffix
-from diffcl.io.history import LABEL_SUFFIX, History, stamp
 from diffcl.recipe import Recipe
+from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from lib.changes import started_from
 from lib.index import Index, finite
 from lib.names import check_name

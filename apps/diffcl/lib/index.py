@@ -19,7 +19,7 @@ from filelock import FileLock
 from monailabel.datastore.local import LocalDatastoreModel
 from pydantic import ValidationError
 
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
 
 logger = logging.getLogger(__name__)
 

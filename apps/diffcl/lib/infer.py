@@ -17,9 +17,10 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from diffcl.errors import DiffclError, OutputError
-from diffcl.inference import ModelInfo, Prediction, Report
-from diffcl.inference.doubt import to_check
+from diffcl.inference import Prediction, Report
+from diffcl.inference.expected_error import places_to_check
 from diffcl.io import write_image
+from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from lib.models import ServedModels
 from lib.options import NETWORKS, InferOptions, check_options
@@ -144,7 +145,7 @@ class SegmentationTask(PredictionTask):
     def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:
         if not options.check_here:
             return prediction.label
-        marked = to_check(prediction.uncertainty, self.recipe.grid.spacing)
+        marked = places_to_check(prediction.uncertainty, self.recipe.grid.spacing)
         value = len(prediction.report.volumes_ml) + 1
         image: sitk.Image = sitk.Mask(prediction.label, marked, value, 1)
         return image

@@ -11,11 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import DiffclError, UsageError
-from diffcl.inference import ModelInfo, ModelStore, Prediction, Predictor, load_model
+from diffcl.inference import Prediction, Predictor
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.info import read_info
 from diffcl.io import Scan, read_scan
+from diffcl.models import ModelInfo, ModelRegistry, load_model
+from diffcl.models.metadata import read_info
 from diffcl.recipe import Recipe
 from lib.recent import Question, RecentPredictions, fingerprint
 
@@ -41,7 +42,7 @@ class ServedModels:
 
     def __init__(
         self,
-        store: ModelStore,
+        store: ModelRegistry,
         only: Collection[str] = (),
         device: str = "cpu",
         new: Recipe | None = None,

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
 from lib.index import finite
 
 ENDED = ("done", "failed", "stopped")

@@ -18,9 +18,9 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
-from diffcl.active import ScanScore
+from diffcl.active_learning import ScanScore
 from diffcl.errors import DiffclError, GoneError
-from diffcl.inference.info import read_info
+from diffcl.models.metadata import read_info
 from lib.archive import ArchiveDatastore
 from lib.datastore import StudyDatastore
 from lib.models import ServedModels
@@ -41,11 +41,11 @@ LOWEST = 19
 """Nice value of the process: it gets what nobody else wants."""
 
 Look = Callable[[dict[str, Any]], dict[str, Any]]
-"""Answers the questions of `diffcl.active.worker`."""
+"""Answers the questions of `diffcl.active_learning.worker`."""
 
 
 class LookingProcess:
-    """`diffcl.active.worker` as a process, started when something is asked, and again if it has died.
+    """`diffcl.active_learning.worker` as a process, started when something is asked, and again if it has died.
 
     A process rather than a thread, because a thread of low priority that holds Python's lock keeps the whole
     server waiting.
@@ -84,7 +84,7 @@ def _start() -> subprocess.Popen[str]:
     """One thread; a session of its own, so that Ctrl-C in the server's terminal does not reach it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "diffcl.active.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "diffcl.active_learning.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment, text=True, start_new_session=True,
     )  # fmt: skip
     os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)

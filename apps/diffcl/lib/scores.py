@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from diffcl.active import ScanScore
-from diffcl.inference import ModelInfo
-from diffcl.io.atomic import write_text
+from diffcl.active_learning import ScanScore
+from diffcl.files import write_text
+from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from lib.recent import fingerprint
 

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import GoneError
-from diffcl.io.atomic import write_text
-from diffcl.io.dicom_files import DAMAGED
-from diffcl.io.dicom_seg_read import class_of
-from diffcl.io.dicomweb import Archive, SeriesEntry, is_uid
+from diffcl.files import write_text
+from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.seg_read import class_of
+from diffcl.io.dicomweb.client import Archive, SeriesEntry, is_uid
 from diffcl.recipe import Recipe
 
 KEPT = (

@@ -15,7 +15,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from numpy.typing import NDArray
 
-from diffcl.active import distances, gains
+from diffcl.active_learning import distances, gains
 from lib.scores import Known, ScoreBook
 
 HELD_SECONDS = 1800.0

@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from diffcl.data.grid import Geometry, resample, voxels
-from diffcl.data.prepare import same_grid
+from diffcl.data.resample import resample
 from diffcl.errors import DataError
+from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label
 from diffcl.recipe import Recipe
 
@@ -177,7 +177,7 @@ def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe]
 def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image, str]:
     """The label exactly on the scan's grid, and a remark if it was resampled to get there.
 
-    Positions count as equal within `diffcl.data.prepare.GRID_TOLERANCE_MM`. A label on another grid is
+    Positions count as equal within `diffcl.data.preprocess.GRID_TOLERANCE_MM`. A label on another grid is
     resampled if that lies inside the scan; one that reaches more than a voxel of the scan beyond it lies in
     another space, or was made for another scan.
     """

@@ -24,11 +24,11 @@ from monailabel.interfaces.tasks.train import TrainTask
 from pydantic import Field
 
 from diffcl.errors import DiffclError, ModelError
-from diffcl.inference import ModelStore
-from diffcl.io.atomic import write_text
+from diffcl.files import write_text
+from diffcl.models import ModelRegistry
+from diffcl.publishing.gate import Version, publish_if_not_worse
 from diffcl.recipe import Recipe
 from diffcl.training import Parent, Plan, train
-from diffcl.training.gate import Version, publish_if_not_worse
 from diffcl.training.journal import read_journal
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import begun, describe_cases, read_run
@@ -99,7 +99,7 @@ class SemiSupervisedTraining(TrainTask):
         folder: Where it works.
     """
 
-    def __init__(self, name: str, recipe: Callable[[], Recipe], store: ModelStore, folder: Path) -> None:
+    def __init__(self, name: str, recipe: Callable[[], Recipe], store: ModelRegistry, folder: Path) -> None:
         super().__init__(f"Learns {name} from all scans: those with a final label and those without")
         self._name = name
         self._recipe = recipe

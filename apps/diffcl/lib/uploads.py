@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from diffcl.errors import ModelError
-from diffcl.inference import ModelStore
-from diffcl.inference.package import open_package
+from diffcl.models import ModelRegistry
+from diffcl.models.archive import open_package
+from diffcl.publishing.candidate import Candidate
+from diffcl.publishing.gate import pass_gate
 from diffcl.recipe import Recipe
-from diffcl.training.gate import pass_gate
-from diffcl.training.publishing import Candidate
 from diffcl.training.validation import ValidationScan, validate
 
 
@@ -22,8 +22,8 @@ def accept(
     archive: BinaryIO,
     name: str,
     recipe: Recipe,
-    store: ModelStore,
-    judges: Sequence[ValidationScan],
+    store: ModelRegistry,
+    validation_scans: Sequence[ValidationScan],
     margin: float,
 ) -> dict[str, Any]:
     """Check an uploaded model and let the gate decide about it.
@@ -33,7 +33,7 @@ def accept(
         name: Of the model.
         recipe: Its task; the classes must be the same.
         store: Where it goes.
-        judges: Validation scans.
+        validation_scans: Validation scans.
         margin: How much lower its mean Dice may be than that of the model in use, 0..1.
 
     Returns:
@@ -48,15 +48,15 @@ def accept(
     own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
     if own != wanted:
         raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
-    scores = {"ensemble": validate(judges, model).numbers()} if judges else {}
+    scores = {"ensemble": validate(validation_scans, model).numbers()} if validation_scans else {}
     provenance = {
         "labelled": [],
         "unlabelled": [],
-        "validation": [judge.scan.name for judge in judges],
+        "validation": [validation_scan.scan.name for validation_scan in validation_scans],
         "parent": None,
         "uploaded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "said": {"scores": model.info.scores, "provenance": model.info.provenance},
     }
     info = model.info.model_copy(update={"scores": scores, "provenance": provenance})
-    version = pass_gate(Candidate(replace(model, info=info), judges), name, store, margin=margin)
+    version = pass_gate(Candidate(replace(model, info=info), validation_scans), name, store, margin=margin)
     return {"version": version.number, **asdict(version.decision)}

@@ -1,0 +1,68 @@
+"""A process that looks at scans for somebody else, with one thread.
+
+    python -m diffcl.active_learning.worker
+
+It reads one JSON object a line, {"scan": PATH, "model": FOLDER, "device": DEVICE} or {"scan": PATH, "recipe":
+RECIPE}, and answers each with a line: a `ScanScore`, or {"error": SENTENCE}. It ends with its input, so it
+never outlives who started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from diffcl.active_learning.features import describe, score
+from diffcl.errors import DiffclError
+from diffcl.io import read_scan
+from diffcl.models.weights import Model, load_model
+from diffcl.recipe import Recipe
+
+
+class Looker:
+    """Answers questions about scans; keeps the last model."""
+
+    def __init__(self) -> None:
+        self._model: tuple[str, Model] | None = None
+
+    def __call__(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one question."""
+        try:
+            scan = read_scan(Path(question["scan"]))
+            if "recipe" in question:
+                return describe(scan, Recipe.model_validate(question["recipe"])).model_dump()
+            return score(scan, self._loaded(question["model"], question["device"])).model_dump()
+        except (DiffclError, OSError) as error:
+            return {"error": str(error)}
+
+    def _loaded(self, folder: str, device: str) -> Model:
+        if self._model is None or self._model[0] != folder:
+            self._model = folder, load_model(Path(folder), device)
+        return self._model[1]
+
+
+def answer(questions: TextIO, answers: TextIO) -> None:
+    """Answer every line until there are no more."""
+    look = Looker()
+    for line in questions:
+        answers.write(json.dumps(look(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve standard input and output; what libraries print goes to standard error."""
+    torch.set_num_threads(1)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with suppress(BrokenPipeError):  # who asked is gone
+        answer(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""From a scan to what the networks read, and the way back for probabilities.
+
+Training, validation, the command line and the server all prepare scans with this one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcl.data.resample import interpolate, resample, smooth, working_geometry
+from diffcl.errors import DataError
+from diffcl.geometry import Box, Geometry, extent, same_grid, slabs, voxels
+from diffcl.io.scan import Scan
+from diffcl.recipe import Intensity, Recipe
+
+NARROWEST = 0.05
+"""Of its window that the values of a scan may span; in Hounsfield units air and tissue alone span more."""
+
+
+_SLAB_VOXELS = 2_000_000
+"""Of a scan that are restored at once."""
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan on its working grid.
+
+    Attributes:
+        image: Intensities `(1, X, Y, Z)`, float32, about -1..1.
+        working: The working grid.
+        original: The scan's own grid.
+    """
+
+    image: Tensor
+    working: Geometry
+    original: Geometry
+
+    def restore(self, probabilities: Tensor) -> NDArray[Any]:
+        """Class probabilities of the working grid on the scan's own grid.
+
+        Args:
+            probabilities: `(K, X, Y, Z)`, background first, summing to 1.
+
+        Returns:
+            `(K, X, Y, Z)` float32 on the original grid, summing to 1.
+        """
+        whole = np.zeros((len(probabilities), *self.original.size[::-1]), np.float32).transpose(0, 3, 2, 1)
+        whole[0] = 1.0
+        for where, part in self.parts(probabilities):
+            for channel, found in zip(whole, part, strict=True):
+                channel[where] = found
+        return whole
+
+    def parts(self, probabilities: Tensor, least: float = 0.0) -> Iterator[tuple[Box, NDArray[Any]]]:
+        """The same slab by slab, so that a large scan takes little memory.
+
+        Only the box of the scan comes up outside which background is surer than `1 - least`.
+
+        Args:
+            probabilities: `(K, X, Y, Z)`, background first, summing to 1.
+            least: Probability of all other classes together that is worth the way.
+
+        Yields:
+            Where in the scan, and the probabilities there, `(K, x, y, z)` float32, summing to 1.
+        """
+        foreground = probabilities[1:].float().cpu().numpy()
+        box = self._box(foreground.sum(axis=0) >= least)
+        if box is None:
+            return
+        channels = [smooth(self.working.place(one), self.original.spacing) for one in foreground]
+        for where in slabs(box, _SLAB_VOXELS):
+            there = self.original.part(where)
+            part = np.empty((1 + len(channels), *there.size[::-1]), np.float32).transpose(0, 3, 2, 1)
+            for channel, found in zip(channels, part[1:], strict=True):
+                found[:] = voxels(interpolate(channel, there))
+            np.subtract(1.0, part[1:].sum(axis=0), out=part[0])
+            yield where, part
+
+    def _box(self, wanted: NDArray[Any]) -> Box | None:
+        """The box of the original grid that the wanted voxels of the working grid reach; None without any."""
+        if not wanted.any():
+            return None
+        reach = 1 + min(self.original.spacing) // np.array(self.working.spacing)  # of smooth and interpolate
+        ends = [
+            (side.start - far, side.stop - 1 + far) for side, far in zip(extent(wanted), reach, strict=True)
+        ]
+        corners = np.stack([self.original.indices(self.working.points(corner)) for corner in product(*ends)])
+        first = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
+        last = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self.original.size)
+        x, y, z = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+        return x, y, z
+
+
+def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
+    """Put a scan on the working grid of a recipe and make its intensities comparable.
+
+    Raises:
+        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing.
+    """
+    _check_unit(scan, recipe.intensity)
+    original = Geometry.of(scan.image)
+    working = working_geometry(original, recipe.grid.spacing)
+    resampled = resample(scan.image, working)
+    values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
+    del resampled  # a large scan should not be in memory more often than it must
+    return PreparedScan(normalise(torch.from_numpy(values), recipe.intensity)[None], working, original)
+
+
+def _check_unit(scan: Scan, intensity: Intensity) -> None:
+    """Refuse a scan in another unit than its window, as one that somebody has scaled to 0..1 before."""
+    if intensity.method != "window":
+        return
+    values = sitk.GetArrayViewFromImage(scan.image)
+    low, high = float(values.min()), float(values.max())
+    if high - low < NARROWEST * (intensity.high - intensity.low):
+        window = f"the window {intensity.low:g}..{intensity.high:g} of the recipe would show nothing"
+        instead = 'Give the scan in Hounsfield units, or set method = "percentile" under [intensity]'
+        raise DataError(scan.path, f"its values are {low:g}..{high:g}, {window}", instead)
+
+
+def normalise(values: Tensor, intensity: Intensity) -> Tensor:
+    """Make intensities comparable between scans, in place, as the recipe says; clipped to about -1..1.
+
+    >>> normalise(torch.tensor([-500.0, 75.0, 900.0]), Intensity(method="window", low=-125, high=275))
+    tensor([-1.,  0.,  1.])
+
+    Source:
+        Percentiles rather than extremes, because MR scans have outliers and no unit.
+    """
+    if intensity.method == "window":
+        low, high = intensity.low, intensity.high
+    else:
+        body = values[values != 0].numpy()
+        body = body if body.size else np.zeros(1)
+        if intensity.method == "percentile":
+            ends = np.percentile(body, [intensity.low, intensity.high], overwrite_input=True)
+        else:
+            body = body.astype(np.float64)
+            ends = body.mean() + np.array([-4, 4]) * body.std()
+        low, high = map(float, ends)
+    return values.sub_(low).div_(max(high - low, 1e-6)).mul_(2).sub_(1).clamp_(-1, 1)
+
+
+def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> sitk.Image:
+    """An annotated label map with the values of the recipe's classes, uint8.
+
+    Args:
+        label: Integer label map on the grid of its scan.
+        scan: Geometry of that scan.
+        recipe: Names the values.
+        where: Named in errors.
+
+    Raises:
+        DataError: If the label lies on another grid or has a value that the recipe does not know.
+    """
+    found = Geometry.of(label)
+    if not same_grid(found, scan):
+        raise DataError(where, f"lies on a grid of {found.size} at {_rounded(found.origin)}, its scan on one of "
+                               f"{scan.size} at {_rounded(scan.origin)}", "Save it on the scan's grid")  # fmt: skip
+    array = voxels(label)
+    meaning = {source: entry.value for entry in recipe.labels for source in entry.source_values}
+    classes = np.zeros(array.shape, np.uint8)
+    for value in np.unique(array).tolist():
+        if value != 0 and value not in meaning:
+            known = ", ".join(str(source) for source in sorted(meaning))
+            raise DataError(where, f"value {value} is not a class of {recipe.name} (0, {known})",
+                            "Remap it, or add the class to the recipe and retrain")  # fmt: skip
+        classes[array == value] = meaning.get(value, 0)
+    return scan.place(classes)
+
+
+def prepare_label(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> Tensor:
+    """An annotated label on the working grid: class values `(X, Y, Z)`, int64. See `to_classes`."""
+    classes = to_classes(label, scan, recipe, where)
+    working = resample(classes, working_geometry(scan, recipe.grid.spacing), labels=True)
+    return torch.from_numpy(voxels(working).astype(np.int64))
+
+
+def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(value, 2) for value in values)

@@ -1,0 +1,69 @@
+"""How far a prediction can be trusted: one number for the scan, and the places worth a second look."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from diffcl.inference.ensemble import SLAB, most_probable
+
+UNSURE = 0.5
+"""Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
+
+NEGLIGIBLE = 0.05
+"""Probabilities below it, summed over a large scan, would outweigh the object."""
+
+
+def expected_error(probabilities: Tensor) -> float:
+    """Share of the prediction that is expected to be wrong, 0 (sure) .. 1: 1 - expected Dice.
+
+    Where nothing was found, nothing is promised, and doubt is 1.
+
+    Args:
+        probabilities: Of the ensemble, or of one network, `(K, X, Y, Z)`, background first.
+    """
+    return round(1.0 - expected_dice(probabilities), 4)
+
+
+def expected_dice(probabilities: Tensor) -> float:
+    """Dice that the most probable classes can expect if the probabilities are right; mean over the classes.
+
+    The Dice of a class, with the sum of its probability in place of the unknown number of true voxels. A
+    class that is neither found nor expected anywhere does not count.
+
+    Args:
+        probabilities: `(K, X, Y, Z)`, background first.
+
+    Returns:
+        0..1; 0 where nothing is found or expected.
+    """
+    found = most_probable(probabilities)
+    scores = []
+    for value, probability in enumerate(probabilities[1:], start=1):
+        total = size = hit = 0.0
+        for slab, inside in zip(probability.split(SLAB), (found == value).split(SLAB), strict=True):
+            total += float(slab[slab >= NEGLIGIBLE].sum(dtype=torch.float64))
+            hit += float(slab[inside].sum(dtype=torch.float64))
+            size += int(inside.sum())
+        if size + total:
+            scores.append(2 * hit / (size + total))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def places_to_check(uncertainty: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:
+    """Where a person should look: doubtful places that are thicker than the doubt along every border.
+
+    Args:
+        uncertainty: Of each voxel, 0..1.
+        spacing: Of the grid on which the networks work, mm. What is thinner than about two of its voxels is
+            an ordinary border.
+
+    Returns:
+        uint8 on the same grid, 1 where to look.
+    """
+    finest = min(spacing)
+    radius = [round(finest / own) for own in uncertainty.GetSpacing()]
+    unsure: sitk.Image = sitk.BinaryThreshold(uncertainty, UNSURE, 2.0)
+    return sitk.BinaryMorphologicalOpening(unsure, radius, sitk.sitkCross) if any(radius) else unsure

@@ -1,0 +1,1 @@
+"""DICOM objects: series of images, segmentations and structured reports, read and written."""

@@ -1,0 +1,217 @@
+"""Reads DICOM segmentations back as label maps, those of other software too."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
+from diffcl.errors import ScanError
+from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.series import DicomSeries
+from diffcl.io.scan import Scan
+from diffcl.labels import LabelClass
+
+ON_GRID: Final = 0.1
+"""A frame may lie this far, in voxels, from a slice of the grid it is put on."""
+
+EXPORT_AGAIN: Final = "Export it again"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A plane of one segment.
+
+    Attributes:
+        segment: Number of the segment.
+        position: Centre of the first voxel, mm, LPS.
+        axes: Unit vectors along row and column, `(2, 3)`.
+        spacing: Distance of voxels along row and column, mm.
+        mask: Where the segment is, `(rows, columns)`.
+    """
+
+    segment: int
+    position: npt.NDArray[np.float64]
+    axes: npt.NDArray[np.float64]
+    spacing: tuple[float, float]
+    mask: npt.NDArray[np.bool_]
+
+
+def read_seg(
+    path: Path, reference: Scan | DicomSeries | None = None, labels: Sequence[LabelClass] | None = None
+) -> sitk.Image:
+    """Read a binary DICOM segmentation as a uint8 label map.
+
+    Args:
+        path: The file.
+        reference: What it is a segmentation of. Its grid is the grid of the result; slices that the file
+            leaves out, as some software does with empty ones, are background. Without it, the result
+            reaches from the first to the last slice that the file holds.
+        labels: Classes of the task. Segments are matched with them by name, or else by code, because other
+            software may number segments anew. Without them, values are the numbers of the segments.
+
+    Raises:
+        ScanError: If it is no binary segmentation, is damaged, lies on another grid than the reference,
+            has a segment that is no class, or segments that overlap.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that nobody asks for
+        try:
+            content = pydicom.dcmread(path)
+            _check_kind(path, content)
+            values = _values(path, content, labels)
+            frames = _frames(content)
+            grid = _own_grid(path, frames) if reference is None else _grid_of(reference)
+        except OSError as error:
+            raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
+        except (*DAMAGED, RuntimeError) as error:
+            raise ScanError(path, "a damaged DICOM segmentation", EXPORT_AGAIN) from error
+    return _paint(path, frames, values, grid)
+
+
+def _check_kind(path: Path, content: Dataset) -> None:
+    if content.get("SOPClassUID") != SegmentationStorage:
+        raise ScanError(path, "not a DICOM segmentation", "Give a DICOM SEG file")
+    if content.SegmentationType != "BINARY":
+        raise ScanError(path, f"a segmentation of type {content.SegmentationType}", "Give a binary one")
+
+
+def _values(path: Path, content: Dataset, labels: Sequence[LabelClass] | None) -> dict[int, int]:
+    """Value of every segment number."""
+    values = {}
+    for segment in content.SegmentSequence:
+        number = int(segment.SegmentNumber)
+        values[number] = number
+        if labels is not None:
+            found = class_of(segment, labels)
+            if found is None:
+                raise ScanError(
+                    path,
+                    f"segment {number} ({_name_of(segment)}) is no class of this task",
+                    f"Name it one of: {', '.join(one.name for one in labels)}",
+                )
+            values[number] = found.value
+        if not 1 <= values[number] <= 255:
+            raise ScanError(
+                path, f"segment {number} is beyond 255", "Give a segmentation of fewer structures"
+            )
+    return values
+
+
+def class_of(segment: Dataset, labels: Sequence[LabelClass]) -> LabelClass | None:
+    """The class that an item of a SegmentSequence means, by its name or else by its codes; None for none."""
+    name = _name_of(segment)
+    for one in labels:
+        if one.name.casefold() == name.casefold():
+            return one
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    modifiers = [item.get("CodeValue") for item in kind.get("SegmentedPropertyTypeModifierCodeSequence", ())]
+    code = (kind.get("CodeValue"), modifiers)
+    fitting = [
+        one for one in labels if one.type
+        and code == (one.type.value, [one.modifier.value] if one.modifier else [])
+    ]  # fmt: skip
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _name_of(segment: Dataset) -> str:
+    return str(segment.get("SegmentLabel", "")).strip()
+
+
+def _frames(content: Dataset) -> list[Frame]:
+    shared = content.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    masks = np.reshape(content.pixel_array, (-1, content.Rows, content.Columns)).astype(bool)
+    frames = []
+    for mask, group in zip(masks, content.PerFrameFunctionalGroupsSequence, strict=True):
+
+        def macro(keyword: str, group: Dataset = group) -> Dataset:
+            item: Dataset = (group if keyword in group else shared[0])[keyword][0]
+            return item
+
+        down, along = macro("PixelMeasuresSequence").PixelSpacing
+        orientation = macro("PlaneOrientationSequence").ImageOrientationPatient
+        frames.append(Frame(
+            segment=int(macro("SegmentIdentificationSequence").ReferencedSegmentNumber),
+            position=np.array(macro("PlanePositionSequence").ImagePositionPatient, float),
+            axes=np.reshape(np.array(orientation, float), (2, 3)),
+            spacing=(float(along), float(down)),
+            mask=mask,
+        ))  # fmt: skip
+    return frames
+
+
+def _own_grid(path: Path, frames: Sequence[Frame]) -> sitk.Image:
+    """The grid from the first to the last frame, evenly spaced by the smallest distance between frames."""
+    first = frames[0]
+    normal = np.cross(*first.axes)
+    heights = np.array([frame.position @ normal for frame in frames])
+    lowest, extent = int(heights.argmin()), float(np.ptp(heights))
+    steps = np.diff(np.unique(heights.round(4)))
+    step = float(steps.min()) if steps.size else 1.0
+    count = round(extent / step) + 1
+    if count > len(frames) * 100:
+        raise ScanError(path, "its frames are unevenly spaced", "Give the scan that it belongs to as well")
+    if count > 1:
+        step = extent / (count - 1)
+    rows, columns = first.mask.shape
+    grid = sitk.Image(columns, rows, count, sitk.sitkUInt8)
+    grid.SetOrigin(frames[lowest].position.tolist())
+    grid.SetSpacing((*first.spacing, step))
+    grid.SetDirection(np.column_stack([*first.axes, normal]).ravel().tolist())
+    return grid
+
+
+def _grid_of(reference: Scan | DicomSeries) -> sitk.Image:
+    grid = reference.image if isinstance(reference, Scan) else reference
+    size, origin, spacing, direction = (
+        (grid.size, grid.origin, grid.spacing, grid.direction) if isinstance(grid, DicomSeries)
+        else (grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection())
+    )  # fmt: skip
+    image = sitk.Image(*size, sitk.sitkUInt8)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    return image
+
+
+def _paint(path: Path, frames: Sequence[Frame], values: dict[int, int], grid: sitk.Image) -> sitk.Image:
+    voxels: npt.NDArray[Any] = sitk.GetArrayFromImage(grid)
+    for frame in frames:
+        plane = voxels[_slice_of(path, frame, grid)]
+        if frame.segment not in values:
+            raise ScanError(path, f"a frame of segment {frame.segment}, which is not described", EXPORT_AGAIN)
+        value = values[frame.segment]
+        other = plane[frame.mask & (plane != 0) & (plane != value)]
+        if other.size:
+            raise ScanError(
+                path, f"structures {other[0]} and {value} overlap", "Give a segmentation without overlap"
+            )
+        plane[frame.mask] = value
+    label = sitk.GetImageFromArray(voxels)
+    label.CopyInformation(grid)
+    return label
+
+
+def _slice_of(path: Path, frame: Frame, grid: sitk.Image) -> int:
+    """Number of the slice of the grid on which a frame lies."""
+    columns, rows, slices = grid.GetSize()
+    down, along = (rows - 1) * frame.spacing[1], (columns - 1) * frame.spacing[0]
+    opposite = frame.position + along * frame.axes[0] + down * frame.axes[1]
+    corner = np.array(grid.TransformPhysicalPointToContinuousIndex(frame.position.tolist()))
+    far = np.array(grid.TransformPhysicalPointToContinuousIndex(opposite.tolist()))
+    index = round(float(corner[2]))
+    off = np.abs([corner - (0, 0, index), far - (columns - 1, rows - 1, index)]).max()
+    if frame.mask.shape != (rows, columns) or off > ON_GRID or not 0 <= index < slices:
+        raise ScanError(
+            path, "its frames do not lie on the slices of the scan", "Give the scan that it was made on"
+        )
+    return index

@@ -1,0 +1,107 @@
+"""DICOM series: read from a folder or an enhanced multi-frame file, with nothing repaired in silence."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+
+from diffcl.errors import ScanError
+from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header, without_copies
+from diffcl.io.dicom.pixels import read_voxels
+from diffcl.io.dicom.slices import Grid, arrange, is_localiser, slices_of
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """Where a scan came from: the images of one series in the order of its slices, and their grid.
+
+    Attributes:
+        path: The folder, or the multi-frame file.
+        uid: SeriesInstanceUID.
+        modality: As the header states it, for example `MR`.
+        files: The files; one a slice, or the multi-frame file.
+        headers: Their headers without pixels. They hold the patient's name, so they are not in `repr`.
+        frames: Frame of each slice in the multi-frame file, from 0; empty for single-frame files.
+        size: Voxels along row, column and normal.
+        spacing: Voxel size along row, column and normal, mm.
+        origin: Centre of the first voxel, mm, LPS.
+        direction: The three axes as columns, row by row, as in ITK.
+    """
+
+    path: Path
+    uid: str
+    modality: str
+    files: tuple[Path, ...] = field(repr=False)
+    headers: tuple[Dataset, ...] = field(repr=False)
+    frames: tuple[int, ...] = field(repr=False)
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+
+def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, DicomSeries, tuple[str, ...]]:
+    """Read one series: its float32 image, itself, and remarks about what was left out.
+
+    The slices are put in order by their position along the normal of the images; file names and instance
+    numbers play no part. A localiser among them, or a copy of an image, is left out with a remark. A
+    tilted gantry is refused and not straightened, because a label made on a straightened grid would have
+    to be resampled to be stored with the images.
+
+    Args:
+        path: Folder with the images, or an enhanced multi-frame file.
+        series_uid: SeriesInstanceUID, needed where a folder holds several series.
+
+    Raises:
+        ScanError: If there is no series that can be used; it says why in one line without the patient's
+            name or number.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that nobody asks for
+        files = find_dicom(path) if path.is_dir() else [read_header(path)]
+        files, remarks = without_copies(choose_series(path, files, series_uid))
+        for file in files:
+            if odd := not_a_scan(file.header):
+                raise ScanError(path, f"{file.path.name}: {odd} among the images", "Export the series again")
+        images = [file for file in files if not is_localiser(file)]
+        if not images:
+            raise ScanError(path, "holds a localiser only", "Give the series that was planned on it")
+        if len(images) < len(files):
+            remarks = (
+                *remarks,
+                f"{len(files) - len(images)} of {len(files)} images are localisers, left out",
+            )
+        slices = [one for file in images for one in slices_of(path, file)]
+        if len(images) > 1 and any(one.frame is not None for one in slices):
+            raise ScanError(
+                path, f"{len(images)} multi-frame images in one series", "Give the file of one of them"
+            )
+        if path.is_file() and slices[0].frame is None:
+            raise ScanError(path, "one image of a series", "Give the folder that holds the whole series")
+        grid = arrange(path, slices)
+        image = sitk.GetImageFromArray(read_voxels(path, grid.slices))
+    image.SetOrigin(grid.origin)
+    image.SetSpacing(grid.spacing)
+    image.SetDirection(grid.direction)
+    return image, _series(path, grid), remarks
+
+
+def _series(path: Path, grid: Grid) -> DicomSeries:
+    frames = tuple(one.frame for one in grid.slices if one.frame is not None)
+    files = [one.file for one in grid.slices][: 1 if frames else None]
+    return DicomSeries(
+        path=path,
+        uid=str(files[0].header.get("SeriesInstanceUID", "")),
+        modality=str(files[0].header.get("Modality", "")),
+        files=tuple(file.path for file in files),
+        headers=tuple(file.header for file in files),
+        frames=frames,
+        size=(*grid.slices[0].size, len(grid.slices)),
+        spacing=grid.spacing,
+        origin=grid.origin,
+        direction=grid.direction,
+    )

@@ -1,0 +1,299 @@
+"""The slices of DICOM images, single-frame and enhanced multi-frame alike, and the grid they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from diffcl.errors import ScanError
+from diffcl.io.dicom.headers import DAMAGED, DicomFile
+
+Vector = npt.NDArray[np.float64]
+
+UNIT: Final = 1e-2
+"""Largest error of the length of a direction, and largest cosine between row and column."""
+
+SAME_DIRECTION: Final = 1e-3
+"""Largest difference between the directions of two slices: 0.1 mm at 100 mm."""
+
+SAME_PLACE: Final = 1e-2
+"""Slices closer than this, in mm, are at one position."""
+
+SLACK: Final = 0.05
+"""A slice may lie this far, in mm, or 2 % of the slice distance, from its place on the even grid: headers are
+often rounded to a tenth of a millimetre."""
+
+SIDEWAYS: Final = 0.25
+"""A slice may be shifted in its plane by this share of a pixel."""
+
+TELLING: Final = (
+    "EchoTime", "EffectiveEchoTime", "InversionTime", "InversionTimes", "FlipAngle", "DiffusionBValue",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime",
+    "AcquisitionNumber", "FrameAcquisitionNumber", "ImageType", "FrameType", "AcquisitionTime", "ContentTime",
+)  # fmt: skip
+"""Attributes in which images at one position are likely to differ, the most telling first; in an enhanced image
+they stand in the groups of each frame."""
+
+EXPORT_AGAIN: Final = "Export the series again"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of a scan.
+
+    Attributes:
+        file: Its file.
+        frame: Its frame in a multi-frame file, from 0; None for a single-frame file.
+        position: Centre of the first voxel, mm, LPS.
+        row: Unit vector from the first to the next voxel of a row.
+        column: Unit vector from the first to the next voxel of a column.
+        spacing: Distance of voxels along row and column, mm.
+        size: Voxels along row and column.
+        slope: Stored values times this, plus `intercept`, are the values of the scan.
+        intercept: See `slope`.
+        groups: What the file says about this slice alone: its header, or the groups of its frame.
+    """
+
+    file: DicomFile
+    frame: int | None
+    position: Vector
+    row: Vector
+    column: Vector
+    spacing: tuple[float, float]
+    size: tuple[int, int]
+    slope: float
+    intercept: float
+    groups: tuple[Dataset, ...] = field(repr=False)
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector perpendicular to the plane, so that row, column and normal are right-handed."""
+        normal: Vector = np.cross(self.row, self.column)
+        return normal / float(np.linalg.norm(normal))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Slices in the order of their positions along the normal, and the grid that they make.
+
+    Attributes:
+        slices: From the lowest position to the highest.
+        origin: Centre of the first voxel, mm, LPS.
+        spacing: Voxel size along row, column and normal, mm.
+        direction: The three axes as columns, row by row, as in ITK.
+    """
+
+    slices: tuple[Slice, ...]
+    origin: tuple[float, float, float]
+    spacing: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+
+def slices_of(path: Path, file: DicomFile) -> list[Slice]:
+    """The slices of one file.
+
+    Raises:
+        ScanError: If the image is in colour, or does not say where it lies.
+    """
+    try:
+        if (
+            int(file.header.get("NumberOfFrames") or 1) > 1
+            or "PerFrameFunctionalGroupsSequence" in file.header
+        ):
+            return _frames(path, file)
+        header = file.header
+        return [_slice(path, file, None, header, header, header, header, (header,))]
+    except (*DAMAGED, OSError) as error:  # pydicom's own, where a sequence ends early
+        raise ScanError(path, f"{file.path.name}: its header is damaged", EXPORT_AGAIN) from error
+
+
+def is_localiser(file: DicomFile) -> bool:
+    """Whether an image is a localiser (scout, topogram)."""
+    return "LOCALIZER" in str(file.header.get("ImageType", ""))
+
+
+def arrange(path: Path, slices: Sequence[Slice]) -> Grid:
+    """Put slices in order and find their grid; nothing is repaired.
+
+    Raises:
+        ScanError: If the slices differ in size, orientation, pixel size or frame of reference, if there is
+            but one, several at one position, one missing, or if they are shifted or unevenly spaced.
+    """
+    first = slices[0]
+    _check_alike(path, slices)
+    if len(slices) == 1:
+        raise ScanError(path, "only one image", "Give a series of at least two slices")
+    normal = first.normal
+    ordered = sorted(slices, key=lambda one: float(one.position @ normal))
+    places = np.array([one.position for one in ordered])
+    heights = places @ normal
+    _check_one_each(path, ordered, heights)
+    _check_straight(path, ordered, places, heights)
+    _check_even(path, heights)
+    row = first.row / np.linalg.norm(first.row)
+    axes = np.stack([row, np.cross(normal, row), normal], axis=1)
+    step = float(heights[-1] - heights[0]) / (len(ordered) - 1)
+    origin = places[0]
+    return Grid(
+        slices=tuple(ordered),
+        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
+        spacing=(*first.spacing, step),
+        direction=tuple(float(number) for number in axes.flat),
+    )
+
+
+def _frames(path: Path, file: DicomFile) -> list[Slice]:
+    """Slices of an enhanced multi-frame image, whose attributes are kept a frame, or once for all frames."""
+    shared = file.header.get("SharedFunctionalGroupsSequence")
+    frames = file.header.get("PerFrameFunctionalGroupsSequence")
+    if not frames or len(frames) != int(file.header.NumberOfFrames):
+        raise ScanError(
+            path,
+            f"{file.path.name}: a multi-frame image that does not say where each frame lies",
+            "Give an enhanced CT or MR image, or one image a slice",
+        )
+
+    def macro(frame: Dataset, keyword: str) -> Dataset:
+        for groups in (frame, *(shared or ())):
+            if groups.get(keyword):
+                item: Dataset = groups[keyword][0]
+                return item
+        return file.header
+
+    return [
+        _slice(
+            path,
+            file,
+            index,
+            macro(frame, "PlanePositionSequence"),
+            macro(frame, "PlaneOrientationSequence"),
+            macro(frame, "PixelMeasuresSequence"),
+            macro(frame, "PixelValueTransformationSequence"),
+            tuple(group for element in frame if element.VR == "SQ" for group in element.value),
+        )
+        for index, frame in enumerate(frames)
+    ]
+
+
+def _slice(
+    path: Path,
+    file: DicomFile,
+    frame: int | None,
+    position: Dataset,
+    orientation: Dataset,
+    measures: Dataset,
+    transformation: Dataset,
+    groups: tuple[Dataset, ...],
+) -> Slice:
+    header, name = file.header, file.path.name
+    photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
+    if int(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
+        raise ScanError(path, f"{name}: an image in colour ({photometric})", "Give images of grey values")
+    place = _numbers(path, name, "position", position.get("ImagePositionPatient"), 3)
+    axes = _numbers(path, name, "orientation", orientation.get("ImageOrientationPatient"), 6)
+    pixel = _numbers(path, name, "pixel size", measures.get("PixelSpacing"), 2)
+    row, column = axes[:3], axes[3:]
+    lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
+    if np.abs(lengths - 1).max() > UNIT or abs(row @ column) > UNIT:
+        raise ScanError(
+            path, f"{name}: row and column directions are not perpendicular unit vectors", EXPORT_AGAIN
+        )
+    slope = float(transformation.get("RescaleSlope") or 1.0)
+    intercept = float(transformation.get("RescaleIntercept") or 0.0)
+    size = int(header.Columns), int(header.Rows)
+    if min(*pixel, *size) <= 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise ScanError(path, f"{name}: its header is damaged", EXPORT_AGAIN)
+    spacing = float(pixel[1]), float(pixel[0])
+    return Slice(file, frame, place, row, column, spacing, size, slope, intercept, groups)
+
+
+def _numbers(path: Path, name: str, what: str, value: Any, count: int) -> Vector:
+    """The finite numbers of a multi-valued attribute.
+
+    Raises:
+        ScanError: If there are not as many.
+    """
+    numbers = np.array([float(number) for number in value or ()])
+    if numbers.size != count or not np.isfinite(numbers).all():
+        raise ScanError(path, f"{name}: the header does not state the {what} of the image", EXPORT_AGAIN)
+    return numbers
+
+
+def _check_alike(path: Path, slices: Sequence[Slice]) -> None:
+    first = slices[0]
+    for other in slices[1:]:
+        if other.size != first.size:
+            sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, other))
+            raise ScanError(path, f"images of different size ({sizes} pixels)", EXPORT_AGAIN)
+        turned = max(np.abs(other.row - first.row).max(), np.abs(other.column - first.column).max())
+        if turned > SAME_DIRECTION:
+            raise ScanError(path, "images of different orientation", "Export each orientation as a series")
+        if not np.allclose(other.spacing, first.spacing, rtol=1e-3, atol=0):
+            sizes = " and ".join(f"{one.spacing[0]:g} x {one.spacing[1]:g}" for one in (first, other))
+            raise ScanError(path, f"images of different pixel size ({sizes} mm)", EXPORT_AGAIN)
+    if len({str(one.file.header.get("FrameOfReferenceUID")) for one in slices}) > 1:
+        raise ScanError(path, "images in different frames of reference", "Export each as a series")
+
+
+def _check_one_each(path: Path, ordered: Sequence[Slice], heights: Vector) -> None:
+    starts = np.flatnonzero(np.diff(heights, prepend=-np.inf) > SAME_PLACE)
+    counts = np.diff(starts, append=len(heights))
+    if counts.max() == 1:
+        return
+    group = ordered[starts[counts.argmax()] :][: counts.max()]
+    differing = [key for key in TELLING if len({_undecoded(one, key) for one in group}) > 1]
+    reason = f", which differ in {differing[0]}" if differing else ""
+    where = "at every position" if counts.min() == counts.max() else "at one position"
+    raise ScanError(path, f"{counts.max()} images {where}{reason}", "Export one image a position as a series")
+
+
+def _undecoded(one: Slice, keyword: str) -> str:
+    """An attribute of a slice as it stands in the file: what is only compared need not be valid."""
+    return " ".join(str(group.get_item(keyword).value) for group in one.groups if keyword in group)
+
+
+def _check_straight(path: Path, ordered: Sequence[Slice], places: Vector, heights: Vector) -> None:
+    """Refuse slices that do not lie one above the other: a tilted gantry shears the volume."""
+    along = places - places[0] - np.outer(heights - heights[0], ordered[0].normal)
+    shift = np.linalg.norm(along, axis=1)
+    pixel = min(ordered[0].spacing)
+    if shift.max() <= SIDEWAYS * pixel:
+        return
+    straight = np.outer((heights - heights[0]) / (heights[-1] - heights[0]), along[-1])
+    if np.abs(along - straight).max() <= SIDEWAYS * pixel:
+        tilt = math.degrees(math.atan2(shift[-1], heights[-1] - heights[0]))
+        raise ScanError(
+            path,
+            f"slices are sheared by {tilt:.1f} degrees (gantry tilt)",
+            "Reconstruct the series without tilt, or resample it to a straight grid",
+        )
+    raise ScanError(path, f"slices are shifted sideways by up to {shift.max():.1f} mm", EXPORT_AGAIN)
+
+
+def _check_even(path: Path, heights: Vector) -> None:
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    places = np.linspace(heights[0], heights[-1], len(heights))
+    if np.abs(heights - places).max() <= max(SLACK, 0.02 * usual):
+        return
+    multiples = np.rint(steps / usual)
+    if multiples.min() == 1 and np.abs(steps - multiples * usual).max() <= max(SLACK, 0.1 * usual):
+        gap = int(steps.argmax())
+        missing = int(multiples.sum()) - len(steps)
+        raise ScanError(
+            path,
+            f"{steps[gap]:.1f} mm between slices {gap + 1} and {gap + 2}, {usual:.1f} mm elsewhere",
+            f"Export the series again with the {missing} missing slice{'s' if missing > 1 else ''}",
+        )
+    raise ScanError(
+        path,
+        f"slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm apart",
+        "Reconstruct the series with even spacing, or resample it",
+    )

@@ -1,0 +1,1 @@
+"""DICOMweb: archives that are asked over HTTP."""

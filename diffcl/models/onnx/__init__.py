@@ -1,0 +1,1 @@
+"""The networks of a model as ONNX graphs, written and computed."""

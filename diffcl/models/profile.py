@@ -1,0 +1,85 @@
+"""What the scans of a training looked like, to warn of a scan that is unlike them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from diffcl.data.preprocess import PreparedScan
+    from diffcl.geometry import Geometry
+    from diffcl.io.scan import Scan
+
+_AXES = ("right-left", "front-back", "foot-head")
+_UNITS = {"spacing": "mm between voxels", "extent": "mm", "brightness": "", "contrast": ""}
+
+
+def traits(prepared: PreparedScan) -> dict[str, float]:
+    """Numbers that describe a scan.
+
+    Spacing and extent along the working grid's axes in mm, and mean (`brightness`) and standard deviation
+    (`contrast`) of the prepared intensities.
+    """
+    size = np.array(prepared.working.size) * np.array(prepared.working.spacing)
+    numbers = {}
+    for index, (axis, spacing) in enumerate(zip(_AXES, _along(prepared), strict=True)):
+        numbers[f"spacing {axis}"] = spacing
+        numbers[f"extent {axis}"] = float(size[index])
+    numbers["brightness"] = float(prepared.image.mean())
+    numbers["contrast"] = float(prepared.image.std())
+    return numbers
+
+
+def _along(prepared: PreparedScan) -> list[float]:
+    """Spacing of the scan along each axis of its working grid."""
+    axes = np.abs(_matrix(prepared.working).T @ _matrix(prepared.original))
+    return [prepared.original.spacing[int(row.argmax())] for row in axes]
+
+
+def _matrix(geometry: Geometry) -> NDArray[Any]:
+    return np.array(geometry.direction).reshape(3, 3)
+
+
+class Profile(BaseModel):
+    """Range of each trait over the training scans, and their modality.
+
+    Attributes:
+        ranges: Smallest and largest value of each trait.
+        modality: DICOM modality of the task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranges: dict[str, tuple[float, float]] = {}
+    modality: str
+
+    @classmethod
+    def of(cls, scans: Iterable[PreparedScan], modality: str) -> Profile:
+        """The profile of a training's scans."""
+        seen = [traits(scan) for scan in scans]
+        names = seen[0] if seen else {}
+        ranges = {name: (min(one[name] for one in seen), max(one[name] for one in seen)) for name in names}
+        return cls(ranges=ranges, modality=modality)
+
+    def warnings(self, scan: Scan, prepared: PreparedScan) -> list[str]:
+        """One sentence for each way in which a scan lies far outside what the model has seen.
+
+        Far is further than the width of the range, or a quarter of its middle, beyond its nearer end.
+        """
+        found = []
+        if scan.modality and scan.modality != self.modality:
+            found.append(f"The scan is {scan.modality}; the model was trained on {self.modality}.")
+        numbers = traits(prepared)
+        for name, (low, high) in self.ranges.items():
+            slack = max(high - low, abs(high + low) / 8, 0.02)
+            if not low - slack <= numbers[name] <= high + slack:
+                unit = _UNITS[name.split()[0]]
+                found.append(
+                    f"The scan's {name} is {numbers[name]:.3g} {unit}".rstrip()
+                    + f"; the model was trained on {low:.3g} to {high:.3g}."
+                )
+        return found

@@ -1,0 +1,1 @@
+"""Kernels that are compiled for the processor; each stands beside a plain definition."""

@@ -1,0 +1,1 @@
+"""Planning: settings that a recipe leaves open, computed from the scans."""

@@ -1,0 +1,160 @@
+"""From a run to a version of a model: weights, ensemble weight, scores and card."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffcl.data.preprocess import PreparedScan, prepare
+from diffcl.errors import DiffclError, ModelError, UsageError
+from diffcl.files import write_text
+from diffcl.io import read_scan
+from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
+from diffcl.models.onnx.export import write_onnx
+from diffcl.models.profile import Profile
+from diffcl.models.registry import ModelRegistry
+from diffcl.models.weights import Model, load_model, save_model
+from diffcl.publishing.calibration_figure import draw_doubt
+from diffcl.publishing.card import write_card
+from diffcl.publishing.comparison import compare
+from diffcl.publishing.ensemble_weight import choose_ensemble_weight
+from diffcl.recipe import Recipe
+from diffcl.training.best import read_best
+from diffcl.training.run import read_run
+from diffcl.training.validation import Scores, ValidationScan, read_validation
+from diffcl.version import version
+
+logger = logging.getLogger(__name__)
+
+BY_HAND = {"published": True, "reason": "Published by hand, without a comparison."}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is no version yet.
+
+    Attributes:
+        model: With a description that lacks name, number and decision.
+        validation_scans: Validation scans that can still be read.
+        run: Tells the run from every other; empty where there was none.
+        scores: What its picture of doubt shows, by network; empty where nothing was validated.
+    """
+
+    model: Model
+    validation_scans: Sequence[ValidationScan]
+    run: str = ""
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+
+
+def publish(run: Path, name: str, store: ModelRegistry, *, beside: Sequence[Path] = ()) -> Path:
+    """Publish the best networks of a run as a new version of a model, whatever the one in use is like.
+
+    Args:
+        run: Folder of a run of `train`.
+        name: Name of the model.
+        store: Where it goes.
+        beside: Runs with the same validation scans, whose scores stand beside the model's in the card.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        UsageError: If the folder holds no run, or one that trained CS alone.
+        DataError: If the run has no weights yet.
+    """
+    return add_version(make_candidate(run, beside=beside), name, store, BY_HAND)
+
+
+def add_version(candidate: Candidate, name: str, store: ModelRegistry, decision: dict[str, Any]) -> Path:
+    """Keep a candidate as a new version, which is in use from now on if it was `published`.
+
+    Args:
+        candidate: What it is.
+        name: Name of the model.
+        store: Where it goes.
+        decision: What its provenance shall say about its publication: `published`, `reason` and more.
+
+    A version has ONNX files unless they would answer otherwise than torch.
+
+    Returns:
+        The folder of the new version.
+    """
+    info = candidate.model.info
+    provenance = {**info.provenance, "run": candidate.run, "decision": decision}
+
+    def fill(folder: Path, number: int) -> None:
+        final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})
+        save_model(folder, final, candidate.model.cs, candidate.model.ds)
+        if candidate.scores:
+            draw_doubt(candidate.scores, f"{name}, version {number}", folder / DOUBT_PICTURE)
+        write_text(folder / "card.md", write_card(final, pictured=bool(candidate.scores)))
+        try:
+            write_onnx(load_model(folder), folder, share_weights=True)
+        except ModelError as error:
+            logger.warning(f"{name} {number} has no ONNX files: {error}")
+
+    return store.add(name, fill, use=bool(decision["published"]))
+
+
+def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
+    """The best networks of a run as a model.
+
+    The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
+    stays the recipe's. Scans that vanished or became unreadable since the run began are left out.
+
+    Raises:
+        UsageError: If the folder holds no run, or one that trained CS alone; if one beside has other validation scans.
+        DataError: If a run has no weights yet.
+    """
+    made = read_run(run)
+    recipe, cases, best = made.recipe, made.cases, read_best(run)
+    if best.cs_alone:
+        raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
+    model = best.model
+    validation_scans = []
+    for case in cases.validation:
+        with suppress(DiffclError):
+            validation_scans.append(read_validation(case, recipe))
+    scores: dict[str, Any] = {}
+    found: dict[str, Scores] = {}
+    if validation_scans:
+        weight, found = choose_ensemble_weight(model, validation_scans)
+        recipe = recipe.changed(inference={"ds_weight": weight})
+        scores = {name: one.numbers() for name, one in found.items()}
+    parent = made.plan.parent
+    provenance = {
+        "labelled": [case.name for case in cases.labelled],
+        "unlabelled": [case.name for case in cases.unlabelled],
+        "validation": [validation_scan.scan.name for validation_scan in validation_scans],
+        "parent": parent and {"name": parent.name, "version": parent.version},
+        "training": made.scheduled.training.model_dump(),
+        "best_step": best.step,
+        "beside": [asdict(compare(other, validation_scans)) for other in beside],
+        "diffcl": version(),
+        "torch": torch.__version__,
+    }
+    seen = [case.image for case in cases.labelled] + [case.image for case in cases.unlabelled]
+    info = ModelInfo(
+        name=recipe.name,
+        version=0,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        recipe=recipe,
+        scores=scores,
+        provenance=provenance,
+        profile=Profile.of(_prepared(seen, recipe), recipe.modality),
+    )
+    return Candidate(Model(info, model.cs, model.ds, model.device), validation_scans, made.id, found)
+
+
+def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
+    """Those scans that can be read, prepared."""
+    for image in images:
+        with suppress(DiffclError):
+            yield prepare(read_scan(image), recipe)

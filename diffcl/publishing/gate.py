@@ -1,0 +1,146 @@
+"""The gate before publishing: a candidate is compared with the model in use, on the same scans.
+
+The rule, in this order:
+1. There is no model of that name, or it has other classes: the candidate is published.
+2. There are validation scans: both predict them by the same Predictor, and the candidate is published unless its
+   mean Dice is more than the margin below the other's.
+3. There are none, because too few scans are labelled to keep some: the candidate is published if it learned from at
+   least as many labelled scans as the model in use. An upload is not: nobody can say what it learned from.
+
+A candidate that is not published stays in the store as a version that is not in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from diffcl.errors import DiffclError
+from diffcl.models.metadata import ModelInfo, read_info
+from diffcl.models.registry import ModelRegistry
+from diffcl.models.weights import load_model
+from diffcl.publishing.candidate import Candidate, add_version, make_candidate
+from diffcl.training.run import read_run
+from diffcl.training.validation import validate
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate decided, and why. It stands in the provenance of the version.
+
+    Attributes:
+        published: Whether the candidate is in use now.
+        reason: One sentence for people.
+        candidate: Its mean Dice on the validation scans, 0..1; None without such scans.
+        current: That of the version that was in use; None without one, or without such scans.
+        compared_with: Number of the version that was in use; None without one.
+    """
+
+    published: bool
+    reason: str
+    candidate: float | None = None
+    current: float | None = None
+    compared_with: int | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """What became of a candidate.
+
+    Attributes:
+        number: Of the new version, published or not.
+        decision: Of the gate.
+    """
+
+    number: int
+    decision: Decision
+
+
+def publish_if_not_worse(
+    run: Path, name: str, store: ModelRegistry, *, margin: float = 0.0, beside: Sequence[Path] = ()
+) -> Version:
+    """Make a run a new version, and the one in use if the gate lets it pass.
+
+    A run that went through the gate already, but was stopped before anybody was told, keeps its version.
+
+    Args:
+        run: Folder of a run of `train`.
+        name: Name of the model.
+        store: Where it goes.
+        margin: How much lower the candidate's mean Dice may be, 0..1.
+        beside: Runs with the same validation scans, for the card.
+
+    Raises:
+        UsageError: If the folder holds no run, or one that trained CS alone.
+        DataError: If the run has no weights yet.
+    """
+    before = _before(read_run(run).id, name, store)
+    return before or pass_gate(make_candidate(run, beside=beside), name, store, margin=margin)
+
+
+def pass_gate(candidate: Candidate, name: str, store: ModelRegistry, *, margin: float = 0.0) -> Version:
+    """Keep a candidate as a new version, and put it into use if the rule says so."""
+    decision = _decide(candidate, name, store, margin)
+    folder = add_version(candidate, name, store, asdict(decision))
+    return Version(int(folder.name), decision)
+
+
+def _before(run: str, name: str, store: ModelRegistry) -> Version | None:
+    """The version that a run became before it was stopped, put into use if that was decided."""
+    if not run or name not in store.names():
+        return None
+    number = store.versions(name)[-1]
+    try:
+        origin = read_info(store.version_folder(name, number)).provenance
+    except DiffclError:  # damaged, so not one that was just written
+        return None
+    if origin.get("run") != run:
+        return None
+    decision = Decision(**origin["decision"])
+    if decision.published:
+        store.switch(name, number)
+    return Version(number, decision)
+
+
+def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float) -> Decision:
+    own = candidate.model.info
+    if name not in store.names():
+        dice = _dice(candidate) if candidate.validation_scans else None
+        return Decision(True, "Published: there was no model yet.", dice)
+    used = store.info(name)
+    number = used.version
+    if _classes(used) != _classes(own):
+        return Decision(True, f"Published: version {number} has other classes.", compared_with=number)
+    if not candidate.validation_scans:
+        own_count, count = (len(info.provenance.get("labelled", [])) for info in (own, used))
+        uploaded = "uploaded" in own.provenance
+        passed = own_count >= count and not uploaded
+        seen = "unknown scans" if uploaded else f"{own_count} labelled, version {number} from {count}"
+        reason = f"too few labelled scans to compare; it learned from {seen}."
+        return Decision(passed, f"{_outcome(passed)}: {reason}", compared_with=number)
+    dice = _dice(candidate)
+    current = round(validate(candidate.validation_scans, load_model(store.folder(name))).dice, 4)
+    passed = dice >= current - margin
+    return Decision(passed, verdict(dice, current, number, passed), dice, current, number)
+
+
+def verdict(dice: float, current: float, number: int, passed: bool) -> str:
+    """A comparison in words.
+
+    >>> verdict(0.81, 0.84, 3, False)
+    'Not published: Dice 0.810 on the validation scans, version 3 has 0.840.'
+    """
+    return f"{_outcome(passed)}: Dice {dice:.3f} on the validation scans, version {number} has {current:.3f}."
+
+
+def _outcome(passed: bool) -> str:
+    return "Published" if passed else "Not published"
+
+
+def _dice(candidate: Candidate) -> float:
+    return round(validate(candidate.validation_scans, candidate.model).dice, 4)
+
+
+def _classes(info: ModelInfo) -> list[str]:
+    return [entry.name for entry in info.recipe.labels]

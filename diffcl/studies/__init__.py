@@ -1,0 +1,1 @@
+"""Studies: scans and their labels, as an annotation project keeps them, without a server."""

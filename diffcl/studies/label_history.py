@@ -1,0 +1,169 @@
+"""Every accepted label of a studies folder, kept as a numbered version of its scan.
+
+    STUDIES/history/ID/1.nii.gz     the label
+    STUDIES/history/ID/1.json       who, when, from which proposal, what changed
+    STUDIES/history/ID/2.json       a version without a label: it was removed
+
+Who is `client_id`, as the viewer says, `address`, as the server sees it, and `user`, where one had to log in.
+The record is written last, so a version without one was never accepted. The newest version is the scan's
+final label; a server puts it there when it sees that the folder `history` has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+from filelock import FileLock
+
+from diffcl.errors import UsageError
+from diffcl.files import replace_file, write_text
+from diffcl.io.read import read_label
+
+LABEL_SUFFIX = ".nii.gz"
+
+FINAL_LABELS = Path("labels") / "final"
+"""Where MONAI Label keeps the final labels of a studies folder."""
+
+
+class History:
+    """The versions of all labels of a studies folder. Several processes may add to it.
+
+    Args:
+        folder: Where they are kept; made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def changed(self) -> int:
+        """When a version was last restored, or a scan got its first one; nanoseconds since 1970, 0 for never."""
+        return self.folder.stat().st_mtime_ns if self.folder.is_dir() else 0
+
+    def images(self) -> list[str]:
+        """The scans that have versions, in alphabetical order."""
+        folders = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(folder.name for folder in folders if self._numbers(folder.name))
+
+    def versions(self, image_id: str) -> list[dict[str, Any]]:
+        """The records of a scan's versions, oldest first."""
+        return [record for number in self._numbers(image_id) if (record := self.record(image_id, number))]
+
+    def newest(self, image_id: str) -> dict[str, Any]:
+        """The record of a scan's newest version; empty where there is none."""
+        records = (self.record(image_id, number) for number in reversed(self._numbers(image_id)))
+        return next((record for record in records if record), {})
+
+    def label(self, image_id: str, version: int) -> Path:
+        """The label file of a version.
+
+        Raises:
+            UsageError: If there is no such version, or it records a removal.
+        """
+        path = self.folder / image_id / f"{version}{LABEL_SUFFIX}"
+        if not self.record(image_id, version) or not path.is_file():
+            known = ", ".join(str(record["version"]) for record in self.versions(image_id)) or "none"
+            raise UsageError(f"label of {image_id}", f"has no version {version}", f"Versions: {known}")
+        return path
+
+    def add(self, image_id: str, label: Path | None, record: dict[str, Any]) -> dict[str, Any]:
+        """Keep a version.
+
+        Args:
+            image_id: The scan.
+            label: Its label; None records that the label was removed.
+            record: What is known about it.
+
+        Returns:
+            The record with its number.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        folder = self.folder / image_id
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            number = max(self._numbers(image_id), default=0) + 1
+            record = {**record, "version": number, "removed": label is None}
+            if label is not None:
+                with replace_file(folder / f"{number}{LABEL_SUFFIX}", durable=True) as temporary:
+                    shutil.copyfile(label, temporary)
+            write_text(folder / f"{number}.json", json.dumps(record, indent=2) + "\n", durable=True)
+        return record
+
+    def restore(self, image_id: str, version: int) -> dict[str, Any]:
+        """Make an older version the newest again, as a new version.
+
+        Returns:
+            Its record.
+
+        Raises:
+            UsageError: If there is no such version, or it records a removal.
+            OutputError: If it cannot be written.
+        """
+        label = self.label(image_id, version)
+        newest = self.newest(image_id)
+        changed = None if newest["removed"] else _different(label, self.label(image_id, newest["version"]))
+        found = {
+            **self.record(image_id, version),
+            "restored_from": version,
+            "changed_voxels": changed,
+            **stamp(),
+        }
+        record = self.add(image_id, label, found)
+        os.utime(self.folder)
+        return record
+
+    def _numbers(self, image_id: str) -> list[int]:
+        folder = self.folder / image_id
+        records = folder.glob("*.json") if folder.is_dir() else ()
+        return sorted(int(path.stem) for path in records if path.stem.isdigit())
+
+    def record(self, image_id: str, number: int) -> dict[str, Any]:
+        """The record of a version; empty where there is none, of a damaged one what the files say."""
+        path = self.folder / image_id / f"{number}.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
+            return {"version": number, "removed": removed, "remark": "Its record is damaged."}
+        return record
+
+
+def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
+    """Make an older version the final label of a scan, whether or not a server serves the studies.
+
+    Returns:
+        The record of the new version.
+
+    Raises:
+        UsageError: If there is no such version, or it records a removal.
+        OutputError: If it cannot be written.
+    """
+    history = History(studies / "history")
+    record = history.restore(image_id, version)
+    (studies / FINAL_LABELS).mkdir(parents=True, exist_ok=True)
+    final = studies / FINAL_LABELS / f"{image_id}{LABEL_SUFFIX}"
+    with replace_file(final, durable=True) as temporary:
+        shutil.copyfile(history.label(image_id, record["version"]), temporary)
+    return record
+
+
+def stamp() -> dict[str, Any]:
+    """When something was written: seconds since 1970, and the same for people."""
+    now = datetime.now(timezone.utc)
+    return {"ts": int(now.timestamp()), "time": now.isoformat(timespec="seconds")}
+
+
+def _different(one: Path, other: Path) -> int | None:
+    """Voxels in which two labels differ; None where their sizes do."""
+    arrays = [sitk.GetArrayFromImage(read_label(path)) for path in (one, other)]
+    return int((arrays[0] != arrays[1]).sum()) if arrays[0].shape == arrays[1].shape else None

@@ -1,0 +1,104 @@
+"""The working grid covers the scan and keeps its axes; linear functions of space survive both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from diffcl.data.resample import resample, working_geometry
+from diffcl.geometry import Geometry, voxels
+
+
+def rotation(x: float, y: float, z: float) -> np.ndarray:
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(x, y, z)
+    return np.array(transform.GetMatrix()).reshape(3, 3)
+
+
+AXES = {
+    "straight": np.eye(3),
+    "flipped": np.diag([-1.0, -1.0, 1.0]),
+    "sagittal": np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]),
+    "oblique": rotation(0.3, -0.2, 0.5),
+    "oblique and flipped": rotation(0.4, 0.1, -0.3) @ np.diag([1.0, -1, -1]),
+}
+GRIDS = {
+    name: Geometry((31, 24, 17), (0.7, 1.1, 2.9), (-40.0, 12.5, 300.0), tuple(axes.ravel()))
+    for name, axes in AXES.items()
+}
+
+
+@pytest.fixture(params=list(GRIDS), ids=list(GRIDS))
+def scan(request: pytest.FixtureRequest) -> Geometry:
+    return GRIDS[request.param]
+
+
+def positions(grid: Geometry) -> np.ndarray:
+    """LPS millimetres of every voxel centre, `(3, X, Y, Z)`."""
+    steps = np.indices(grid.size) * np.array(grid.spacing).reshape(3, 1, 1, 1)
+    at = np.einsum("ij,jxyz->ixyz", np.array(grid.direction).reshape(3, 3), steps)
+    return at + np.array(grid.origin).reshape(3, 1, 1, 1)
+
+
+def test_working_axes_point_left_posterior_superior(scan: Geometry) -> None:
+    axes = np.array(working_geometry(scan, (1.0, 1.0, 1.0)).direction).reshape(3, 3)
+    assert (np.abs(axes).argmax(axis=0) == [0, 1, 2]).all()
+    assert (np.diag(axes) > 0).all()
+    original = np.array(scan.direction).reshape(3, 3)
+    parallel = np.abs(original.T @ axes)
+    np.testing.assert_allclose(np.sort(parallel.ravel())[-3:], 1, atol=1e-12)
+
+
+def test_working_box_has_the_middle_of_the_scan_and_covers_it(scan: Geometry) -> None:
+    working = working_geometry(scan, (1.3, 0.8, 2.0))
+    middles = [positions(grid).reshape(3, -1).mean(axis=1) for grid in (scan, working)]
+    np.testing.assert_allclose(middles[0], middles[1], atol=1e-9)
+    volumes = [np.prod(grid.size) * np.prod(grid.spacing) for grid in (scan, working)]
+    assert volumes[0] <= volumes[1] * 1.002
+
+
+def test_a_linear_function_of_space_survives_the_way_there_and_back(scan: Geometry) -> None:
+    slopes = np.array([0.3, -0.2, 0.1])
+    field = np.einsum("i,ixyz->xyz", slopes, positions(scan)).astype(np.float64)
+    working = working_geometry(scan, (1.0, 1.0, 1.5))
+    there = resample(scan.place(field), working)
+    expected = np.einsum("i,ixyz->xyz", slopes, positions(working))
+    inner = (slice(2, -2),) * 3
+    np.testing.assert_allclose(voxels(there)[inner], expected[inner], atol=1e-6)
+    back = voxels(resample(there, scan))
+    np.testing.assert_allclose(back[4:-4, 4:-4, 2:-2], field[4:-4, 4:-4, 2:-2], atol=1e-6)
+
+
+def test_nothing_is_lost_at_the_border(scan: Geometry) -> None:
+    ones = scan.place(np.ones(scan.size, np.float32))
+    there = resample(ones, working_geometry(scan, (1.3, 0.8, 2.0)))
+    assert voxels(there).min() == pytest.approx(1)
+    assert voxels(resample(there, scan)).min() == pytest.approx(1)
+
+
+def test_the_same_grid_is_not_interpolated(scan: Geometry) -> None:
+    image = scan.place(np.random.default_rng(0).normal(size=scan.size))
+    assert resample(image, scan) is image
+
+
+def test_labels_keep_their_values(scan: Geometry) -> None:
+    label = np.zeros(scan.size, np.uint8)
+    label[5:20, 5:20, 4:12] = 7
+    label[10:20, 5:20, 4:12] = 3
+    working = resample(scan.place(label), working_geometry(scan, (1.0, 1.0, 1.0)), labels=True)
+    assert set(np.unique(voxels(working))) == {0, 3, 7}
+    volume = (voxels(working) == 3).sum() * 1.0
+    assert volume == pytest.approx((label == 3).sum() * np.prod(scan.spacing), rel=0.05)
+
+
+def test_a_vector_image_keeps_its_channels_in_order() -> None:
+    scan = GRIDS["oblique"]
+    array = np.stack([np.full(scan.size, value, np.float32) for value in (1, 2)])
+    assert voxels(scan.place(array)).shape == (2, *scan.size)
+    np.testing.assert_array_equal(voxels(scan.place(array)), array)
+
+
+def test_an_array_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="on a grid of size"):
+        GRIDS["straight"].place(np.zeros((3, 3, 3)))
