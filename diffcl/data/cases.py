@@ -5,6 +5,7 @@ An unlabelled case is a type without a label, so that no code can open what it m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,16 +64,26 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
     instead. All other scans are unlabelled: whether `labels/` has a file for them is not even asked.
 
     Raises:
-        DataError: If a folder, scan or label is missing; all that is missing is named at once.
+        DataError: If a folder, scan or label is missing, all that is missing being named at once; if a list of
+            names is empty, names a scan twice or one that the other list has; if two files have one name.
         UsageError: If there are fewer scans than asked for.
     """
     images = _named(data / "images")
     names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
+    counts = [count for count in (labelled, validation) if isinstance(count, int)]
+    if min(counts, default=0) < 0 or sum(counts) > len(names) or labelled == 0:
+        wanted = " and ".join(
+            f"{asked if isinstance(asked, int) else 'those of a list'} {purpose}"
+            for asked, purpose in ((labelled, "labelled"), (validation, "for validation"))
+        )
+        raise UsageError(data, f"{len(names)} scans cannot give {wanted}",
+                         "Ask for fewer, and for one labelled scan at least")  # fmt: skip
     first = _names(labelled) if isinstance(labelled, Path) else names[:labelled]
     last = _names(validation) if isinstance(validation, Path) else names[len(names) - validation :]
-    if (isinstance(labelled, int) and not 0 < labelled <= len(names)) or set(first) & set(last):
-        raise UsageError(data, f"{len(names)} scans cannot give {len(first)} labelled and {len(last)} for "
-                               "validation", "Ask for fewer")  # fmt: skip
+    both = sorted(set(first) & set(last))
+    if both:
+        raise DataError(data, f"{', '.join(both)} would be labelled and validate",
+                        "Let no scan do both: what a model has learned cannot judge it")  # fmt: skip
     known = {*first, *last}
     labels = _named(data / "labels", known)
     missing = {
@@ -97,12 +108,26 @@ def _named(folder: Path, wanted: Container[str] | None = None) -> dict[str, Path
         )
     files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     asked = [path for path in files if wanted is None or scan_name(path) in wanted]
-    return {scan_name(path): path for path in asked if is_scan(path)}
+    found: dict[str, Path] = {}
+    for path in asked:
+        if is_scan(path):
+            other = found.setdefault(scan_name(path), path)
+            if other != path:
+                raise DataError(folder, f"{other.name} and {path.name} are both {scan_name(path)}",
+                                "Keep one of them, or rename one")  # fmt: skip
+    return found
 
 
 def _names(file: Path) -> list[str]:
+    """The names in a text file, one a line."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(file, "cannot be read", "Give a text file with one case name a line") from error
-    return [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(file, "names no scan", "Write one case name a line")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(file, f"names {', '.join(twice)} twice", "Name every scan once")
+    return names

@@ -85,11 +85,58 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labelled", "validation"), [(6, 0), (0, 0), (3, 3)], ids=["more", "none", "overlap"]
+    ("labelled", "validation"),
+    [(6, 0), (0, 0), (3, 3), (2, 6), (2, 8), (-1, 2), (2, -1)],
+    ids=["more", "none", "overlap", "more for validation", "one round more", "minus", "minus for validation"],
 )
 def test_impossible_numbers_are_refused(data: Path, labelled: int, validation: int) -> None:
-    with pytest.raises(UsageError, match="5 scans cannot give"):
+    told = f"5 scans cannot give {labelled} labelled and {validation} for validation"
+    with pytest.raises(UsageError, match=told):
         find_cases(data, labelled=labelled, validation=validation)
+
+
+def test_more_for_validation_than_there_are_is_refused_beside_a_list_of_labelled_ones(data: Path) -> None:
+    (data / "mine.txt").write_text("a\n")
+    with pytest.raises(UsageError, match="cannot give those of a list labelled and 7 for validation"):
+        find_cases(data, labelled=data / "mine.txt", validation=7)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\n \n", "names no scan"), (b"a\nb\na\n", "names a twice"), (b"\xff\xfea\0", "cannot be read")],
+    ids=["empty", "twice", "UTF-16"],
+)
+@pytest.mark.parametrize("kind", ["train", "labelled", "validation"])
+def test_a_list_that_says_nothing_certain_is_refused_by_its_name(
+    data: Path, kind: str, content: bytes, told: str
+) -> None:
+    (data / f"{kind}.txt").write_bytes(content)
+    asked: dict[str, int | Path] = {"labelled": 1, "validation": 1}
+    if kind != "train":
+        asked[kind] = data / f"{kind}.txt"
+    with pytest.raises(DataError, match=rf"{kind}\.txt: {told}"):
+        find_cases(data, **asked)  # type: ignore[arg-type]
+
+
+def test_a_list_that_an_editor_marked_as_unicode_is_read(data: Path) -> None:
+    (data / "train.txt").write_text("a\nc\n", encoding="utf-8-sig")
+    assert names(find_cases(data, labelled=1)) == (["a"], ["c"], [])
+
+
+@pytest.mark.parametrize("labelled", ["list", "number"])
+def test_a_scan_that_would_be_labelled_and_validate_is_named(data: Path, labelled: str) -> None:
+    (data / "first.txt").write_text("a\nb\n")
+    (data / "last.txt").write_text("b\ne\n")
+    asked = data / "first.txt" if labelled == "list" else 2
+    with pytest.raises(DataError, match="b would be labelled and validate"):
+        find_cases(data, labelled=asked, validation=data / "last.txt")
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_two_files_of_one_name_are_refused(data: Path, kind: str) -> None:
+    (data / kind / "a.nrrd").touch()
+    with pytest.raises(DataError, match=rf"{kind}: a\.nii\.gz and a\.nrrd are both a\."):
+        find_cases(data, labelled=1)
 
 
 def test_a_case_stands_in_one_list_only() -> None:
