@@ -7,6 +7,10 @@ a 4xx answer with the same sentence.
 
 from __future__ import annotations
 
+import logging
+
+logger = logging.getLogger(__name__)
+
 
 class DiffclError(Exception):
     """Base of every error that a person can act on. `str(error)` is one line.
@@ -60,3 +64,26 @@ class ArchiveDownError(ArchiveError):
 
 class GoneError(ArchiveError):
     """What is asked for is not in the archive, or not any more."""
+
+
+def failure_sentence(where: object, error: Exception) -> str:
+    """What a person is told of one scan among several that failed, so that the others can go on.
+
+    An expected error says its own sentence, and an `OSError` what the system says. Anything else is a fault of the
+    program or of a library: the log gets its traceback, the person its name.
+
+    >>> failure_sentence("a.nii.gz", ScanError("a.nii.gz", "not an image"))
+    'a.nii.gz: not an image'
+    >>> failure_sentence("a.nii.gz", PermissionError(13, "Permission denied"))
+    'a.nii.gz: could not be used (Permission denied)'
+
+    Args:
+        where: Name of the scan.
+        error: Whatever was raised while it was read, prepared or predicted.
+    """
+    if isinstance(error, DiffclError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return str(DiffclError(where, f"could not be used ({error.strerror})"))
+    logger.error(f"{where} could not be used", exc_info=error)
+    return str(DiffclError(where, f"could not be used ({type(error).__name__}); see the log"))

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import torch
 
 from diffcl.active_learning.features import describe, score
-from diffcl.errors import DiffclError
+from diffcl.errors import failure_sentence
 from diffcl.io import read_scan
 from diffcl.models.weights import Model, load_model
 from diffcl.recipe import Recipe
@@ -38,8 +38,8 @@ class Looker:
             if "recipe" in question:
                 return describe(scan, Recipe.model_validate(question["recipe"])).model_dump()
             return score(scan, self._loaded(question["model"], question["device"])).model_dump()
-        except (DiffclError, OSError) as error:
-            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001  one scan never stops the others
+            return {"error": failure_sentence(Path(question["scan"]).name, error)}
 
     def _loaded(self, folder: str, device: str) -> Model:
         if self._model is None or self._model[0] != folder:

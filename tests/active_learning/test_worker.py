@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN, make_scan, publish_untrained
 
-from diffcl.active_learning import describe, score
+from diffcl.active_learning import describe, score, worker
 from diffcl.active_learning.worker import answer
 from diffcl.io import read_scan
 from diffcl.models import ModelRegistry, load_model
@@ -36,3 +37,25 @@ def test_it_answers_line_by_line(tmp_path: Path) -> None:
     assert described == json.loads(describe(scan, ORGAN).model_dump_json())
     assert "bad.nii.gz" in bad["error"]
     assert "none" in missing["error"]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError, TypeError])
+def test_a_scan_on_which_a_library_fails_does_not_stop_the_next(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = worker.read_scan
+
+    def fail(path: Path) -> Any:
+        if path.name == "odd.nii.gz":
+            raise kind("inside a filter")
+        return read(path)
+
+    monkeypatch.setattr(worker, "read_scan", fail)
+    path = tmp_path / "oblique.nii.gz"
+    sitk.WriteImage(make_scan("oblique"), path)
+    recipe = ORGAN.model_dump(mode="json")
+    odd, sound = ask(
+        {"scan": str(tmp_path / "odd.nii.gz"), "recipe": recipe}, {"scan": str(path), "recipe": recipe}
+    )
+    assert odd == {"error": f"odd.nii.gz: could not be used ({kind.__name__}); see the log"}
+    assert "features" in sound
