@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,6 +19,10 @@ STALE_SECONDS = 3600
 """Nobody writes a file for so long; a temporary one that is older belongs to a process that was killed."""
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^/]*)?")
+_FORMER = re.compile(r"\.[0-9a-f]{32}\.former\.(.+)")
+
+_HERE, _EXCHANGE = -100, 2
+"""Of Linux's renameat2: paths count from the working folder, and both names change places."""
 
 
 @contextmanager
@@ -51,7 +57,9 @@ def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a new, empty sibling folder that becomes `path` on success, in place of one that was there.
 
-    A failure of any kind leaves `path` as it was and removes the temporary folder.
+    A failure of any kind leaves `path` as it was and removes the temporary folder. Both folders change places in one
+    step where the system can do that; elsewhere the former one is away for a moment, and what a kill leaves in this
+    moment is brought back by the next `replace_folder` of the same path or by `remove_leftovers`.
 
     Args:
         path: The folder.
@@ -61,25 +69,23 @@ def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
         OutputError: For every `OSError` in the block.
     """
     temporary = path.with_name(f".{uuid4().hex}")
-    former = path.with_name(f".{uuid4().hex}")
     try:
+        _bring_back(path)
         temporary.mkdir()
         yield temporary
         if durable:
             for entry in (*temporary.rglob("*"), temporary):
                 _settle(entry)
         if path.exists():
-            path.replace(former)
-        temporary.replace(path)
+            _change_places(temporary, path)
+        else:
+            temporary.replace(path)
         if durable:
             _settle(path.parent)
     except OSError as error:
-        if former.exists():
-            former.replace(path)
         raise not_written(path, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+        _remove(temporary)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
@@ -102,11 +108,28 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and in those inside it."""
+    """Remove what killed processes left half-written in a folder and in those inside it.
+
+    A folder that was about to be replaced when its process was killed comes back.
+    """
     for path in [*folder.rglob(".*")]:
+        former = _FORMER.fullmatch(path.name)
         with suppress(OSError):  # its writer lives and is done, or it may not be removed
-            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if former and not path.with_name(former[1]).exists():
+                path.replace(path.with_name(former[1]))
+            elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                _remove(path)
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two entries of a file system change places in one step; False where the system cannot do that."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    failed: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return failed == 0
 
 
 def not_written(path: Path, error: OSError) -> OutputError:
@@ -116,6 +139,39 @@ def not_written(path: Path, error: OSError) -> OutputError:
         f"cannot be written ({error.strerror or type(error).__name__})",
         "Choose a folder that exists, is writable and has space left",
     )
+
+
+def _change_places(new: Path, path: Path) -> None:
+    """Let two folders change places, or at least let `path` never be without one of them after an interrupt."""
+    if exchanged(new, path):
+        return
+    former = path.with_name(f".{uuid4().hex}.former.{path.name}")
+    try:
+        path.replace(former)
+        new.replace(path)
+    finally:
+        _bring_back(path)
+    _remove(former)
+
+
+def _bring_back(path: Path) -> None:
+    """Put the former folder back where an interrupt left none."""
+    if path.exists() or not path.parent.is_dir():
+        return
+    for entry in path.parent.glob(".*"):
+        former = _FORMER.fullmatch(entry.name)
+        if former and former[1] == path.name:
+            entry.replace(path)
+            return
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that it holds, as far as that is possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

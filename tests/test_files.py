@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from diffcl import files
 from diffcl.errors import OutputError
 from diffcl.files import remove_leftovers, replace_file, replace_folder, write_bytes, write_text
 
@@ -87,6 +93,109 @@ def test_a_failure_keeps_the_former_folder(tmp_path: Path) -> None:
         fail()
     assert (path / "card.md").read_text(encoding="utf-8") == "former"
     assert [*tmp_path.iterdir()] == [path]
+
+
+class Stopped(BaseException):
+    """Ends a replacement at a chosen moment: as Ctrl-C does, or as a kill does, after which nothing is done."""
+
+
+class Moments:
+    """Stops before or after the n-th thing that is done to the file system."""
+
+    def __init__(self, stop_at: int, *, kill: bool) -> None:
+        self.passed, self.stopped = 0, False
+        self._stop_at, self._kill = stop_at, kill
+
+    def passing(self) -> None:
+        if (self.stopped and self._kill) or self.passed == self._stop_at:
+            self.passed, self.stopped = self.passed + 1, True
+            raise Stopped
+        self.passed += 1
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*arguments: Any, **options: Any) -> Any:
+            self.passing()
+            result = call(*arguments, **options)
+            self.passing()
+            return result
+
+        return done
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["interrupt", "kill"])
+@pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "in two steps"])
+def test_no_moment_of_a_replacement_loses_both_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool, kill: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr("diffcl.files.exchanged", lambda *_: False)
+    stop_at, stopped = 0, True
+    while stopped:
+        path = tmp_path / str(stop_at) / "model"
+        path.mkdir(parents=True)
+        (path / "card").write_text("former")
+        moments = Moments(stop_at, kill=kill)
+        with monkeypatch.context() as patch:
+            for owner, name in ((Path, "mkdir"), (Path, "replace"), (shutil, "rmtree")):
+                patch.setattr(owner, name, moments.around(getattr(owner, name)))
+            if exchange:
+                patch.setattr("diffcl.files.exchanged", moments.around(files.exchanged))
+            with suppress(Stopped), replace_folder(path) as temporary:
+                (temporary / "card").write_text("whole")
+        stopped = moments.stopped
+        for entry in path.parent.iterdir():
+            os.utime(entry, times=(0, 0))
+        remove_leftovers(path.parent)
+        assert (path / "card").read_text() in ("former", "whole")
+        assert [*path.parent.iterdir()] == [path]
+        stop_at += 1
+    assert stop_at > 6
+    assert (path / "card").read_text() == "whole"
+
+
+def test_a_replacement_first_brings_back_what_an_earlier_one_left(tmp_path: Path) -> None:
+    path, other = tmp_path / "model", tmp_path / f".{32 * 'b'}.former.other"
+    former = tmp_path / f".{32 * 'a'}.former.model"
+    for folder in (former, other):
+        folder.mkdir()
+        (folder / "card").write_text("former")
+
+    def fail() -> None:
+        with replace_folder(path):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (path / "card").read_text() == "former"
+    assert sorted(tmp_path.iterdir()) == sorted([path, other])
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "in two steps"])
+def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr("diffcl.files.exchanged", lambda *_: False)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "card").write_text("kept")
+    path = tmp_path / "model"
+    path.symlink_to(tmp_path / "elsewhere")
+    with replace_folder(path) as temporary:
+        (temporary / "card").write_text("whole")
+    assert not path.is_symlink()
+    assert (path / "card").read_text() == "whole"
+    assert (tmp_path / "elsewhere" / "card").read_text() == "kept"
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_linux_lets_folders_change_places_in_one_step(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    swapped = files.exchanged(tmp_path / "one", tmp_path / "other")
+    assert swapped is (sys.platform == "linux")
+    assert (tmp_path / "one" / ("other" if swapped else "one")).exists()
+    assert files.exchanged(tmp_path / "one", tmp_path / "missing") is False
 
 
 @pytest.fixture
