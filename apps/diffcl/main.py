@@ -30,6 +30,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.inference.engine import engine_choice
+from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
@@ -39,7 +40,6 @@ from lib.batch import CpuBatchInfer
 from lib.changes import in_words
 from lib.datastore import StudyDatastore
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
-from lib.models import ServedModels
 from lib.progress import first_at_work
 from lib.refusals import unknown
 from lib.scorer import Scorer

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import SimpleITK as sitk
-from synthetic import make_label, make_studies, publish_untrained
+from served import label_file, store, studies
 
 from diffcl.models import ModelRegistry
 from diffcl.resources import app_folder
@@ -21,26 +20,7 @@ with warnings.catch_warnings():
     from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ModelRegistry:
-    """A store with the first version of `organ`."""
-    store = ModelRegistry(tmp_path / "store")
-    publish_untrained(store)
-    return store
-
-
-@pytest.fixture
-def studies(tmp_path: Path) -> Path:
-    """A folder, with a space in its name, of four scans without labels."""
-    return make_studies(tmp_path / "my studies")
-
-
-@pytest.fixture
-def label_file(tmp_path: Path) -> Path:
-    """A label for the scan `oblique`."""
-    path = tmp_path / "label.nii.gz"
-    sitk.WriteImage(make_label("oblique"), path)
-    return path
+__all__ = ["app", "label_file", "store", "studies"]
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from synthetic import ORGAN, make_label, make_scan, publish_untrained, same_plac
 from diffcl.active_learning.worker import Looker
 from diffcl.data.cases import LabelledCase
 from diffcl.errors import GoneError
+from diffcl.inference.served_models import ServedModels
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom.seg_write import write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom.series_write import write_series
@@ -44,7 +45,6 @@ from lib import contents, downloads
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.collect import collect
 from lib.contents import Contents, View
-from lib.models import ServedModels
 from lib.scorer import Scorer
 from lib.scores import ScoreBook
 

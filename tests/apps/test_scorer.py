@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from synthetic import ORGAN, SCANS, make_scan, publish_untrained
 
 from diffcl.active_learning.worker import Looker
+from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
 from lib import scorer
 from lib.datastore import StudyDatastore
-from lib.models import ServedModels
 from lib.scorer import LookingProcess, Scorer
 from lib.scores import ScoreBook
 

@@ -20,10 +20,10 @@ from monailabel.interfaces.datastore import Datastore
 
 from diffcl.active_learning import ScanScore
 from diffcl.errors import DiffclError, GoneError
+from diffcl.inference.served_models import ServedModels
 from diffcl.models.metadata import read_info
 from lib.archive import ArchiveDatastore
 from lib.datastore import StudyDatastore
-from lib.models import ServedModels
 from lib.scores import Edition, Scorable, ScoreBook, State
 
 logger = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ValidationError
 
 from diffcl.active_learning import ScanScore
 from diffcl.files import write_text
+from diffcl.inference.prediction_cache import fingerprint
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
-from lib.recent import fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import DiffclError, UsageError
-from diffcl.inference import Prediction, Predictor
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
+from diffcl.inference.prediction_cache import PredictionCache, Question, fingerprint
+from diffcl.inference.predictor import Prediction, Predictor
 from diffcl.io import Scan, read_scan
 from diffcl.models import ModelInfo, ModelRegistry, load_model
 from diffcl.models.metadata import read_info
 from diffcl.recipe import Recipe
-from lib.recent import Question, RecentPredictions, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class ServedModels:
         self._new = {} if new is None or (only and new.name not in only) else {new.name: new}
         self._infos: dict[Path, ModelInfo] = {}
         self._loaded: dict[str, tuple[Path, Predictor]] = {}
-        self._recent = RecentPredictions()
+        self._cache = PredictionCache()
         self._loading = Lock()
         self._computing = Lock()
         missing = sorted(self._only - set(store.names()) - set(self._new))
@@ -110,11 +110,11 @@ class ServedModels:
         if seed is None:
             seed = predictor.model.info.recipe.inference.seed
         question = Question(folder, fingerprint(path), networks, seed)
-        found = self._recent.get(question)
+        found = self._cache.get(question)
         if found is None:
             with self._computing:
-                found = self._recent.get(question) or predictor(read_scan(path), networks=networks, seed=seed)
-            self._recent.keep(question, found)
+                found = self._cache.get(question) or predictor(read_scan(path), networks=networks, seed=seed)
+            self._cache.keep(question, found)
         return found
 
     def warm_up(self) -> None:

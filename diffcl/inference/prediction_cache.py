@@ -9,8 +9,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from diffcl.errors import ScanError
-from diffcl.inference import Prediction
 from diffcl.inference.ensemble import Networks
+from diffcl.inference.predictor import Prediction
 from diffcl.io.formats import files_of
 
 VOXELS_KEPT = 40_000_000
@@ -46,7 +46,7 @@ def fingerprint(scan: Path) -> tuple[tuple[Path, int, int], ...]:
     return tuple((file, state.st_size, state.st_mtime_ns) for file, state in states)
 
 
-class RecentPredictions:
+class PredictionCache:
     """Predictions by question; the one not asked for longest goes when there is no room. Safe in threads.
 
     Args:

@@ -9,9 +9,9 @@ import SimpleITK as sitk
 from synthetic import ORGAN, SCANS, publish_untrained
 
 from diffcl.inference import Predictor
+from diffcl.inference.served_models import ServedModels
 from diffcl.io import read_scan
 from diffcl.models import ModelRegistry, load_model
-from lib.models import ServedModels
 
 
 def test_every_answer_is_by_one_version_while_versions_switch(store: ModelRegistry, studies: Path) -> None:
@@ -26,7 +26,7 @@ def test_every_answer_is_by_one_version_while_versions_switch(store: ModelRegist
         for name in SCANS
     }
     models = ServedModels(store)
-    models._recent.get = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001  every answer is a new one
+    models._cache.get = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001  every answer is a new one
     answers: list[tuple[tuple[int, str], Any]] = []
 
     def ask(name: str) -> None:

@@ -11,9 +11,9 @@ from synthetic import make_scan, publish_untrained
 
 from diffcl.errors import ScanError
 from diffcl.inference import Predictor
+from diffcl.inference.prediction_cache import fingerprint
+from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
-from lib.models import ServedModels
-from lib.recent import fingerprint
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_two_at_once_cost_one_prediction(models: ServedModels, studies: Path, as
 def test_the_oldest_goes_when_there_is_no_room(
     models: ServedModels, studies: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models._recent, "_room", 12_000)  # noqa: SLF001  room for two
+    monkeypatch.setattr(models._cache, "_room", 12_000)  # noqa: SLF001  room for two
     for name in ("oblique", "straight", "oblique", "flipped", "oblique", "straight"):
         models.predict("organ", studies / f"{name}.nii.gz")
     assert asked == ["oblique", "straight", "flipped", "straight"]
@@ -89,7 +89,7 @@ def test_the_oldest_goes_when_there_is_no_room(
 def test_the_last_one_is_kept_whatever_its_size(
     models: ServedModels, studies: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models._recent, "_room", 1)  # noqa: SLF001
+    monkeypatch.setattr(models._cache, "_room", 1)  # noqa: SLF001
     for name in ("oblique", "oblique", "straight", "straight", "oblique"):
         models.predict("organ", studies / f"{name}.nii.gz")
     assert asked == ["oblique", "straight", "oblique"]
