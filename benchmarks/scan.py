@@ -154,6 +154,15 @@ def own_peak_bytes(name: str, shape: tuple[int, int, int], *, train: bool) -> in
     return process_memory.peak_bytes(lambda: run(scan, arguments, train=train))
 
 
+def ratio(one: float, other: float) -> float | None:
+    """One peak over another; None where the other is too small to be seen.
+
+    >>> ratio(3, 2), ratio(3, 0)
+    (1.5, None)
+    """
+    return round(one / other, 4) if other else None
+
+
 def parsed() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(
@@ -190,14 +199,15 @@ def main() -> None:
         taken = seconds(names, shape, options.runs, train=train)
         peaks = {name: peak_bytes(name, shape, options.threads, train=train) for name in names}
         for name in names:
-            slower, larger = taken[name] / taken["ours"], peaks[name] / peaks["ours"]
-            row = f"{1e3 * taken[name]:.2f}", f"{slower:.1f}", f"{peaks[name] / 2**20:.0f}", f"{larger:.1f}"
+            slower, larger = taken[name] / taken["ours"], ratio(peaks[name], peaks["ours"])
+            compared = "-" if larger is None else f"{larger:.1f}"
+            row = f"{1e3 * taken[name]:.2f}", f"{slower:.1f}", f"{peaks[name] / 2**20:.0f}", compared
             table.add_row(f"{name}, {kind}", "x".join(map(str, shape)), *row)
             if name != "ours":
                 key = f"{kind}_ratio_{shape[2]}"
                 result[key if name == "reference" else f"{name}_{key}"] = round(slower, 2)
         key = "memory_ratio" if kind == "forward" else "train_memory_ratio"
-        result[f"{key}_{shape[2]}"] = round(peaks["ours"] / peaks["reference"], 4)
+        result[f"{key}_{shape[2]}"] = ratio(peaks["ours"], peaks["reference"])
     Console().print(table)
     print(*(f"{name} {value}" for name, value in result.items()), sep="\n")
     if options.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from diffcl.errors import OutputError
@@ -119,6 +121,19 @@ def remove_leftovers(folder: Path) -> None:
                 path.replace(path.with_name(former[1]))
             elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
                 _remove(path)
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every number that is not finite, which JSON cannot hold and viewers cannot read.
+
+    >>> finite({"score": float("nan"), "list": [1, float("inf")]})
+    {'score': None, 'list': [1, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def exchanged(one: Path, other: Path) -> bool:

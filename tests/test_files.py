@@ -16,7 +16,7 @@ import pytest
 
 from diffcl import files
 from diffcl.errors import OutputError
-from diffcl.files import remove_leftovers, replace_file, replace_folder, write_bytes, write_text
+from diffcl.files import finite, remove_leftovers, replace_file, replace_folder, write_bytes, write_text
 
 
 def test_a_file_appears_with_its_whole_content(tmp_path: Path) -> None:
@@ -268,3 +268,10 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
     remove_leftovers(tmp_path)
     assert not [path for path in (*gone, folder) if path.exists()]
     assert all(path.exists() for path in stay)
+
+
+def test_numbers_that_json_does_not_know_become_null() -> None:
+    assert finite({"a": [1.5, float("nan")], "b": {"c": float("-inf")}}) == {
+        "a": [1.5, None],
+        "b": {"c": None},
+    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 if TYPE_CHECKING:
     from diffcl.data.preprocess import PreparedScan
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _AXES = ("right-left", "front-back", "foot-head")
 _UNITS = {"spacing": "mm between voxels", "extent": "mm", "brightness": "", "contrast": ""}
+_TRAITS = (*(f"{kind} {axis}" for kind in ("spacing", "extent") for axis in _AXES), "brightness", "contrast")
 
 
 def traits(prepared: PreparedScan) -> dict[str, float]:
@@ -50,12 +51,25 @@ class Profile(BaseModel):
     Attributes:
         ranges: Smallest and largest value of each trait.
         modality: DICOM modality of the task.
+
+    Raises:
+        ValueError: If a range is of no trait, is no range, or has an end that is not finite.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ranges: dict[str, tuple[float, float]] = {}
-    modality: str
+    ranges: dict[str, tuple[FiniteFloat, FiniteFloat]] = {}
+    modality: Annotated[str, Field(max_length=16)]
+
+    @field_validator("ranges")
+    @classmethod
+    def _of_traits(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in ranges.items():
+            if name not in _TRAITS:
+                raise ValueError(f"{name[:40]!r} is no trait of a scan; known are {', '.join(_TRAITS)}")
+            if low > high:
+                raise ValueError(f"{name} of {low:g} to {high:g} is no range")
+        return ranges
 
     @classmethod
     def of(cls, scans: Iterable[PreparedScan], modality: str) -> Profile:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from diffcl.files import not_written, replace_file
+from diffcl.files import finite, not_written, replace_file
 
 
 class Journal:
@@ -21,7 +20,8 @@ class Journal:
     def __init__(self, path: Path, last_step: int = 0) -> None:
         kept = [entry for entry in read_journal(path) if entry["step"] <= last_step]
         with replace_file(path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+            lines = [json.dumps(finite(entry), allow_nan=False) + "\n" for entry in kept]
+            temporary.write_text("".join(lines), encoding="utf-8")
         self._path = path
         self._file = path.open("a", encoding="utf-8")
 
@@ -32,14 +32,14 @@ class Journal:
         self._file.close()
 
     def write(self, step: int, entry: dict[str, Any]) -> None:
-        """Add a line. A number that is not finite is written as null.
+        """Add a line. A number that is not finite is written as null, however deep it lies.
 
         Raises:
             OutputError: If it cannot be written.
         """
-        line = {key: _finite(value) for key, value in {"step": step, **entry}.items()}
+        line = json.dumps(finite({"step": step, **entry}), allow_nan=False)
         try:
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(line + "\n")
             self._file.flush()
         except OSError as error:
             raise not_written(self._path, error) from error
@@ -56,7 +56,3 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return entries
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from monailabel.datastore.local import DataModel, ImageLabelModel
 
-from lib.index import Index, finite
+from lib.index import Index
 
 
 def add_images(folder: Path, prefix: str, number: int) -> None:
@@ -35,10 +35,3 @@ def test_a_damaged_index_is_set_aside(tmp_path: Path) -> None:
     index.path.write_bytes(content[: len(content) // 2])
     assert index.read().objects == {}
     assert (tmp_path / "datastore_v2.damaged").read_bytes() == content[: len(content) // 2]
-
-
-def test_numbers_that_json_does_not_know_become_null() -> None:
-    assert finite({"a": [1.5, float("nan")], "b": {"c": float("-inf")}}) == {
-        "a": [1.5, None],
-        "b": {"c": None},
-    }

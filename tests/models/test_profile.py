@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from diffcl.data.preprocess import prepare
 from diffcl.geometry import Geometry
@@ -61,3 +62,28 @@ def test_a_scan_like_the_others_is_fine(profile: Profile, recipe: Recipe) -> Non
 def test_each_difference_is_said(profile: Profile, recipe: Recipe, unusual: Scan, sentence: str) -> None:
     warnings = profile.warnings(unusual, prepare(unusual, recipe))
     assert any(sentence in warning for warning in warnings), warnings
+
+
+@pytest.mark.parametrize(
+    ("ranges", "told"),
+    [
+        ({"sharpness": (0, 1)}, "'sharpness' is no trait of a scan"),
+        ({"extent head-foot": (0, 1)}, "known are spacing right-left"),
+        ({"brightness": (1, 0)}, "brightness of 1 to 0 is no range"),
+        ({"contrast": (0, float("inf"))}, "finite"),
+        ({"contrast": (float("nan"), 1)}, "finite"),
+    ],
+    ids=["unknown", "misspelt", "turned", "infinite", "no number"],
+)
+def test_a_range_that_would_fail_at_every_prediction_is_refused_when_the_model_is_read(
+    ranges: dict[str, tuple[float, float]], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Profile(ranges=ranges, modality="MR")
+
+
+def test_every_trait_of_a_scan_may_have_a_range(recipe: Recipe) -> None:
+    usual = scan()
+    prepared = prepare(usual, recipe)
+    ranges = {name: (value, value) for name, value in traits(prepared).items()}
+    assert Profile(ranges=ranges, modality="MR").warnings(usual, prepared) == []

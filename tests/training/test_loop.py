@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from diffcl.publishing import publish
 from diffcl.recipe import Recipe
 from diffcl.training import Parent, Plan, Progress, train
 from diffcl.training.checkpoint import load_checkpoint
-from diffcl.training.journal import read_journal
+from diffcl.training.journal import Journal, read_journal
 from diffcl.training.run import read_run
 from diffcl.training.state import TrainingState
 
@@ -147,6 +148,22 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"PK cut off")
     with pytest.raises(DataError, match="is damaged"):
         load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_a_journal_is_json_however_deep_an_infinite_number_lies(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"step": 1, "validation": {"hd95_mm": Infinity}}\n')
+    with Journal(path, last_step=1) as journal:
+        journal.write(2, {"L_c": math.nan, "validation": {"dice": 0.5, "hd95_mm": math.inf}})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    lines = [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "validation": {"hd95_mm": None}},
+        {"step": 2, "L_c": None, "validation": {"dice": 0.5, "hd95_mm": None}},
+    ]
 
 
 def test_a_journal_cut_off_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None:

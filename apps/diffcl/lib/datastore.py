@@ -21,14 +21,14 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
 from diffcl.errors import DataError, OutputError, ScanError, UsageError
-from diffcl.files import remove_leftovers, replace_file
+from diffcl.files import finite, remove_leftovers, replace_file
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.formats import image_suffix
 from diffcl.recipe import Recipe
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from lib.changes import started_from
-from lib.index import Index, finite
+from lib.index import Index
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
 from lib.scores import Scorable, state_of

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
 from filelock import FileLock
 from monailabel.datastore.local import LocalDatastoreModel
 from pydantic import ValidationError
 
-from diffcl.files import write_text
+from diffcl.files import finite, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +71,3 @@ class Index:
         content = finite(model.model_dump(exclude={"base_path"}))
         # Without indentation, which json writes ten times as slowly: a thousand scans are written at every click.
         write_text(self.path, json.dumps(content, default=str) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """The value with null for every number that is not finite: JSON has none, and viewers could not connect.
-
-    >>> finite({"score": float("nan"), "list": [1, float("inf")]})
-    {'score': None, 'list': [1, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

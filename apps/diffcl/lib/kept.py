@@ -18,10 +18,9 @@ from typing import Any
 import SimpleITK as sitk
 from filelock import FileLock
 
-from diffcl.files import write_text
+from diffcl.files import finite, write_text
 from diffcl.io import read_label, write_image
 from diffcl.studies.label_history import LABEL_SUFFIX
-from lib.index import finite
 from lib.names import check_name
 
 

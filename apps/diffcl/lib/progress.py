@@ -13,8 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diffcl.files import write_text
-from lib.index import finite
+from diffcl.files import finite, write_text
 
 ENDED = ("done", "failed", "stopped")
 
