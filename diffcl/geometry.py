@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,19 +15,43 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Box = tuple[slice, slice, slice]
 """Part of a grid, with a start and a stop along each axis."""
 
-GRID_TOLERANCE_MM = 1e-2
+GRID_TOLERANCE_MM: Final = 1e-2
 """How far a label's grid may lie from its scan's; file formats round positions to about 1e-5 mm."""
+
+AXES_TOLERANCE: Final = 1e-4
+"""Largest cosine between two axes, and largest error of the square of their length; file formats round axes to
+about 1e-7."""
+
+SMALLEST_VOXEL_MM: Final = 1e-6
+"""A nanometre; no scanner sees less."""
+
+WIDEST_MM: Final = 10_000.0
+"""Ten metres along an axis, five times the tallest patient; more is a wrong unit."""
+
+FARTHEST_MM: Final = 1e6
+"""A kilometre from the scanner's centre; no coordinate is as large."""
+
+LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class GeometryError(ValueError):
+    """A grid that cannot be; the message says what of it, as the end of a sentence that names the file."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels of an image lie.
+    """Where the voxels of an image lie. One that cannot be is refused when it is made.
 
     Attributes:
-        size: Voxels along each axis.
+        size: Voxels along each axis, at least 1.
         spacing: Millimetres between voxel centres along each axis.
         origin: Centre of the first voxel, LPS millimetres.
-        direction: Unit vectors of the axes as the columns of a row-major 3x3 matrix, as ITK keeps it.
+        direction: Unit vectors of the axes as the columns of a row-major 3x3 matrix, as ITK keeps it. They are
+            perpendicular within `AXES_TOLERANCE`, and may be left-handed.
+
+    Raises:
+        GeometryError: If a number is not finite, the grid has no extent or is wider than `WIDEST_MM`, or its axes
+            are not perpendicular unit vectors.
     """
 
     size: tuple[int, int, int]
@@ -33,19 +59,91 @@ class Geometry:
     origin: tuple[float, float, float]
     direction: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for name, count, kind in (
+            ("size", 3, int),
+            ("spacing", 3, float),
+            ("origin", 3, float),
+            ("direction", 9, float),
+        ):
+            numbers = tuple(kind(number) for number in getattr(self, name))
+            if len(numbers) != count:
+                raise GeometryError(f"its {name} is {len(numbers)} numbers, not {count}")
+            object.__setattr__(self, name, numbers)
+        if not all(map(math.isfinite, (*self.spacing, *self.origin, *self.direction))):
+            raise GeometryError("its voxel size, position or orientation is not a number")
+        if min(self.size) < 1:
+            raise GeometryError(f"it has {' x '.join(map(str, self.size))} voxels")
+        if min(self.spacing) < SMALLEST_VOXEL_MM:
+            raise GeometryError(f"its voxels are {min(self.spacing):g} mm wide")
+        widest = max(count * step for count, step in zip(self.size, self.spacing, strict=True))
+        if widest > WIDEST_MM:
+            raise GeometryError(
+                f"it would be {widest / 1000:.3g} m wide, so its voxel size is not in millimetres"
+            )
+        if max(map(abs, self.origin)) > FARTHEST_MM:
+            raise GeometryError(f"its first voxel would lie {max(map(abs, self.origin)) / 1000:.3g} m away")
+        if np.abs(self.axes.T @ self.axes - np.eye(3)).max() > AXES_TOLERANCE:
+            raise GeometryError("its axes are not perpendicular")
+
     @classmethod
     def of(cls, image: sitk.Image) -> Geometry:
         """The geometry of a 3D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
+    @classmethod
+    def from_affine(cls, affine: ArrayLike, size: tuple[int, int, int]) -> Geometry:
+        """The geometry of a matrix as NIfTI and nibabel have it.
+
+        Args:
+            affine: `(4, 4)`, from voxel indices to RAS millimetres.
+            size: Voxels along each axis.
+
+        >>> grid = Geometry.from_affine(np.diag([-2.0, -2.0, 3.0, 1.0]), (4, 5, 6))
+        >>> grid.spacing, grid.direction
+        ((2.0, 2.0, 3.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+        """
+        matrix = np.asarray(affine, float)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise GeometryError("its voxel size, position or orientation is not a number")
+        lps = LPS_TO_RAS @ matrix
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        axes = lps[:3, :3] / np.where(spacing > 0, spacing, 1.0) + 0.0  # 0.0 makes -0.0 a plain 0
+        return cls(size, tuple(spacing.tolist()), tuple(lps[:3, 3].tolist()), tuple(axes.ravel().tolist()))
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """The matrix `(4, 4)` from voxel indices to RAS millimetres, as NIfTI and nibabel have it."""
+        lps = np.eye(4)
+        lps[:3, :3] = self.axes * self.spacing
+        lps[:3, 3] = self.origin
+        ras: NDArray[np.float64] = LPS_TO_RAS @ lps
+        return ras
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """Unit vectors of the axes, the columns of a matrix `(3, 3)`, LPS."""
+        return np.reshape(self.direction, (3, 3))
+
+    @property
+    def extent(self) -> NDArray[np.float64]:
+        """Millimetres that the voxels fill along each axis, `(3,)`."""
+        filled: NDArray[np.float64] = np.array(self.size) * np.array(self.spacing)
+        return filled
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, millilitres."""
+        return math.prod(self.spacing) / 1000
+
     def points(self, indices: ArrayLike) -> NDArray[Any]:
         """LPS millimetres of voxel indices, `(..., 3)` to the same shape; between the voxels as well."""
-        along: NDArray[Any] = (np.asarray(indices) * self.spacing) @ self._axes.T
+        along: NDArray[Any] = (np.asarray(indices) * self.spacing) @ self.axes.T
         return along + self.origin
 
     def indices(self, points: ArrayLike) -> NDArray[Any]:
         """Indices of points, the inverse of `points`."""
-        found: NDArray[Any] = (np.asarray(points) - self.origin) @ self._axes / self.spacing
+        found: NDArray[Any] = (np.asarray(points) - self.origin) @ self.axes / self.spacing
         return found
 
     def part(self, box: Box) -> Geometry:
@@ -60,9 +158,10 @@ class Geometry:
         a, b, c = self.points([one.start for one in box]).tolist()
         return replace(self, size=(x, y, z), origin=(a, b, c))
 
-    @property
-    def _axes(self) -> NDArray[Any]:
-        return np.reshape(self.direction, (3, 3))
+    def corners(self, beyond: float = 0.0) -> NDArray[Any]:
+        """LPS millimetres of the eight corner voxels' centres, `(8, 3)`, or of points so many voxels beyond them."""
+        ends = [(-beyond, count - 1 + beyond) for count in self.size]
+        return self.points(np.array(list(product(*ends))))
 
     def zeros(self, kind: DTypeLike) -> NDArray[Any]:
         """An array of zeros `(X, Y, Z)`, in the order of memory that `place` need not change."""
@@ -85,10 +184,77 @@ class Geometry:
 
 def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids have the same voxels, up to what file formats round."""
+    return one.size == other.size and _apart(one, other) < GRID_TOLERANCE_MM
+
+
+def difference(one: Geometry, other: Geometry) -> str:
+    """What tells one grid from another, with as many digits as show it; empty for the same grid.
+
+    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    >>> difference(grid, replace(grid, origin=(0.0, 0.0, 9.02)))
+    'its position (0, 0, 9) against (0, 0, 9.02) mm'
+    >>> difference(grid, replace(grid, size=(4, 5, 7), direction=(-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)))
+    'its size 4 x 5 x 6 against 4 x 5 x 7, its axes LPS against RPS'
+    """
+    if same_grid(one, other):
+        return ""
+    parts = []
     if one.size != other.size:
-        return False
+        parts.append(f"its size {' x '.join(map(str, one.size))} against {' x '.join(map(str, other.size))}")
+    letters, others = orientation(one), orientation(other)
+    steps = np.array(one.size) - 1
+    if letters != others:
+        parts.append(f"its axes {letters} against {others}")
+    elif np.abs((one.axes - other.axes) * one.spacing * steps).max() >= GRID_TOLERANCE_MM / 2:
+        cosine = (np.trace(one.axes.T @ other.axes) - 1) / 2
+        parts.append(f"turned by {math.degrees(math.acos(min(max(cosine, -1.0), 1.0))):.2g} degrees")
+    if np.abs((np.array(one.spacing) - other.spacing) * steps).max() >= GRID_TOLERANCE_MM / 2:
+        parts.append("its voxels {} against {} mm".format(*_told(one.spacing, other.spacing, " x ")))
+    if np.abs(np.array(one.origin) - other.origin).max() >= GRID_TOLERANCE_MM / 2:
+        parts.append("its position ({}) against ({}) mm".format(*_told(one.origin, other.origin, ", ")))
+    return ", ".join(parts) or f"its last voxel lies {_apart(one, other):.2g} mm away"
+
+
+def orientation(grid: Geometry) -> str:
+    """Where the axes of a grid point, the nearest of left, right, anterior, posterior, superior, inferior.
+
+    >>> orientation(Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)))
+    'LPS'
+    """
+    letters: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.direction)
+    return letters
+
+
+def straight_axes(axes: NDArray[Any]) -> NDArray[np.float64]:
+    """The perpendicular unit vectors nearest to nearly perpendicular ones, columns of `(3, 3)`.
+
+    Axes that are straight within `AXES_TOLERANCE` stay as they are, to the bit.
+
+    Raises:
+        GeometryError: If they span no space.
+    """
+    if np.abs(axes.T @ axes - np.eye(3)).max() <= AXES_TOLERANCE:
+        return axes
+    left, stretch, right = np.linalg.svd(axes)  # the polar decomposition gives the nearest
+    if stretch[-1] < AXES_TOLERANCE:
+        raise GeometryError("its axes are not perpendicular")
+    straight: NDArray[np.float64] = left @ right
+    return straight
+
+
+def _apart(one: Geometry, other: Geometry) -> float:
+    """Largest difference in mm between the first voxels, and the last along each axis, of grids of one size."""
     corners = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]) * (np.array(one.size) - 1)
-    return bool(np.abs(one.points(corners) - other.points(corners)).max() < GRID_TOLERANCE_MM)
+    return float(np.abs(one.points(corners) - other.points(corners)).max())
+
+
+def _told(one: tuple[float, ...], other: tuple[float, ...], between: str) -> tuple[str, str]:
+    """Both tuples of numbers with the fewest digits from which on they look different."""
+    for digits in range(3, 18):
+        texts = [between.join(f"{number:.{digits}g}" for number in numbers) for numbers in (one, other)]
+        if texts[0] != texts[1]:
+            break
+    return texts[0], texts[1]
 
 
 def voxels(image: sitk.Image) -> NDArray[Any]:

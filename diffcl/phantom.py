@@ -353,9 +353,8 @@ def _points(grid: Geometry, k: int, side: Side, parts: list[int]) -> Floats:
         for (start, n), part in zip(starts, parts, strict=True)
     ]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    matrix = np.reshape(grid.direction, (3, 3)) * np.array(grid.spacing)
     centre, signs = _frame(side)
-    points: Floats = (index @ matrix.T + np.array(grid.origin) - centre) * signs
+    points: Floats = (grid.points(index) - centre) * signs
     return points
 
 

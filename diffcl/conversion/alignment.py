@@ -63,9 +63,8 @@ class View:
 
 def spacing_for(image: sitk.Image) -> float:
     """Voxel size in mm for the views of a set, from one of its scans."""
-    extent: float = max(n * s for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True))
-    finest: float = min(image.GetSpacing())
-    return max(finest, extent / LARGEST)
+    grid = Geometry.of(image)
+    return max(min(grid.spacing), float(grid.extent.max()) / LARGEST)
 
 
 def view(image: sitk.Image, label: sitk.Image, spacing: float) -> View:

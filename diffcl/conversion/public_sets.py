@@ -22,7 +22,7 @@ from diffcl.conversion.alignment import (
 )
 from diffcl.errors import DataError, DiffclError, UsageError
 from diffcl.files import replace_folder, write_text
-from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.geometry import Geometry, difference, voxels
 from diffcl.io import read_label, read_scan, write_image
 from diffcl.io.images.hdf5 import read_h5
 
@@ -174,8 +174,8 @@ def read_pair(pair: Pair, spacing: Spacing, *, placed: bool = True) -> tuple[sit
         )
     if not placed:
         label.CopyInformation(image)
-    elif not same_grid(Geometry.of(label), grid):
-        raise DataError(pair.label, "does not lie on the grid of its scan", "Leave it out")
+    elif differs := difference(Geometry.of(label), grid):
+        raise DataError(pair.label, f"does not lie on the grid of its scan: {differs}", "Leave it out")
     return image, label
 
 
@@ -184,7 +184,7 @@ def _mirrored(label: sitk.Image, flip: Flip) -> sitk.Image:
     if not any(flip):
         return label
     grid = Geometry.of(label)
-    directions = np.abs(np.array(grid.direction).reshape(3, 3))
+    directions = np.abs(grid.axes)
     axes = [int(directions[world].argmax()) for world in range(3) if flip[world]]
     return grid.place(np.flip(voxels(label), axes))
 

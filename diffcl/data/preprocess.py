@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffcl.data.resample import interpolate, resample, smooth, working_geometry
 from diffcl.errors import DataError
-from diffcl.geometry import Box, Geometry, extent, same_grid, slabs, voxels
+from diffcl.geometry import Box, Geometry, difference, extent, slabs, voxels
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
 
@@ -93,7 +93,7 @@ class PreparedScan:
         ends = [
             (side.start - far, side.stop - 1 + far) for side, far in zip(extent(wanted), reach, strict=True)
         ]
-        corners = np.stack([self.original.indices(self.working.points(corner)) for corner in product(*ends)])
+        corners = self.original.indices(self.working.points(list(product(*ends))))
         first = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
         last = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self.original.size)
         x, y, z = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
@@ -162,10 +162,8 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
     Raises:
         DataError: If the label lies on another grid or has a value that the recipe does not know.
     """
-    found = Geometry.of(label)
-    if not same_grid(found, scan):
-        raise DataError(where, f"lies on a grid of {found.size} at {_rounded(found.origin)}, its scan on one of "
-                               f"{scan.size} at {_rounded(scan.origin)}", "Save it on the scan's grid")  # fmt: skip
+    if differs := difference(Geometry.of(label), scan):
+        raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
     array = voxels(label)
     meaning = {source: entry.value for entry in recipe.labels for source in entry.source_values}
     classes = np.zeros(array.shape, np.uint8)
@@ -183,7 +181,3 @@ def prepare_label(label: sitk.Image, scan: Geometry, recipe: Recipe, where: obje
     classes = to_classes(label, scan, recipe, where)
     working = resample(classes, working_geometry(scan, recipe.grid.spacing), labels=True)
     return torch.from_numpy(voxels(working).astype(np.int64))
-
-
-def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(value, 2) for value in values)

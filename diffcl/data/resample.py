@@ -24,11 +24,11 @@ def working_geometry(scan: Geometry, spacing: tuple[float, float, float]) -> Geo
         scan: Geometry of the scan, of any orientation.
         spacing: Voxel size in mm along left, posterior and superior.
     """
-    axes = np.array(scan.direction).reshape(3, 3)  # column i is the direction of axis i
+    axes = scan.axes
     order = max(permutations(range(3)), key=lambda order: sum(abs(axes[w, a]) for w, a in enumerate(order)))
     signs = [1.0 if axes[world, axis] >= 0 else -1.0 for world, axis in enumerate(order)]
     direction = np.stack([signs[world] * axes[:, axis] for world, axis in enumerate(order)], axis=1)
-    extent = [scan.size[axis] * scan.spacing[axis] for axis in order]
+    extent = scan.extent[list(order)]
     size = tuple(max(1, int(np.ceil(extent[i] / spacing[i] - 1e-3))) for i in range(3))
     middle = scan.points((np.array(scan.size) - 1) / 2)
     origin = middle - direction @ ((np.array(size) - 1) / 2 * np.array(spacing))

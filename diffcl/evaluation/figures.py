@@ -93,7 +93,7 @@ def compose(
     grid = upright(Geometry.of(image))
     scan, doubt = voxels(resample(image, grid)), voxels(resample(uncertainty, grid))
     shown = voxels(resample(label, grid, labels=True))
-    extent = np.array(grid.size) * np.array(grid.spacing)
+    extent = grid.extent
     widths = [extent[plane.right] for plane in _PLANES]
     tallest = max(extent[plane.vertical] for plane in _PLANES)
     height = 2 * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
@@ -130,10 +130,9 @@ def upright(scan: Geometry) -> Geometry:
     An upright scan keeps its voxels, whatever the order of its axes; for an oblique one the voxels are cubes
     of its smallest spacing, or larger where the picture would have more than 300 along an axis.
     """
-    axes = np.reshape(scan.direction, (3, 3))
+    axes = scan.axes
     steps = np.abs(axes) * np.array(scan.spacing)
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.size) - 1) * np.array(scan.spacing)
-    corners = corners @ axes.T + np.array(scan.origin)
+    corners = scan.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     if np.abs(np.abs(axes) - np.rint(np.abs(axes))).max() < _ALIGNED:
         spacing = steps.max(axis=1)

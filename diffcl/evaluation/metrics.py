@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from diffcl.errors import DataError
-from diffcl.geometry import Geometry, extent, same_grid, voxels
+from diffcl.geometry import Geometry, difference, extent, voxels
 from diffcl.labels import LabelClass
 
 
@@ -56,8 +56,8 @@ def evaluate_case(
         DataError: If the grids differ.
     """
     here, there = Geometry.of(prediction), Geometry.of(truth)
-    if not same_grid(here, there):
-        raise DataError(where, f"lies on another grid than its label: {_told(here)} against {_told(there)}",
+    if differs := difference(here, there):
+        raise DataError(where, f"lies on another grid than its label: {differs}",
                         "Compare labels of the same scan, each on its grid")  # fmt: skip
     one, other = voxels(prediction), voxels(truth)
     scores = []
@@ -113,10 +113,3 @@ def _around(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[NDArray[n
         return one, other
     box = extent(union)
     return np.ascontiguousarray(one[box]), np.ascontiguousarray(other[box])
-
-
-def _told(grid: Geometry) -> str:
-    size = "x".join(str(n) for n in grid.size)
-    spacing = "x".join(f"{n:g}" for n in grid.spacing)
-    origin = ", ".join(f"{n:.5g}" for n in grid.origin)
-    return f"{size} voxels of {spacing} mm at ({origin})"

@@ -200,5 +200,5 @@ def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
 
 def volumes_ml(label: NDArray[Any], geometry: Geometry, recipe: Recipe) -> dict[str, float]:
     """Millilitres of each class by name."""
-    voxel = math.prod(geometry.spacing) / 1000
+    voxel = geometry.voxel_ml
     return {entry.name: round(int((label == entry.value).sum()) * voxel, 4) for entry in recipe.labels}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 if TYPE_CHECKING:
     from diffcl.data.preprocess import PreparedScan
-    from diffcl.geometry import Geometry
     from diffcl.io.scan import Scan
 
 _AXES = ("right-left", "front-back", "foot-head")
@@ -37,12 +35,8 @@ def traits(prepared: PreparedScan) -> dict[str, float]:
 
 def _along(prepared: PreparedScan) -> list[float]:
     """Spacing of the scan along each axis of its working grid."""
-    axes = np.abs(_matrix(prepared.working).T @ _matrix(prepared.original))
+    axes = np.abs(prepared.working.axes.T @ prepared.original.axes)
     return [prepared.original.spacing[int(row.argmax())] for row in axes]
-
-
-def _matrix(geometry: Geometry) -> NDArray[Any]:
-    return np.array(geometry.direction).reshape(3, 3)
 
 
 class Profile(BaseModel):

@@ -355,7 +355,7 @@ def test_scans_that_are_left_out_are_named_in_the_status_and_in_the_log(
     assert make()(QUICK, labelled)["published"]
     refused = make().stats()["refused"]
     assert set(refused) == {taught, unlabelled}
-    assert "lies on a grid of" in refused[taught]
+    assert "lies on another grid" in refused[taught]
     for name, why in refused.items():
         assert f"{name} is left out: {why}" in caplog.messages
 

@@ -134,7 +134,9 @@ def test_all_unusable_cases_are_named_before_any_step(cases: Cases, recipe: Reci
     label.write_bytes(b"not an image")
     first, second, third = cases.labelled
     broken = (first, LabelledCase("b", second.image, label), LabelledCase("c", third.image, first.label))
-    with pytest.raises(DataError, match=r"2 of 5 cases.*other\.nii\.gz.*scan0\.nii\.gz.*lies on a grid"):
+    with pytest.raises(
+        DataError, match=r"2 of 5 cases.*other\.nii\.gz.*scan0\.nii\.gz.*lies on another grid"
+    ):
         train(Cases(broken, cases.unlabelled, ()), recipe, tmp_path / "run")
 
 

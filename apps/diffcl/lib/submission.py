@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from diffcl.data.resample import resample
 from diffcl.errors import DataError
-from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.geometry import Geometry, difference, same_grid, voxels
 from diffcl.io import read_label
 from diffcl.recipe import Recipe
 
@@ -177,31 +177,19 @@ def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe]
 def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image, str]:
     """The label exactly on the scan's grid, and a remark if it was resampled to get there.
 
-    Positions count as equal within `diffcl.data.preprocess.GRID_TOLERANCE_MM`. A label on another grid is
+    Positions count as equal within `diffcl.geometry.GRID_TOLERANCE_MM`. A label on another grid is
     resampled if that lies inside the scan; one that reaches more than a voxel of the scan beyond it lies in
     another space, or was made for another scan.
     """
     grid = Geometry.of(label)
     if same_grid(grid, scan):
         return scan.place(voxels(label)), ""
-    axes = np.array(scan.direction).reshape(3, 3)
-    corners = np.array([_corner(grid, i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    positions = (corners - np.array(scan.origin)) @ axes / np.array(scan.spacing)  # in voxels of the scan
+    positions = scan.indices(grid.corners(beyond=0.5))
     if (positions < -1.5).any() or (positions > np.array(scan.size) + 0.5).any():
-        sizes = ["x".join(map(str, size)) for size in (grid.size, scan.size)]
-        what = f"its grid of {sizes[0]} voxels reaches beyond that of its scan of {sizes[1]}"
+        what = f"its grid reaches beyond that of its scan: {difference(grid, scan)}"
         raise DataError(where, what, "Save it on the scan's grid")
     remark = "The label lay on another grid and was resampled to that of the scan."
     return resample(label, scan, labels=True), remark
-
-
-def _corner(grid: Geometry, *far: int) -> NDArray[np.float64]:
-    """Outer corner of a grid's box, half a voxel beyond its first or last voxel centre along each axis."""
-    steps = np.array(far) * np.array(grid.size) - 0.5
-    corner: NDArray[np.float64] = np.array(grid.origin) + np.array(grid.direction).reshape(3, 3) @ (
-        steps * np.array(grid.spacing)
-    )
-    return corner
 
 
 def _segment_names(file: Path) -> Names:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import ScanError
+from diffcl.geometry import Geometry, straight_axes
 from diffcl.io.dicom.headers import DAMAGED
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
@@ -149,7 +150,7 @@ def _frames(content: Dataset) -> list[Frame]:
     return frames
 
 
-def _own_grid(path: Path, frames: Sequence[Frame]) -> sitk.Image:
+def _own_grid(path: Path, frames: Sequence[Frame]) -> Geometry:
     """The grid from the first to the last frame, evenly spaced by the smallest distance between frames."""
     first = frames[0]
     normal = np.cross(*first.axes)
@@ -163,30 +164,19 @@ def _own_grid(path: Path, frames: Sequence[Frame]) -> sitk.Image:
     if count > 1:
         step = extent / (count - 1)
     rows, columns = first.mask.shape
-    grid = sitk.Image(columns, rows, count, sitk.sitkUInt8)
-    grid.SetOrigin(frames[lowest].position.tolist())
-    grid.SetSpacing((*first.spacing, step))
-    grid.SetDirection(np.column_stack([*first.axes, normal]).ravel().tolist())
-    return grid
+    x, y, z = frames[lowest].position.tolist()
+    axes = straight_axes(np.column_stack([*first.axes, normal]))
+    return Geometry((columns, rows, count), (*first.spacing, step), (x, y, z), tuple(axes.ravel().tolist()))
 
 
-def _grid_of(reference: Scan | DicomSeries) -> sitk.Image:
-    grid = reference.image if isinstance(reference, Scan) else reference
-    size, origin, spacing, direction = (
-        (grid.size, grid.origin, grid.spacing, grid.direction) if isinstance(grid, DicomSeries)
-        else (grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection())
-    )  # fmt: skip
-    image = sitk.Image(*size, sitk.sitkUInt8)
-    image.SetOrigin(origin)
-    image.SetSpacing(spacing)
-    image.SetDirection(direction)
-    return image
+def _grid_of(reference: Scan | DicomSeries) -> Geometry:
+    return Geometry.of(reference.image) if isinstance(reference, Scan) else reference.geometry
 
 
-def _paint(path: Path, frames: Sequence[Frame], values: dict[int, int], grid: sitk.Image) -> sitk.Image:
-    voxels: npt.NDArray[Any] = sitk.GetArrayFromImage(grid)
+def _paint(path: Path, frames: Sequence[Frame], values: dict[int, int], grid: Geometry) -> sitk.Image:
+    voxels = grid.zeros(np.uint8)
     for frame in frames:
-        plane = voxels[_slice_of(path, frame, grid)]
+        plane = voxels[..., _slice_of(path, frame, grid)].T
         if frame.segment not in values:
             raise ScanError(path, f"a frame of segment {frame.segment}, which is not described", EXPORT_AGAIN)
         value = values[frame.segment]
@@ -196,18 +186,15 @@ def _paint(path: Path, frames: Sequence[Frame], values: dict[int, int], grid: si
                 path, f"structures {other[0]} and {value} overlap", "Give a segmentation without overlap"
             )
         plane[frame.mask] = value
-    label = sitk.GetImageFromArray(voxels)
-    label.CopyInformation(grid)
-    return label
+    return grid.place(voxels)
 
 
-def _slice_of(path: Path, frame: Frame, grid: sitk.Image) -> int:
+def _slice_of(path: Path, frame: Frame, grid: Geometry) -> int:
     """Number of the slice of the grid on which a frame lies."""
-    columns, rows, slices = grid.GetSize()
+    columns, rows, slices = grid.size
     down, along = (rows - 1) * frame.spacing[1], (columns - 1) * frame.spacing[0]
     opposite = frame.position + along * frame.axes[0] + down * frame.axes[1]
-    corner = np.array(grid.TransformPhysicalPointToContinuousIndex(frame.position.tolist()))
-    far = np.array(grid.TransformPhysicalPointToContinuousIndex(opposite.tolist()))
+    corner, far = grid.indices([frame.position, opposite])
     index = round(float(corner[2]))
     off = np.abs([corner - (0, 0, index), far - (columns - 1, rows - 1, index)]).max()
     if frame.mask.shape != (rows, columns) or off > ON_GRID or not 0 <= index < slices:

@@ -19,6 +19,7 @@ from pydicom.sr.coding import Code as DicomCode
 
 from diffcl.errors import OutputError
 from diffcl.files import replace_file
+from diffcl.geometry import Geometry, same_grid
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.source import made_from, series_number, source_images
 from diffcl.labels import Code, LabelClass
@@ -254,13 +255,5 @@ def cielab(color: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _check_grid(image: sitk.Image, series: DicomSeries) -> None:
-    same = image.GetSize() == series.size and all(
-        np.allclose(got, want, rtol=0, atol=1e-4)
-        for got, want in (
-            (image.GetSpacing(), series.spacing),
-            (image.GetOrigin(), series.origin),
-            (image.GetDirection(), series.direction),
-        )
-    )
-    if not same:
+    if not same_grid(Geometry.of(image), series.geometry):
         raise ValueError("the image is not on the grid of the series")

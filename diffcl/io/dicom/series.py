@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
+from diffcl.geometry import Geometry
 from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header, without_copies
 from diffcl.io.dicom.pixels import read_voxels
 from diffcl.io.dicom.slices import Grid, arrange, is_localiser, slices_of
@@ -26,10 +27,7 @@ class DicomSeries:
         files: The files; one a slice, or the multi-frame file.
         headers: Their headers without pixels. They hold the patient's name, so they are not in `repr`.
         frames: Frame of each slice in the multi-frame file, from 0; empty for single-frame files.
-        size: Voxels along row, column and normal.
-        spacing: Voxel size along row, column and normal, mm.
-        origin: Centre of the first voxel, mm, LPS.
-        direction: The three axes as columns, row by row, as in ITK.
+        geometry: Where the voxels lie; its axes are row, column and normal.
     """
 
     path: Path
@@ -38,10 +36,7 @@ class DicomSeries:
     files: tuple[Path, ...] = field(repr=False)
     headers: tuple[Dataset, ...] = field(repr=False)
     frames: tuple[int, ...] = field(repr=False)
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...]
+    geometry: Geometry
 
 
 def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, DicomSeries, tuple[str, ...]]:
@@ -83,10 +78,7 @@ def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, 
         if path.is_file() and slices[0].frame is None:
             raise ScanError(path, "one image of a series", "Give the folder that holds the whole series")
         grid = arrange(path, slices)
-        image = sitk.GetImageFromArray(read_voxels(path, grid.slices))
-    image.SetOrigin(grid.origin)
-    image.SetSpacing(grid.spacing)
-    image.SetDirection(grid.direction)
+        image = grid.geometry.place(read_voxels(path, grid.slices).T)
     return image, _series(path, grid), remarks
 
 
@@ -100,8 +92,5 @@ def _series(path: Path, grid: Grid) -> DicomSeries:
         files=tuple(file.path for file in files),
         headers=tuple(file.header for file in files),
         frames=frames,
-        size=(*grid.slices[0].size, len(grid.slices)),
-        spacing=grid.spacing,
-        origin=grid.origin,
-        direction=grid.direction,
+        geometry=grid.geometry,
     )

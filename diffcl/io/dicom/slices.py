@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
+from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.dicom.headers import DAMAGED, DicomFile
 
 Vector = npt.NDArray[np.float64]
@@ -85,15 +86,11 @@ class Grid:
 
     Attributes:
         slices: From the lowest position to the highest.
-        origin: Centre of the first voxel, mm, LPS.
-        spacing: Voxel size along row, column and normal, mm.
-        direction: The three axes as columns, row by row, as in ITK.
+        geometry: Where the voxels lie; its axes are row, column and normal.
     """
 
     slices: tuple[Slice, ...]
-    origin: tuple[float, float, float]
-    spacing: tuple[float, float, float]
-    direction: tuple[float, ...]
+    geometry: Geometry
 
 
 def slices_of(path: Path, file: DicomFile) -> list[Slice]:
@@ -140,13 +137,12 @@ def arrange(path: Path, slices: Sequence[Slice]) -> Grid:
     row = first.row / np.linalg.norm(first.row)
     axes = np.stack([row, np.cross(normal, row), normal], axis=1)
     step = float(heights[-1] - heights[0]) / (len(ordered) - 1)
-    origin = places[0]
-    return Grid(
-        slices=tuple(ordered),
-        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-        spacing=(*first.spacing, step),
-        direction=tuple(float(number) for number in axes.flat),
-    )
+    x, y, z = places[0].tolist()
+    size, spacing = (*first.size, len(ordered)), (*first.spacing, step)
+    try:
+        return Grid(tuple(ordered), Geometry(size, spacing, (x, y, z), tuple(axes.ravel().tolist())))
+    except GeometryError as error:
+        raise ScanError(path, str(error), EXPORT_AGAIN) from error
 
 
 def _frames(path: Path, file: DicomFile) -> list[Slice]:

@@ -83,7 +83,7 @@ def _image(series: DicomSeries, header: Dataset) -> Dataset:
     image.Modality = series.modality or "OT"
     for keyword in BLANK:
         setattr(image, keyword, "")
-    image.SpacingBetweenSlices = format_number_as_ds(series.spacing[2])
+    image.SpacingBetweenSlices = format_number_as_ds(series.geometry.spacing[2])
     if not image.get("SliceThickness"):
         image.SliceThickness = image.SpacingBetweenSlices
     return image

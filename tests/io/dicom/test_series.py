@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from diffcl.errors import ScanError, UsageError
+from diffcl.geometry import Geometry
 from diffcl.io import read_scan
 from diffcl.io.dicom import pixels
 from diffcl.io.dicom.headers import find_dicom
@@ -66,7 +67,7 @@ def test_a_series_reads_as_the_image_it_was_made_of(
     assert_same(scan.image, image)
     assert (scan.name, scan.modality, scan.remarks) == ("p07", "MR", ())
     assert scan.series is not None
-    assert scan.series.size == image.GetSize()
+    assert scan.series.geometry == Geometry.of(scan.image)
     assert [file.name for file in scan.series.files] == [f"{index:04d}.dcm" for index in range(1, 8)]
 
 
