@@ -36,16 +36,17 @@ import SimpleITK as sitk
 import torch
 from matplotlib.figure import Figure
 from process_memory import peak_bytes
+from processor import processor
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from diffcl.files import replace_file, write_text
 from diffcl.inference import Predictor
-from diffcl.inference.engine import EngineName, processor
 from diffcl.inference.ensemble import Networks
 from diffcl.io import read_scan, write_image
 from diffcl.models import Model, ModelInfo, ModelRegistry, load_model
+from diffcl.models.metadata import EngineName
 from diffcl.models.onnx.export import write_onnx
 from diffcl.models.onnx.network import FILES
 from diffcl.models.profile import Profile

@@ -25,13 +25,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from process_memory import memory
+from processor import processor
 
 from diffcl.data.cases import find_cases
 from diffcl.evaluation.figures import draw_prediction
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.files import replace_file, write_text
 from diffcl.inference import Predictor
-from diffcl.inference.engine import processor
 from diffcl.inference.ensemble import Networks
 from diffcl.models import Model
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight

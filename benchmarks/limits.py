@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from processor import processor
 from report import show
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from diffcl.inference.engine import processor
 from diffcl.models import ModelRegistry
 from diffcl.networks.hf_mamba import HFMamba
 from diffcl.networks.selective_scan import selective_scan

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from process_memory import memory
+from processor import processor
 
 from diffcl.files import replace_file
 from diffcl.geometry import Geometry
 from diffcl.inference import Predictor
-from diffcl.inference.engine import processor
 from diffcl.io import Scan
 from diffcl.models import ModelRegistry
 from diffcl.networks.selective_scan import selective_scan

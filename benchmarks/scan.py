@@ -32,12 +32,12 @@ from typing import Any
 
 import process_memory
 import torch
+from processor import processor
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from diffcl.inference.engine import processor
 from diffcl.networks.selective_scan import selective_scan
 
 Scan = Callable[..., Tensor]

@@ -33,8 +33,8 @@ import requests
 import SimpleITK as sitk
 from inference import made_scan
 from process_memory import memory
+from processor import processor
 
-from diffcl.inference.engine import processor
 from diffcl.inference.ensemble import Networks
 from diffcl.phantom import make_phantom
 from diffcl.resources import app_folder, models_folder

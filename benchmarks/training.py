@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from limits import COPIED
 from process_memory import memory
+from processor import processor
 from report import show
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.cache import TrainingScan
-from diffcl.inference.engine import processor
 from diffcl.networks.norm import NormActivation
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.allocation import keeps_freed_memory

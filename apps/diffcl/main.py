@@ -7,7 +7,7 @@ Settings, each as `--conf KEY VALUE`:
     work      for studies in an archive: folder of everything that is kept here; the app's own by default
     recipe    name or file of the recipe of a task that may have no model yet
     device    where models compute: cpu (default) or cuda
-    engine    what computes them: torch, onnx, or auto (default), which measures once what is faster
+    engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
     queue     requests that may wait for an inference before others are sent away; 8 by default
 """
 

@@ -21,7 +21,7 @@ EngineOption = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(
         "--engine",
-        help="What computes the networks: torch, ONNX Runtime, or the faster of both, which is measured once.",
+        help="What computes the networks: torch, ONNX Runtime, or that with which the model was measured.",
     ),
 ]
 

@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict
 
 from diffcl.data.preprocess import prepare
 from diffcl.geometry import Geometry, extent
-from diffcl.inference.engine import EngineChoice, EngineName, choose_engine
+from diffcl.inference.engine import EngineChoice, choose_engine
 from diffcl.inference.ensemble import Networks, most_probable, predict_probabilities
 from diffcl.inference.expected_error import expected_error
 from diffcl.io.scan import Scan
+from diffcl.models.metadata import EngineName
 from diffcl.models.weights import Model
 from diffcl.recipe import Recipe
 
@@ -99,13 +100,14 @@ class Predictor:
 
     Args:
         model: The loaded ensemble.
-        engine: What computes it; `auto` measures what is faster.
+        engine: What computes it; `auto` is that with which the version was measured, see `choose_engine`.
 
     Raises:
         ModelError: If the engine cannot read its files.
+        UsageError: If `onnx` is asked for on a GPU.
     """
 
-    def __init__(self, model: Model, engine: EngineChoice = "torch") -> None:
+    def __init__(self, model: Model, engine: EngineChoice = "auto") -> None:
         self.model = model
         self.engine = choose_engine(model, engine)
 
@@ -146,7 +148,7 @@ class Predictor:
                     whole[where] = part
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
-        warnings = [*scan.remarks, *engine.warnings, *model.info.profile.warnings(scan, prepared)]
+        warnings = [*scan.remarks, *model.info.profile.warnings(scan, prepared)]
         if not label.any():
             warnings.append("Nothing was found.")
         report = Report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,9 @@ WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 DOUBT_PICTURE = "doubt.png"
 
+EngineName = Literal["torch", "onnx"]
+"""What can compute the networks of a model."""
+
 
 class ModelInfo(BaseModel):
     """What a model is, how it was made and how good it is; the file `model.json`.
@@ -25,7 +28,8 @@ class ModelInfo(BaseModel):
         created: UTC time, ISO 8601.
         recipe: All settings of its training and inference.
         scores: Measured on the validation scans, by the Predictor.
-        provenance: The scans it learned from, steps, program version, and the command that repeats it.
+        provenance: The scans it learned from, steps, program version, the command that repeats it, and what
+            computed its scores.
         profile: What the training scans looked like.
     """
 
@@ -43,6 +47,14 @@ class ModelInfo(BaseModel):
     def learned_from(self) -> dict[str, int]:
         """How many scans taught or judged it: labelled, unlabelled, validation."""
         return {kind: len(self.provenance.get(kind, [])) for kind in ("labelled", "unlabelled", "validation")}
+
+    @property
+    def engine(self) -> EngineName:
+        """What its scores were measured with, and so what computes it where nothing else is asked for.
+
+        Torch for a version without a record, as those before 0.2.
+        """
+        return "onnx" if self.provenance.get("engine") == "onnx" else "torch"
 
 
 def read_info(folder: Path) -> ModelInfo:

@@ -81,13 +81,13 @@ def add_version(candidate: Candidate, name: str, store: ModelRegistry, decision:
         store: Where it goes.
         decision: What its provenance shall say about its publication: `published`, `reason` and more.
 
-    A version has ONNX files unless they would answer otherwise than torch.
+    A version has ONNX files unless they would answer otherwise than torch, by which candidates are measured.
 
     Returns:
         The folder of the new version.
     """
     info = candidate.model.info
-    provenance = {**info.provenance, "run": candidate.run, "decision": decision}
+    provenance = {**info.provenance, "engine": "torch", "run": candidate.run, "decision": decision}
 
     def fill(folder: Path, number: int) -> None:
         final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})

@@ -16,7 +16,7 @@ from synthetic import fill_with, make_scan
 
 from diffcl.errors import ModelError, UsageError
 from diffcl.geometry import voxels
-from diffcl.inference import Predictor, engine
+from diffcl.inference import Predictor
 from diffcl.inference.engine import choose_engine, engine_choice
 from diffcl.inference.ensemble import Networks
 from diffcl.io import Scan
@@ -32,13 +32,6 @@ from diffcl.recipe import Recipe
 from diffcl.resources import models_folder
 
 ODD = Scan(make_scan("oblique"), "oblique", Path("oblique.nii.gz"))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees what another measured."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "diffcl" / "engines"
 
 
 @pytest.fixture(scope="module")
@@ -214,69 +207,58 @@ def other_version(file: Path) -> None:
     ],
     ids=["cut", "empty", "another version", "missing"],
 )
-def test_a_file_that_cannot_be_used_is_refused_or_replaced_by_torch(
+def test_a_file_that_cannot_be_used_is_refused_where_it_is_asked_for(
     copied: Path, damage: object, why: str
 ) -> None:
     damage(copied / "ds.onnx")  # type: ignore[operator]
     model = load_model(copied)
     with pytest.raises(ModelError, match=why):
         Predictor(model, "onnx")
-    report = Predictor(model, "auto")(ODD).report
-    assert report.engine == "torch"
-    assert [why in warning for warning in report.warnings if "Computed with torch" in warning] == [True]
+    with pytest.raises(ModelError, match=why):
+        Predictor(recorded(model, "onnx"))
+    assert Predictor(model)(ODD).report.engine == "torch"
 
 
-def test_the_faster_engine_is_found_once(
-    published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def recorded(model: Model, engine: str) -> Model:
+    """The same model, whose record names an engine."""
+    info = model.info.model_copy(update={"provenance": {"engine": engine}})
+    return replace(model, info=info)
+
+
+@pytest.mark.parametrize(("record", "expected"), [("torch", "torch"), ("onnx", "onnx"), ("quantum", "torch")])
+def test_the_engine_is_that_of_the_record_and_no_timing_decides(
+    published: Path, record: str, expected: str
 ) -> None:
-    model, measured = load_model(published), []
-    original = engine._measure  # noqa: SLF001
-
-    def counted(*arguments: object) -> object:
-        measured.append(arguments)
-        return original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(engine, "_measure", counted)
-    first = choose_engine(model)
-    (file,) = cache.iterdir()
-    kept = engine.Measured.model_validate_json(file.read_bytes())
-    assert first.name == min(kept.seconds, key=lambda name: kept.seconds[name])
-    turned = kept.model_copy(
-        update={"seconds": {"torch": kept.seconds["onnx"], "onnx": kept.seconds["torch"]}}
-    )
-    file.write_text(turned.model_dump_json())
-    assert {first.name, choose_engine(model).name} == {"torch", "onnx"}
-    assert len(measured) == 1
-    for broken in ("{", kept.model_copy(update={"threads": 99}).model_dump_json()):
-        file.write_text(broken)
-        choose_engine(model)
-        assert engine.Measured.model_validate_json(file.read_bytes()).threads == kept.threads
-    assert len(measured) == 3
+    model = recorded(load_model(published), record)
+    assert choose_engine(model).name == choose_engine(model, "auto").name == expected
+    assert Predictor(model)(ODD).report.engine == expected
+    assert choose_engine(model, "torch").name == "torch"
 
 
-def test_another_version_of_the_same_shape_is_not_measured_again(
-    published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = load_model(published)
-    choose_engine(model)
-    monkeypatch.setattr(engine, "_measure", lambda *_: pytest.fail("it was measured before"))
-    choose_engine(replace(model, info=model.info.model_copy(update={"version": 2})))
-    assert len(list(cache.iterdir())) == 1
+def test_a_version_without_a_record_is_computed_by_torch(published: Path) -> None:
+    assert "engine" not in load_model(published).info.provenance
+    assert choose_engine(load_model(published)).name == "torch"
 
 
-def test_engines_that_differ_here_leave_torch(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "agree", lambda *_: False)
-    chosen = choose_engine(load_model(published))
-    assert chosen.name == "torch"
-    assert "answer otherwise" in chosen.warnings[0]
+def test_a_label_needs_no_cache(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = []
+    for home in ("one", "other"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+        labels.append(voxels(Predictor(load_model(published))(ODD).label))
+    assert np.array_equal(*labels)
+    assert not list(tmp_path.iterdir())
 
 
-def test_without_files_or_on_a_gpu_torch_computes(model: Model, published: Path, cache: Path) -> None:
-    elsewhere = replace(load_model(published), device=torch.device("cuda"))
-    assert choose_engine(model).name == choose_engine(elsewhere).name == "torch"
+def test_on_a_gpu_torch_computes(published: Path) -> None:
+    elsewhere = replace(recorded(load_model(published), "onnx"), device=torch.device("cuda"))
+    assert choose_engine(elsewhere).name == "torch"
     with pytest.raises(UsageError, match="computes on the CPU"):
         choose_engine(elsewhere, "onnx")
-    assert not cache.exists()
+
+
+def test_a_model_in_memory_has_no_files(model: Model) -> None:
+    with pytest.raises(ModelError, match="in memory alone"):
+        choose_engine(model, "onnx")
 
 
 def test_an_engine_of_another_name_is_refused() -> None:

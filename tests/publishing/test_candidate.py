@@ -53,6 +53,7 @@ def test_scores_of_the_ensemble_its_halves_and_other_runs_stand_in_the_card(
     info = ModelRegistry(tmp_path).info("organ")
     assert set(info.scores) == {"ensemble", "cs", "ds"}
     assert info.provenance["unlabelled"] == ["scan3", "scan4"]
+    assert info.provenance["engine"] == info.engine == "torch"
     card = (folder / "card.md").read_text()
     alone, same = info.provenance["beside"]
     for scores in (*info.scores.values(), alone["scores"]):
