@@ -49,7 +49,7 @@ class LabelClass(BaseModel):
     type: Code | None = None
     modifier: Code | None = None
     region: Code | None = None
-    sources: tuple[int, ...] = ()
+    sources: tuple[Annotated[int, Field(ge=-(2**31), lt=2**32)], ...] = Field(default=(), max_length=1000)
 
     @property
     def source_values(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ read, printed with a run, and stored beside the weights, so a model can always s
 
 from __future__ import annotations
 
+import math
 import sys
 from importlib import resources
 from pathlib import Path
@@ -21,17 +22,36 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Steps = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Steps = Annotated[int, Field(ge=0, le=10_000_000)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Crops = Annotated[int, Field(ge=1, le=256)]
+"""Of a step."""
+Vectors = Annotated[int, Field(ge=1, le=65_536)]
+"""Of the contrastive loss."""
+Side = Annotated[int, Field(ge=1, le=512)]
+"""Voxels of a crop or window along an axis."""
+Millimetres = Annotated[float, Field(ge=0.2, le=20)]
+"""Between voxels of a working grid; finer ones of a body would not fit into memory."""
+Width = Annotated[int, Field(ge=1, le=1024)]
+"""Channels of a network."""
+Depth = Annotated[int, Field(ge=1, le=16)]
+"""Convolutions of a level, or DDIM steps of a pseudo-label."""
+Level = Annotated[int, Field(ge=0, le=7)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Text = Annotated[str, Field(max_length=10_000)]
+
+LARGEST_WINDOW = 256**3
+"""Voxels of a crop or window at most; the networks' features of a larger one take tens of GB."""
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that refuses fields it does not know."""
+    """A frozen part of a recipe that refuses fields it does not know, and numbers beyond any sense."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Grid(Section):
@@ -45,9 +65,18 @@ class Grid(Section):
             that is not too large.
     """
 
-    spacing: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
-    window: tuple[Count, Count, Count] = (64, 64, 64)
-    crop: tuple[Count, Count, Count] = (64, 64, 64)
+    spacing: tuple[Millimetres, Millimetres, Millimetres] = (1.0, 1.0, 1.0)
+    window: tuple[Side, Side, Side] = (64, 64, 64)
+    crop: tuple[Side, Side, Side] = (64, 64, 64)
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Grid:
+        for name, sides in (("window", self.window), ("crop", self.crop)):
+            if math.prod(sides) > LARGEST_WINDOW:
+                raise ValueError(
+                    f"{name} of {'x'.join(map(str, sides))} has more than {LARGEST_WINDOW} voxels"
+                )
+        return self
 
 
 class Intensity(Section):
@@ -62,8 +91,8 @@ class Intensity(Section):
     """
 
     method: Literal["percentile", "window", "zscore"] = "percentile"
-    low: float = 0.5
-    high: float = 99.5
+    low: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.5
+    high: Annotated[float, Field(ge=-1e6, le=1e6)] = 99.5
 
     @model_validator(mode="after")
     def _ordered(self) -> Intensity:
@@ -83,9 +112,9 @@ class VNetShape(Section):
         projection: Channels of the projection head's voxel features.
     """
 
-    filters: tuple[Count, ...] = (16, 32, 64, 128)
-    blocks: tuple[Count, ...] = (1, 2, 2, 2)
-    projection: Count = 16
+    filters: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (16, 32, 64, 128)
+    blocks: Annotated[tuple[Depth, ...], Field(min_length=2, max_length=8)] = (1, 2, 2, 2)
+    projection: Width = 16
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> VNetShape:
@@ -103,9 +132,9 @@ class CsShape(VNetShape):
         hf_mamba_state: State size of its selective scan.
     """
 
-    hf_mamba_levels: tuple[Steps, ...] = (0, 1)
-    hf_mamba_width: Count = 16
-    hf_mamba_state: Count = 16
+    hf_mamba_levels: Annotated[tuple[Level, ...], Field(max_length=7)] = (0, 1)
+    hf_mamba_width: Width = 16
+    hf_mamba_state: Annotated[int, Field(ge=1, le=256)] = 16
 
     @model_validator(mode="after")
     def _levels_exist(self) -> CsShape:
@@ -125,7 +154,7 @@ class DsShape(VNetShape):
         diffusion: Off, for comparison, DS is a second CS, which sees the image alone.
     """
 
-    time_features: Count = 64
+    time_features: Width = 64
     coarsening: Literal[1, 2] = 1
     diffusion: bool = True
 
@@ -143,17 +172,17 @@ class Diffusion(Section):
         steps: T, the number of diffusion steps.
         beta_start: First beta of the linear schedule.
         beta_end: Last beta of the linear schedule.
-        sampling_steps: DDIM steps of a prediction, at most `steps`.
+        sampling_steps: DDIM steps of a prediction, at most `steps`; each asks DS about every window once.
         late: Training draws step t with a density proportional to t^late. Noise that is independent from voxel
             to voxel hides a smooth label map only at late steps; drawn evenly (0), DS would rarely have to
             look at the image.
     """
 
-    steps: Annotated[int, Field(ge=2)] = 1000
-    beta_start: Positive = 1e-4
-    beta_end: Positive = 2e-2
-    sampling_steps: Count = 3
-    late: Weight = 2.0
+    steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 2e-2
+    sampling_steps: Annotated[int, Field(ge=1, le=100)] = 3
+    late: Annotated[float, Field(ge=0, le=100)] = 2.0
 
     @model_validator(mode="after")
     def _possible(self) -> Diffusion:
@@ -187,9 +216,9 @@ class Losses(Section):
     eta: Weight = 0.1
     ramp: Share = 0.4
     pseudo_label: Literal["denoise", "sample"] = "denoise"
-    pseudo_label_time: Annotated[float, Field(ge=0, lt=1)] | None = None
-    pseudo_label_steps: Count = 2
-    confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pseudo_label_time: BelowOne | None = None
+    pseudo_label_steps: Depth = 2
+    confidence: BelowOne = 0.0
     largest_component: bool = False
 
 
@@ -207,14 +236,14 @@ class Contrastive(Section):
         per_step: Vectors of a class that enter the bank each step at most.
     """
 
-    bank: Count = 512
-    draws: Count = 64
-    candidates: Count = 512
-    positives: Count = 32
-    negatives: Count = 128
+    bank: Vectors = 512
+    draws: Vectors = 64
+    candidates: Vectors = 512
+    positives: Vectors = 32
+    negatives: Vectors = 128
     temperature: Positive = 0.1
     confidence: Share = 0.8
-    per_step: Count = 64
+    per_step: Vectors = 64
 
     @model_validator(mode="after")
     def _enough(self) -> Contrastive:
@@ -241,11 +270,11 @@ class Augmentation(Section):
 
     flip: tuple[Share, Share, Share] = (0.0, 0.0, 0.0)
     rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    scale: BelowOne = 0.15
     shift: Weight = 0.2
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    gamma: BelowOne = 0.3
     noise: Weight = 0.1
-    blur: Weight = 0.8
+    blur: Annotated[float, Field(ge=0, le=50)] = 0.8
 
 
 class Training(Section):
@@ -280,12 +309,12 @@ class Training(Section):
 
     method: Literal["diff_cl", "supervised"] = "diff_cl"
     learns: Literal["both", "cs", "ds"] = "both"
-    seed: int = 0
+    seed: Seed = 0
     steps: Count = 1500
     supervised_start: Steps = 300
-    start_crops: Count = 2
-    labelled_crops: Count = 2
-    unlabelled_crops: Count = 2
+    start_crops: Crops = 2
+    labelled_crops: Crops = 2
+    unlabelled_crops: Crops = 2
     mix: Share = 0.0
     mixed_sides: Literal[1, 2] = 2
     mixed_weight: Share = 0.5
@@ -293,7 +322,7 @@ class Training(Section):
     learning_rate: Positive = 4e-3
     weight_decay: Weight = 1e-4
     clip: Positive = 5.0
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    average: BelowOne = 0.99
     validate_every: Count = 250
     checkpoint_every: Count = 100
     crop_on_object: Share = 0.5
@@ -343,10 +372,10 @@ class Inference(Section):
         seed: Decides the noise from which DS starts.
     """
 
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     ds_weight: Share = 0.5
     largest_component: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Card(Section):
@@ -358,9 +387,9 @@ class Card(Section):
         use: What the model is for and what not.
     """
 
-    data: str = ""
-    terms: str = ""
-    use: str = (
+    data: Text = ""
+    terms: Text = ""
+    use: Text = (
         "Proposes outlines for research. Every outline must be checked by a person. Not a medical device."
     )
 
@@ -376,7 +405,7 @@ class Recipe(Section):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-    title: str = ""
+    title: Annotated[str, Field(max_length=200)] = ""
     modality: Literal["MR", "CT"] = "MR"
     labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
     grid: Grid = Grid()
@@ -457,9 +486,21 @@ def parse_recipe(content: dict[str, Any], where: object) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise RecipeError(where, f"{field}: {first['msg']}", "Correct the recipe") from error
+        raise RecipeError(where, first_fault(error, "recipe"), "Correct the recipe") from error
+
+
+def first_fault(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong with a document, in words: which field, why, and the number that it has.
+
+    Args:
+        error: Of its reading.
+        whole: What the document is, for a fault of no single field.
+    """
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or whole
+    value = first["input"]
+    short = type(value) in (int, float) and abs(value) < 1e15
+    return f"{field}: {first['msg']}" + (f", not {value:g}" if short else "")
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from diffcl.errors import RecipeError
-from diffcl.recipe import load_recipe, parse_recipe, shipped_recipes
+from diffcl.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 SMALLEST = {"name": "organ", "labels": [{"value": 1, "name": "organ"}]}
 
@@ -41,6 +43,8 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"labels": [{"value": 1, "name": "background"}]}, "background is implied"),
         ({"labels": [{"value": 1, "name": "a"}, {"value": 2, "name": "a"}]}, "label names must differ"),
         ({"name": "My Organ"}, "name"),
+        ({"labels": [{"value": 1, "name": "a", "sources": [10**12]}]}, "labels.0.sources.0"),
+        ({"labels": [{"value": n, "name": str(n)} for n in range(1, 257)]}, "labels.255.value"),
         ({"grid": {"window": [30, 32, 32]}}, "must be divisible by 8"),
         ({"grid": {"spacing": [0, 1, 1]}}, "grid.spacing.0"),
         ({"training": {"steps": 10, "supervised_start": 11}}, "supervised_start cannot exceed steps"),
@@ -55,6 +59,16 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"contrastive": {"draws": 600}}, "draws cannot exceed bank"),
         ({"contrastive": {"negatives": 5000}}, "cannot exceed candidates"),
         ({"diffusion": {"steps": 10, "sampling_steps": 11}}, "sampling_steps cannot exceed steps"),
+        ({"diffusion": {"sampling_steps": 1000}}, "diffusion.sampling_steps: Input should be less than or"),
+        ({"grid": {"window": [1e6, 1e6, 1e6]}}, "should be less than or equal to 512, not 1e+06"),
+        ({"grid": {"window": [512, 512, 512]}}, "window of 512x512x512 has more than 16777216 voxels"),
+        ({"grid": {"crop": [512, 512, 128]}}, "crop of 512x512x128 has more than"),
+        ({"grid": {"spacing": [1, 0.1, 1]}}, "grid.spacing.1: Input should be greater than or equal to 0.2"),
+        ({"intensity": {"low": float("nan")}}, "intensity.low: Input should be a finite number"),
+        ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite number"),
+        ({"training": {"seed": -1}}, "training.seed"),
+        ({"inference": {"overlap": 0.99}}, "inference.overlap"),
+        ({"cs": {"filters": [16] * 9, "blocks": [1] * 9}}, "cs.filters: Tuple should have at most 8 items"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(change: dict[str, Any], message: str) -> None:
@@ -63,6 +77,41 @@ def test_impossible_settings_are_refused_in_one_line(change: dict[str, Any], mes
     assert str(caught.value).startswith("organ.toml: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def numbers(model: type[BaseModel], *path: str) -> Iterator[tuple[str, ...]]:
+    """Where the numbers of a recipe are; lists of numbers by their first one."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        sections = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+        if sections and name != "labels":
+            yield from numbers(sections[0], *path, name)
+        elif not sections and any(
+            kind in (int, float) or get_args(kind)[:1] in ((int,), (float,)) for kind in kinds
+        ):
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", [*numbers(Recipe)], ids=".".join)
+@pytest.mark.parametrize(
+    "value",
+    [1e20, -1e20, float("inf"), float("nan"), 10**400],
+    ids=lambda value: f"{value:.6}" if value < 10**20 else "huge",
+)
+def test_no_number_of_a_recipe_is_without_bounds(path: tuple[str, ...], value: float) -> None:
+    section, field = path
+    usual = getattr(getattr(parse_recipe(SMALLEST, "test"), section), field)
+    given = [value] * len(usual) if isinstance(usual, tuple) else value
+    with pytest.raises(RecipeError, match=rf"{section}\.{field}") as caught:
+        parse_recipe({**SMALLEST, section: {field: given}}, "test")
+    assert len(str(caught.value)) < 300
+
+
+def test_the_numbers_of_all_sections_are_bounded() -> None:
+    """So that none is left out because of how its type is written."""
+    found = {section for section, _ in numbers(Recipe)}
+    assert found == {*Recipe.model_fields} - {"name", "title", "modality", "labels", "card"}
+    assert len([*numbers(Recipe)]) >= 60
 
 
 def test_a_recipe_file_is_read(tmp_path: Path) -> None:

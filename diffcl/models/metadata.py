@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from diffcl.errors import ModelError
 from diffcl.models.profile import Profile
-from diffcl.recipe import Recipe
+from diffcl.recipe import Recipe, first_fault
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
@@ -17,6 +17,8 @@ DOUBT_PICTURE = "doubt.png"
 
 EngineName = Literal["torch", "onnx"]
 """What can compute the networks of a model."""
+DEEPEST = 100
+"""Lists and objects inside each other; readers of JSON refuse twice as many."""
 
 
 class ModelInfo(BaseModel):
@@ -35,13 +37,20 @@ class ModelInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    version: int
-    created: str
+    name: Annotated[str, Field(max_length=64)]
+    version: Annotated[int, Field(ge=0, lt=2**31)]
+    created: Annotated[str, Field(max_length=64)]
     recipe: Recipe
     scores: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
     profile: Profile
+
+    @field_validator("scores", "provenance")
+    @classmethod
+    def _flat(cls, content: dict[str, Any]) -> dict[str, Any]:
+        if depth(content) > DEEPEST:
+            raise ValueError(f"holds lists and objects inside each other more than {DEEPEST} deep")
+        return content
 
     @property
     def learned_from(self) -> dict[str, int]:
@@ -55,6 +64,19 @@ class ModelInfo(BaseModel):
         Torch for a version without a record, as those before 0.2.
         """
         return "onnx" if self.provenance.get("engine") == "onnx" else "torch"
+
+
+def depth(value: object) -> int:
+    """How deep lists and objects lie inside each other.
+
+    >>> depth({"a": [1, {}]}), depth(1)
+    (3, 0)
+    """
+    layer, deep = [value], 0
+    while layer := [one for one in layer if isinstance(one, dict | list)]:
+        layer = [entry for one in layer for entry in (one.values() if isinstance(one, dict) else one)]
+        deep += 1
+    return deep
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -71,6 +93,5 @@ def read_info(folder: Path) -> ModelInfo:
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(path, "cannot be read", "Check the file and its permissions") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModelError(path, f"{field}: {first['msg']}", "Copy the whole model folder again") from error
+        fault = first_fault(error, DESCRIPTION)
+        raise ModelError(path, fault, "Copy the whole model folder again") from error
