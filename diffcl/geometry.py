@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import permutations, product
 from typing import Any, Final
 
 import numpy as np
@@ -185,6 +185,20 @@ class Geometry:
 def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids have the same voxels, up to what file formats round."""
     return one.size == other.size and _apart(one, other) < GRID_TOLERANCE_MM
+
+
+def nearest_axes(one: Geometry, other: Geometry) -> tuple[int, int, int]:
+    """For each axis of a grid the axis of another one that is nearest to parallel; every axis is taken once.
+
+    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    >>> nearest_axes(grid, replace(grid, direction=(0, 1.0, 0, 0, 0, -1.0, 1.0, 0, 0)))
+    (1, 2, 0)
+    """
+    parallel = np.abs(one.axes.T @ other.axes)
+    a, b, c = max(
+        permutations(range(3)), key=lambda order: sum(parallel[own, axis] for own, axis in enumerate(order))
+    )
+    return a, b, c
 
 
 def difference(one: Geometry, other: Geometry) -> str:

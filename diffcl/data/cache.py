@@ -18,7 +18,7 @@ from diffcl.io import read_label, read_scan
 from diffcl.io.formats import files_of
 from diffcl.recipe import Recipe
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)

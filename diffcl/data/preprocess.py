@@ -76,7 +76,10 @@ class PreparedScan:
         box = self._box(foreground.sum(axis=0) >= least)
         if box is None:
             return
-        channels = [smooth(self.working.place(one), self.original.spacing) for one in foreground]
+        finest = (
+            min(self.original.spacing),
+        ) * 3  # a slice's outline is that of its plane, however thick it is
+        channels = [smooth(self.working.place(one), finest) for one in foreground]
         for where in slabs(box, _SLAB_VOXELS):
             there = self.original.part(where)
             part = np.empty((1 + len(channels), *there.size[::-1]), np.float32).transpose(0, 3, 2, 1)

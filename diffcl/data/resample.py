@@ -7,12 +7,13 @@ physical space; the order of axes and the direction of each never have to be und
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
 import SimpleITK as sitk
 
-from diffcl.geometry import Geometry
+from diffcl.geometry import Geometry, nearest_axes
 
 
 def working_geometry(scan: Geometry, spacing: tuple[float, float, float]) -> Geometry:
@@ -40,9 +41,8 @@ def working_geometry(scan: Geometry, spacing: tuple[float, float, float]) -> Geo
 def resample(image: sitk.Image, target: Geometry, *, labels: bool = False) -> sitk.Image:
     """An image on another grid of the same space.
 
-    Intensities and probabilities are interpolated linearly, after smoothing along axes that lose more
-    than every second voxel. Outside the image the nearest voxel counts where it is less than half a voxel
-    away, and 0 elsewhere.
+    Intensities are interpolated linearly, after smoothing along axes that lose more than every second voxel.
+    Outside the image the nearest voxel counts where it is less than half a voxel away, and 0 elsewhere.
 
     Args:
         image: Scalar or vector image.
@@ -51,15 +51,22 @@ def resample(image: sitk.Image, target: Geometry, *, labels: bool = False) -> si
     """
     if Geometry.of(image) == target:
         return image
-    return interpolate(image if labels else smooth(image, target.spacing), target, labels=labels)
+    if not labels:
+        steps = [target.spacing[axis] for axis in nearest_axes(Geometry.of(image), target)]
+        image = smooth(image, steps)
+    return interpolate(image, target, labels=labels)
 
 
-def smooth(image: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:
-    """An image without detail that a grid of a spacing could not hold, along axes that lose every second voxel."""
-    finest = min(spacing)
-    for axis, own in enumerate(image.GetSpacing()):
-        if finest > 2.01 * own and image.GetSize()[axis] >= 4:
-            image = sitk.RecursiveGaussian(image, sigma=finest / 2.355, direction=axis)
+def smooth(image: sitk.Image, steps: Sequence[float]) -> sitk.Image:
+    """An image without detail that steps could not hold, along axes that lose more than every second voxel.
+
+    Args:
+        image: Scalar or vector image.
+        steps: Millimetres between the voxels of the grid that it will be put on, along each axis of the image.
+    """
+    for axis, (own, step) in enumerate(zip(image.GetSpacing(), steps, strict=True)):
+        if step > 2.01 * own and image.GetSize()[axis] >= 4:
+            image = sitk.RecursiveGaussian(image, sigma=step / 2.355, direction=axis)
     return image
 
 

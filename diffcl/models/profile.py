@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
+from diffcl.geometry import nearest_axes
+
 if TYPE_CHECKING:
     from diffcl.data.preprocess import PreparedScan
     from diffcl.io.scan import Scan
@@ -35,8 +37,7 @@ def traits(prepared: PreparedScan) -> dict[str, float]:
 
 def _along(prepared: PreparedScan) -> list[float]:
     """Spacing of the scan along each axis of its working grid."""
-    axes = np.abs(prepared.working.axes.T @ prepared.original.axes)
-    return [prepared.original.spacing[int(row.argmax())] for row in axes]
+    return [prepared.original.spacing[axis] for axis in nearest_axes(prepared.working, prepared.original)]
 
 
 class Profile(BaseModel):

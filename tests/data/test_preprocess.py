@@ -12,7 +12,7 @@ import torch
 from diffcl.data.cache import prepare_case
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.data.preprocess import normalise, prepare, prepare_label, to_classes
-from diffcl.data.resample import resample
+from diffcl.data.resample import interpolate, smooth
 from diffcl.errors import DataError, ScanError
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import Scan
@@ -94,7 +94,8 @@ def test_parts_hold_all_that_is_not_surely_background(
             channel[where] = found
     assert whole[1].max() > 0.1
     np.testing.assert_allclose(boxed, whole, atol=2e-5 if min(grid.spacing) < 1 else 1e-3)
-    direct = voxels(resample(prepared.working.place(foreground.numpy()), grid))
+    smoothed = smooth(prepared.working.place(foreground.numpy()), (min(grid.spacing),) * 3)
+    direct = voxels(interpolate(smoothed, grid))
     np.testing.assert_allclose(whole[1], direct, atol=1e-6)
     outside = np.ones(grid.size, bool)
     for where, _ in prepared.parts(probabilities, 1e-4):
