@@ -1,1 +1,87 @@
-"""Clinical segmentation that learns from a few labelled scans and all the unlabelled ones."""
+"""Clinical segmentation that learns from a few labelled scans and all the unlabelled ones.
+
+What is named here is all that is public; docs/python.md describes it. Each name is imported when it is first asked for,
+so that `import diffcl` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffcl.api import evaluate, find_cases, load_model, predict, predict_files, publish, train
+    from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
+    from diffcl.errors import DiffclError
+    from diffcl.evaluation.report import Table
+    from diffcl.geometry import Geometry
+    from diffcl.inference.outlook import Outlook
+    from diffcl.inference.pipeline import Outcome
+    from diffcl.inference.predictor import Report
+    from diffcl.inference.results import Result
+    from diffcl.io.read import read_scan
+    from diffcl.io.scan import Scan
+    from diffcl.models.weights import Model
+    from diffcl.recipe import Recipe
+    from diffcl.training.loop import Progress
+    from diffcl.training.validation import Scores
+
+    __version__: str
+
+__all__ = [
+    "Cases",
+    "DiffclError",
+    "Geometry",
+    "LabelledCase",
+    "Model",
+    "Outcome",
+    "Outlook",
+    "Progress",
+    "Recipe",
+    "Report",
+    "Result",
+    "Scan",
+    "Scores",
+    "Table",
+    "UnlabelledCase",
+    "__version__",
+    "evaluate",
+    "find_cases",
+    "load_model",
+    "predict",
+    "predict_files",
+    "publish",
+    "read_scan",
+    "train",
+]
+
+_HOMES = {
+    **dict.fromkeys(
+        ("evaluate", "find_cases", "load_model", "predict", "predict_files", "publish", "train"), "api"
+    ),
+    **dict.fromkeys(("Cases", "LabelledCase", "UnlabelledCase"), "data.cases"),
+    "DiffclError": "errors",
+    "Geometry": "geometry",
+    "Model": "models.weights",
+    "Outcome": "inference.pipeline",
+    "Outlook": "inference.outlook",
+    "Progress": "training.loop",
+    "Recipe": "recipe",
+    "Report": "inference.predictor",
+    "Result": "inference.results",
+    "Scan": "io.scan",
+    "Scores": "training.validation",
+    "Table": "evaluation.report",
+    "read_scan": "io.read",
+}
+"""The module in which each name is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("diffcl.version").version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -109,6 +109,18 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
         temporary.write_bytes(content)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder and in those inside it.
 

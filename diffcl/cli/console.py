@@ -40,10 +40,21 @@ class Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._part: TaskID | None = None
 
     def show(self, done: int, total: int | None = None, text: str | None = None) -> None:
         """Show how many are done and, where they have changed, of how many and what is said before the bar."""
         self._progress.update(self._task, completed=done, total=total, description=text)
+
+    def show_part(self, done: int, total: int) -> None:
+        """Show in a second bar how far the one that is being done is, until it is done; not for a single step."""
+        if self._part is None and done < total > 1:
+            self._part = self._progress.add_task("of this one", total=total)
+        if self._part is not None:
+            self._progress.update(self._part, completed=done)
+            if done >= total:
+                self._progress.remove_task(self._part)
+                self._part = None
 
 
 @contextmanager

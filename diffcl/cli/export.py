@@ -9,8 +9,8 @@ import typer
 
 from diffcl.cli.console import say
 from diffcl.cli.options import DEFAULT_STORE, StoreOption
-from diffcl.cli.outputs import make_folder
 from diffcl.errors import UsageError
+from diffcl.files import make_folder
 
 
 def export(

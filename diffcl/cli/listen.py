@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from diffcl.api import usable_device
 from diffcl.cli.console import console, say, say_json
-from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def listen(
     from diffcl.resources import models_folder
 
     target = destination(to, title, Credentials(user, password, token))
-    predictor = Predictor(ModelRegistry(store, models_folder()).load(model, usable(device)))
+    predictor = Predictor(ModelRegistry(store, models_folder()).load(model, usable_device(device)))
     waiting = Queue(queue)
     receiver = Receiver(waiting, title, host, port, quiet)
     listener = Listener(waiting, receiver, predictor, target, report=report, tell=_tell)

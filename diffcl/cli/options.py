@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from diffcl.errors import UsageError
-
 StoreOption = Annotated[
     Path,
     typer.Option(
@@ -26,16 +24,3 @@ EngineOption = Annotated[
 ]
 
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute.")]
-
-
-def usable(device: str) -> str:
-    """The device, where this machine has it.
-
-    Raises:
-        UsageError: If it has not.
-    """
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda", "this machine has no usable GPU", "Use cpu")
-    return device

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from diffcl.cli.console import progress_bar, say
-from diffcl.cli.outputs import make_folder
+from diffcl.files import make_folder
 
 
 def phantom(

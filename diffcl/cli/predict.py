@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from diffcl.cli.console import progress_bar, say, say_json, warn
-from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption, usable
-from diffcl.cli.outputs import plan
-from diffcl.cli.scan_list import listed
-from diffcl.cli.segment import Job, Outcome, Settings, loaded, segment
+from diffcl.api import usable_device
+from diffcl.cli.console import Bar, progress_bar, say, say_json, warn
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption
+
+if TYPE_CHECKING:
+    from diffcl.inference.outlook import Outlook
+    from diffcl.inference.pipeline import Outcome
 
 
 def predict(
@@ -89,43 +91,49 @@ def predict(
     - `diffcl predict series-folder --model hippocampus --out seg.dcm --report sr.dcm --probabilities likely.dcm`
     - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8 --new-only`
     """
-    scans = listed(scans)
-    outputs = plan(scans, out, uncertainty=uncertainty, report=report, picture=picture,
-                   probabilities=probabilities)  # fmt: skip
-    settings = Settings(model, store, usable(device), engine, networks, seed, series)
-    jobs = [Job(scan, output) for scan, output in zip(scans, outputs, strict=True)]
-    if new_only:
-        jobs = [job for job in jobs if not job.output.label.exists()]
-    loaded(settings)  # before anything is sent to workers: they would all say that it is missing
-    if workers or cluster:
-        from diffcl.cli.workers import segment_on_workers
+    from diffcl.inference.pipeline import Settings, Watchers, planned, predict_jobs
 
-        outcomes = segment_on_workers(jobs, settings, workers, cluster)
-    else:
-        outcomes = (segment(job, settings) for job in jobs)
-    failed = 0
+    jobs = planned(scans, out, uncertainty=uncertainty, report=report, picture=picture, probabilities=probabilities,
+                   new_only=new_only)  # fmt: skip
+    settings = Settings(model, store, usable_device(device), engine, networks, seed, series)
     with progress_bar("Segmenting", len(jobs)) as bar:
-        for done, outcome in enumerate(outcomes, start=1):
-            failed += outcome.report is None
-            tell(outcome, as_json=as_json)
-            bar.show(done)
-    if failed:
+        teller = Teller(bar, as_json=as_json)
+        watchers = Watchers(teller.outlook, bar.show_part, teller.outcome)
+        outcomes = predict_jobs(jobs, settings, workers=workers, cluster=cluster, watchers=watchers)
+    if any(outcome.report is None for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def tell(outcome: Outcome, *, as_json: bool) -> None:
-    """Say what was found in one scan, or why nothing was."""
-    scan, found = str(outcome.job.scan), outcome.report
-    if found is None:
-        warn(outcome.error)
-        if as_json:
-            say_json({"scan": scan, "error": outcome.error})
-        return
-    if as_json:
-        say_json({"scan": scan, "label": str(outcome.job.output.label), **found.model_dump()})
-        return
-    volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in found.volumes_ml.items())
-    label = outcome.job.output.label
-    say(f"{found.case}: {volumes}, doubt {found.doubt:.2f}, {sum(found.seconds.values()):.1f} s -> {label}")
-    for warning in found.warnings:
-        warn(f"{found.case}: {warning}", style="yellow")
+class Teller:
+    """Says what is known of each scan, once: what speaks against it before it is segmented, and what was found."""
+
+    def __init__(self, bar: Bar, *, as_json: bool) -> None:
+        self._bar = bar
+        self._as_json = as_json
+        self._told: tuple[str, ...] = ()
+
+    def outlook(self, outlook: Outlook) -> None:
+        """Say what a person should know before waiting."""
+        for sentence in outlook.sentences():
+            warn(sentence, style="yellow")
+        self._told = outlook.warnings
+
+    def outcome(self, outcome: Outcome, done: int, total: int) -> None:
+        """Say what was found in one scan, or why nothing was."""
+        scan, found, label = str(outcome.job.scan), outcome.report, outcome.job.output.label
+        told, self._told = self._told, ()
+        self._bar.show(done, total)
+        if found is None:
+            warn(outcome.error)
+            if self._as_json:
+                say_json({"scan": scan, "error": outcome.error})
+            return
+        if self._as_json:
+            say_json({"scan": scan, "label": str(label), **found.model_dump()})
+            return
+        volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in found.volumes_ml.items())
+        seconds = sum(found.seconds.values())
+        say(f"{found.case}: {volumes}, doubt {found.doubt:.2f}, {seconds:.1f} s -> {label}")
+        for warning in found.warnings:
+            if warning not in told:
+                warn(f"{found.case}: {warning}", style="yellow")

@@ -14,9 +14,9 @@ import typer
 
 from diffcl.cli.console import warn
 from diffcl.cli.options import EngineOption
-from diffcl.cli.outputs import make_folder
 from diffcl.cli.phantom import write_phantom
 from diffcl.errors import UsageError
+from diffcl.files import make_folder
 
 SAMPLES = 6
 """How many scans are made where no sample scans came with the installation."""

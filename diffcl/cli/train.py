@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from diffcl.api import usable_device
 from diffcl.cli.console import console, errors, progress_bar, say, warn
-from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption, usable
+from diffcl.cli.options import DEFAULT_STORE, DeviceOption, StoreOption
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def train(
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps
-    with distributed.joined(usable(device)) as own, progress_bar("Preparing", total) as bar:
+    with distributed.joined(usable_device(device)) as own, progress_bar("Preparing", total) as bar:
         if distributed.rank() > 0:
             console.quiet = errors.quiet = True  # one process speaks for all
         warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "

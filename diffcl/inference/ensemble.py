@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from monai.data.utils import dense_patch_slices
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional
@@ -68,6 +69,7 @@ def predict_probabilities(
     *,
     networks: Networks = "ensemble",
     seed: int | None = None,
+    on_window: Callable[[int, int], None] | None = None,
 ) -> NetworkProbabilities:
     """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
 
@@ -82,6 +84,8 @@ def predict_probabilities(
         ds: DS, likewise; not needed when only CS is asked.
         networks: Who is asked.
         seed: Of the noise; the recipe's by default.
+        on_window: Told, before the first window that shows something and after each, how many of them are done and how
+            many there are.
     """
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
@@ -99,10 +103,16 @@ def predict_probabilities(
     random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
     noise = torch.randn(1, recipe.classes, *whole.shape[2:], generator=random).half()  # half the memory
     diffusion = LabelDiffusion(recipe.diffusion)
+    done = total = 0
+    if on_window is not None:
+        total = sum(
+            not _shows_nothing(whole[part]) for part in windows(whole, window, recipe.inference.overlap)
+        )
+        on_window(done, total)
 
     def opinions(crop: Tensor, condition: Tensor) -> Tensor:
-        lowest, highest = crop.aminmax()
-        if lowest == highest:
+        nonlocal done
+        if _shows_nothing(crop):
             background = torch.zeros(1, recipe.classes, *crop.shape[2:], device=crop.device)
             background[:, 0] = 1
             return background.repeat(1, 2 if networks == "ensemble" else 1, 1, 1, 1)
@@ -112,6 +122,9 @@ def predict_probabilities(
         if networks != "cs" and ds is not None:
             steps, start = recipe.diffusion.sampling_steps, condition.float()
             found.append(diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start, steps))
+        done += 1
+        if on_window is not None:
+            on_window(done, total)
         return torch.cat(found, dim=1)
 
     answer = sliding_window_inference(
@@ -133,3 +146,24 @@ def predict_probabilities(
     return NetworkProbabilities(
         parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
     )
+
+
+def windows(whole: Tensor, window: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:
+    """Where the networks are asked, as MONAI's sliding window lays it out.
+
+    Args:
+        whole: `(1, 1, X, Y, Z)`, nowhere smaller than the window.
+        window: Its size.
+        overlap: Share by which neighbours overlap.
+
+    Returns:
+        An index of `whole` for each window.
+    """
+    size = whole.shape[2:]
+    steps = [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
+    return [(slice(None), slice(None), *where) for where in dense_patch_slices(size, window, steps)]
+
+
+def _shows_nothing(crop: Tensor) -> bool:
+    lowest, highest = crop.aminmax()
+    return bool(lowest == highest)

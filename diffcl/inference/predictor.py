@@ -6,7 +6,7 @@ The server, the command line and the validation all use this one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -24,6 +24,7 @@ from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
 from diffcl.inference.ensemble import Networks, most_probable, predict_probabilities
 from diffcl.inference.expected_error import expected_error
+from diffcl.inference.outlook import Outlook, Watch
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import EngineName
 from diffcl.models.weights import Model
@@ -118,6 +119,8 @@ class Predictor:
         networks: Networks = "ensemble",
         seed: int | None = None,
         keep_probabilities: bool = False,
+        on_outlook: Callable[[Outlook], None] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
         """Segment a scan.
 
@@ -126,14 +129,20 @@ class Predictor:
             networks: The ensemble, or one network alone.
             seed: Of the noise from which DS starts; the recipe's by default.
             keep_probabilities: Whether the class probabilities are wanted as images.
+            on_outlook: Told once, before most of the work, in what the scan is unlike those of the training and how
+                long it will take.
+            on_progress: Told how many windows are done, and of how many.
         """
         model, engine, recipe, clock = self.model, self.engine, self.model.info.recipe, _Clock()
         with clock.stage("prepare"):
             prepared = prepare(scan, recipe)
+        unlike = model.info.profile.warnings(scan, prepared)
+        told = on_outlook or on_progress
+        watch = Watch(scan.name, tuple(unlike), on_outlook, on_progress) if told else None
         with clock.stage("networks"):
             image = prepared.image.to(model.device)
             opinions = predict_probabilities(
-                image, recipe, engine.cs, engine.ds, networks=networks, seed=seed
+                image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
             )
         disagreement, mean = opinions.disagreement, opinions.mean
         del opinions  # of a large scan they are large
@@ -148,7 +157,7 @@ class Predictor:
                     whole[where] = part
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
-        warnings = [*scan.remarks, *model.info.profile.warnings(scan, prepared)]
+        warnings = [*scan.remarks, *unlike]
         if not label.any():
             warnings.append("Nothing was found.")
         report = Report(

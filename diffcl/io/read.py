@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +16,39 @@ from diffcl.io.dicom.series import read_series
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom, scan_name
 from diffcl.io.images.integrity import check_finite
 from diffcl.io.images.volume import read_volume, remarks_of
+from diffcl.io.in_memory import ImageInMemory, scan_in_memory
 from diffcl.io.scan import Scan
 from diffcl.labels import LabelClass
 
 
-def read_scan(path: Path, *, series_uid: str | None = None) -> Scan:
-    """Read a NIfTI, NRRD or MetaImage file, or a DICOM series.
+def read_scan(
+    source: str | os.PathLike[str] | ImageInMemory, *, name: str | None = None, series_uid: str | None = None
+) -> Scan:
+    """A scan from a file, a DICOM series, or an image that is in memory already.
 
     Args:
-        path: The file, or the folder of the series.
+        source: A NIfTI, NRRD or MetaImage file, the folder of a DICOM series, a SimpleITK image, a nibabel image, or
+            a pair of an array `(X, Y, Z)` and its affine `(4, 4)` from voxel indices to RAS millimetres, as nibabel
+            has it.
+        name: Of the case; by default that of its file or folder, else `scan`.
         series_uid: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
 
     Raises:
-        ScanError: If there is no scan, or one that cannot be used: damaged, not 3D, thinner than two
+        ScanError: If there is no scan, or one that cannot be used: damaged, not 3D, sheared, thinner than two
             voxels, without contrast, or with voxels that are not numbers.
-        UsageError: If `series_uid` is given for a file that is not DICOM.
+        UsageError: If `series_uid` is given for what is not DICOM, or the source is none of these.
     """
+    if isinstance(source, str | os.PathLike):
+        scan = _read_path(Path(source), series_uid)
+        return scan if name is None else replace(scan, name=name)
+    scan = scan_in_memory(source, name)
+    if series_uid is not None:
+        raise UsageError(scan.path, "not DICOM, so it has no series to choose", "Leave the series out")
+    check_voxels(scan.path, scan.image)
+    return scan
+
+
+def _read_path(path: Path, series_uid: str | None) -> Scan:
     _check_present(path)
     if path.is_dir() or _holds_dicom(path):
         image, series, remarks = read_series(path, series_uid)

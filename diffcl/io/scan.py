@@ -19,7 +19,7 @@ class Scan:
     Attributes:
         image: Scalar float32 image in millimetres, LPS directions as in ITK and DICOM.
         name: Name of the case, without folder and extension; never a patient's name.
-        path: The file or the DICOM folder.
+        path: The file or the DICOM folder; for a scan that has neither, a name that is no file's.
         modality: DICOM modality when the source states one, else None.
         series: The DICOM series it came from, else None.
         remarks: What the reader repaired or found odd, one sentence each.

@@ -11,9 +11,9 @@ from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from diffcl.errors import ArchiveError, DiffclError, OutputError, UsageError
 from diffcl.inference import Predictor
+from diffcl.inference.outputs import Outputs
+from diffcl.inference.results import write_results
 from diffcl.io import read_scan
-from diffcl.io.dicom.seg_write import write_seg
-from diffcl.io.dicom.sr import write_sr
 from diffcl.listener.destination import Destination
 from diffcl.listener.queue import MOST_ATTEMPTS, Job, Queue
 from diffcl.listener.receiver import Receiver
@@ -101,13 +101,8 @@ class Listener:
             raise ValueError("a series is read as one")
         info = self._predictor.model.info
         found = self._predictor(scan)
-        model = {"model_name": info.name, "model_version": info.version}
-        seg = job.folder / "segmentation.dcm"
-        write_seg(found.label, scan.series, info.recipe.labels, seg, **model)  # type: ignore[arg-type]
-        if self._report:
-            measured = found.report
-            write_sr(measured.volumes_ml, measured.doubt, seg, scan.series, info.recipe.labels,
-                     job.folder / "report.dcm", **model)  # type: ignore[arg-type]  # fmt: skip
+        report = job.folder / "report.dcm" if self._report else None
+        write_results(scan, found, info, Outputs(job.folder / "segmentation.dcm", report=report))
         seconds = round(sum(found.report.seconds.values()), 1)
         job.note(model=info.name, version=info.version, seconds=seconds, warnings=found.report.warnings)
         self._queue.segmented(job)

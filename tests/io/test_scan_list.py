@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from diffcl.cli.main import run
-from diffcl.cli.scan_list import listed
 from diffcl.errors import UsageError
+from diffcl.io.scan_list import listed
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from synthetic import make_studies, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.cli.outputs import plan
-from diffcl.cli.segment import Job, Outcome, Settings, segment
-from diffcl.cli.workers import segment_on_workers
+from diffcl.inference.outputs import plan
+from diffcl.inference.pipeline import Job, Outcome, Settings, segment
+from diffcl.inference.workers import segment_on_workers
 from diffcl.models import ModelRegistry
 
 
@@ -62,7 +62,7 @@ def test_what_is_there_is_left_out_on_request(settings: Settings, tmp_path: Path
 def test_a_scheduler_that_does_not_answer(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("diffcl.cli.workers.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("diffcl.inference.workers.CONNECT_SECONDS", 0.2)
     [scan, *_] = make_studies(tmp_path / "scans").glob("*.nii.gz")
     words = ["predict", scan, "--model", "organ", "--store", settings.store, "--out", tmp_path / "o.nii.gz",
              "--cluster", "tcp://127.0.0.1:9"]  # fmt: skip

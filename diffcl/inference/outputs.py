@@ -28,7 +28,7 @@ _OTHER_FILES: Final = (".mhd", ".nhdr", ".gz", ".jpg", ".jpeg", ".pdf", ".txt", 
 class Outputs:
     """Where the results of one scan go; None for what is not wanted."""
 
-    label: Path
+    label: Path | None
     uncertainty: Path | None = None
     report: Path | None = None
     picture: Path | None = None
@@ -36,7 +36,7 @@ class Outputs:
 
     def dicom(self) -> Path | None:
         """A result that only a DICOM series can have; None for none."""
-        return next((path for path in self.paths() if path.suffix.lower() == DICOM_SUFFIX), None)
+        return next((path for path in self.paths() if _is_dicom(path)), None)
 
     def paths(self) -> list[Path]:
         """All files."""
@@ -45,7 +45,7 @@ class Outputs:
 
 def plan(
     scans: Sequence[Path],
-    label: Path,
+    label: Path | None,
     *,
     uncertainty: Path | None = None,
     report: Path | None = None,
@@ -71,11 +71,12 @@ def plan(
     }
     places = {kind: _places(scans, kind, place) for kind, place in wanted.items() if place is not None}
     outputs = [
-        Outputs(**{kind: paths[index] for kind, paths in places.items()}) for index in range(len(scans))
+        Outputs(**{kind: places[kind][index] if kind in places else None for kind in wanted})
+        for index in range(len(scans))
     ]
     _check_collisions(scans, outputs)
     for output in outputs:
-        if output.report and _is_dicom(output.report) and not _is_dicom(output.label):
+        if _is_dicom(output.report) and not _is_dicom(output.label):
             raise UsageError(output.report, "a structured report refers to a DICOM segmentation",
                              "Name the label NAME.dcm, or the report NAME.json")  # fmt: skip
     for folder in sorted({path.parent for output in outputs for path in output.paths()}):
@@ -83,20 +84,8 @@ def plan(
     return outputs
 
 
-def _is_dicom(path: Path) -> bool:
-    return path.suffix.lower() == DICOM_SUFFIX
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        OutputError: If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
+def _is_dicom(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() == DICOM_SUFFIX
 
 
 def _places(scans: Sequence[Path], kind: str, place: Path) -> list[Path]:

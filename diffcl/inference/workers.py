@@ -1,4 +1,4 @@
-"""`diffcl predict` on many processes, of this machine or of a Dask cluster."""
+"""Scans shared among many processes, of this machine or of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from distributed import Client, Future, LocalCluster, as_completed
 
-from diffcl.cli.segment import Job, Outcome, Settings, segment
 from diffcl.errors import UsageError
+from diffcl.inference.pipeline import Job, Outcome, Settings, segment
 
 RETRIES = 2
 """How often a scan is tried again that failed for another reason than itself. One whose worker dies is given

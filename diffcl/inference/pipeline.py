@@ -1,0 +1,206 @@
+"""From the files of scans to the files of their results: what the command line and Python users call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from diffcl.errors import ModelError, failure_sentence
+from diffcl.inference.engine import EngineChoice
+from diffcl.inference.ensemble import Networks
+from diffcl.inference.outlook import Outlook
+from diffcl.inference.outputs import Outputs, plan
+from diffcl.inference.predictor import Predictor, Report
+from diffcl.inference.results import check_series, write_results
+from diffcl.io.read import read_scan
+from diffcl.io.scan_list import listed
+from diffcl.models.registry import ModelRegistry
+from diffcl.models.weights import Model
+from diffcl.resources import models_folder
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all scans are segmented.
+
+    Attributes:
+        model: Name or folder of the model.
+        store: Folder of the user's models.
+        device: Where to compute.
+        engine: What computes the networks.
+        networks: The ensemble, or one network alone.
+        seed: Of the noise that DS starts from; None for the model's own.
+        series: SeriesInstanceUID to take from a folder of several series.
+        threads: That the networks may use; None for as many as there are.
+    """
+
+    model: str
+    store: Path
+    device: str = "cpu"
+    engine: EngineChoice = "auto"
+    networks: Networks = "ensemble"
+    seed: int | None = None
+    series: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scan and where its results go."""
+
+    scan: Path
+    output: Outputs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scan: a report, or why there is none.
+
+    Attributes:
+        job: The scan and where its results are.
+        report: None where it failed.
+        error: Why, one sentence; empty where it did not.
+    """
+
+    job: Job
+    report: Report | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told of the work while it goes on.
+
+    Attributes:
+        outlook: Told of each scan, before most of its work, what speaks against it and how long it will take.
+        windows: Told of each scan how many windows are done, and of how many.
+        outcome: Told of each scan what became of it, how many scans are done, and of how many.
+    """
+
+    outlook: Callable[[Outlook], None] | None = None
+    windows: Callable[[int, int], None] | None = None
+    outcome: Callable[[Outcome, int, int], None] | None = None
+
+
+def planned(
+    scans: Sequence[Path],
+    label: Path | None,
+    *,
+    uncertainty: Path | None = None,
+    report: Path | None = None,
+    picture: Path | None = None,
+    probabilities: Path | None = None,
+    new_only: bool = False,
+) -> list[Job]:
+    """The scans that are meant, and where the results of each go; see `listed` and `plan`.
+
+    Args:
+        scans: Files, folders and lists.
+        label: A file, or a folder.
+        uncertainty: Likewise.
+        report: Likewise.
+        picture: Likewise.
+        probabilities: Likewise.
+        new_only: Whether scans whose label is there are left out.
+
+    Raises:
+        UsageError: If a list cannot be read, or a result cannot go where it is wanted.
+        OutputError: If a folder can neither be made nor written into.
+    """
+    found = listed(scans)
+    outputs = plan(found, label, uncertainty=uncertainty, report=report, picture=picture,
+                   probabilities=probabilities)  # fmt: skip
+    jobs = [Job(scan, output) for scan, output in zip(found, outputs, strict=True)]
+    return [job for job in jobs if not (new_only and job.output.label and job.output.label.exists())]
+
+
+def predict_jobs(
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    workers: int = 0,
+    cluster: str | None = None,
+    watchers: Watchers | None = None,
+) -> list[Outcome]:
+    """Segment scans, one after the other or shared among processes; one that fails does not stop the others.
+
+    Args:
+        jobs: The scans and where their results go.
+        settings: How.
+        workers: Processes of this machine that share the scans; 0 for this one, the only one that tells of windows.
+        cluster: Address of a Dask scheduler whose workers segment, as in `tcp://host:8786`.
+        watchers: Told of the work while it goes on.
+
+    Returns:
+        What became of each scan, in the order in which they were done.
+
+    Raises:
+        ModelError: If the model is damaged.
+        UsageError: If there is no such model or scheduler.
+    """
+    watchers = watchers or Watchers()
+    loaded(settings)  # before anything is sent to workers: they would all say that it is missing
+    if workers or cluster:
+        from diffcl.inference.workers import segment_on_workers
+
+        outcomes: Iterable[Outcome] = segment_on_workers(jobs, settings, workers, cluster)
+    else:
+        outcomes = (segment(job, settings, watchers) for job in jobs)
+    return list(_told(outcomes, len(jobs), watchers))
+
+
+def _told(outcomes: Iterable[Outcome], total: int, watchers: Watchers) -> Iterator[Outcome]:
+    for done, outcome in enumerate(outcomes, start=1):
+        if watchers.outcome is not None:
+            watchers.outcome(outcome, done, total)
+        yield outcome
+
+
+def segment(job: Job, settings: Settings, watchers: Watchers | None = None) -> Outcome:
+    """Read, predict and write one scan; whatever goes wrong with it is the outcome."""
+    watchers = watchers or Watchers()
+    try:
+        predictor = loaded(settings)
+        scan = read_scan(job.scan, series_uid=settings.series)
+        check_series(scan, job.output)
+        prediction = predictor(
+            scan,
+            networks=settings.networks,
+            seed=settings.seed,
+            keep_probabilities=job.output.probabilities is not None,
+            on_outlook=watchers.outlook,
+            on_progress=watchers.windows,
+        )
+        write_results(scan, prediction, predictor.model.info, job.output)
+    except Exception as error:  # noqa: BLE001  the next scan may be fine
+        return Outcome(job, None, failure_sentence(job.scan, error))
+    return Outcome(job, prediction.report)
+
+
+@lru_cache(maxsize=1)
+def loaded(settings: Settings) -> Predictor:
+    """The Predictor of the settings, loaded once in a process.
+
+    Raises:
+        UsageError: If there is no model of that name.
+        ModelError: If the model is damaged.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    model = ModelRegistry(settings.store, models_folder()).load(settings.model, settings.device)
+    return Predictor(model, settings.engine)
+
+
+def folder_of(model: Model) -> str:
+    """The folder of a loaded model, by which workers find it.
+
+    Raises:
+        ModelError: If it is in memory alone.
+    """
+    if model.folder is None:
+        raise ModelError(model.info.name, "is in memory alone", "Publish it, or name a published model")
+    return str(model.folder)
