@@ -29,6 +29,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
+from diffcl.active_learning.scorer import ScansToScore, Scorer
+from diffcl.active_learning.scores import ScoreBook
 from diffcl.inference.engine import engine_choice
 from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
@@ -42,8 +44,6 @@ from lib.datastore import StudyDatastore
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.progress import first_at_work
 from lib.refusals import unknown
-from lib.scorer import Scorer
-from lib.scores import ScoreBook
 from lib.sessions import SafeSessions
 from lib.strategies import DEFAULT, strategies
 from lib.submission import CHECK_HERE
@@ -70,7 +70,8 @@ class DiffclApp(MONAILabelApp):
         self._models = ServedModels(store, names, device, new, engine_choice(conf.get("engine", "auto")))
         chooser = next(iter(names or self._models.untrained() or self._models.names()), None)
         book = ScoreBook(beside / "scores")
-        self._scorer = Scorer(self._models, chooser, self.datastore, book, device)
+        self._asked = False
+        self._scorer = Scorer(self._models, chooser, self._to_score, book, device)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -179,6 +180,15 @@ class DiffclApp(MONAILabelApp):
         finally:
             label.unlink()
 
+    def _to_score(self) -> ScansToScore | None:
+        """The scans that scores are wanted of. No series of an archive is fetched before anybody asks for one."""
+        store = self.datastore()
+        if isinstance(store, ArchiveDatastore) and not self._asked:
+            return None
+        if not isinstance(store, StudyDatastore | ArchiveDatastore):
+            return None
+        return ScansToScore(store.to_score(), store.get_labeled_images())
+
     def _remember(self, image_id: str, task: InferTask, params: dict[str, Any], store: Datastore) -> None:
         """Keep what was proposed for a scan; a map of uncertainty proposes nothing."""
         if isinstance(task, SegmentationTask) and task.prediction is not None:
@@ -201,7 +211,7 @@ class DiffclApp(MONAILabelApp):
         strategy = request.get("strategy") or DEFAULT
         if strategy not in self._strategies:
             raise unknown("strategy", strategy, self._strategies)
-        self._scorer.asked = True
+        self._asked = True
         while True:
             try:
                 found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})

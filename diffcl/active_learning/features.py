@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffcl.active_learning.scores import ScanScore
 from diffcl.data.preprocess import prepare
 from diffcl.inference.ensemble import predict_probabilities
 from diffcl.inference.expected_error import expected_error
@@ -16,20 +16,6 @@ from diffcl.recipe import Recipe
 
 THUMBNAIL = 8
 """Voxels along each axis of the picture by which scans are compared while there is no model."""
-
-
-class ScanScore(BaseModel):
-    """What is known of one scan.
-
-    Attributes:
-        doubt: Share of the prediction that is expected to be wrong, 0..1; None where there is no model.
-        features: What the scan is like; comparable between scans of the same model and recipe.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    doubt: float | None
-    features: tuple[float, ...]
 
 
 @torch.inference_mode()

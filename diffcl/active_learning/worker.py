@@ -1,10 +1,10 @@
 """A process that looks at scans for somebody else, with one thread.
 
-    python -m diffcl.active_learning.worker
+    python -m diffcl.active_learning.worker PARENT
 
 It reads one JSON object a line, {"scan": PATH, "model": FOLDER, "device": DEVICE} or {"scan": PATH, "recipe":
-RECIPE}, and answers each with a line: a `ScanScore`, or {"error": SENTENCE}. It ends with its input, so it
-never outlives who started it.
+RECIPE}, and answers each with a line: a `ScanScore`, or {"error": SENTENCE}. It ends at once, also in the middle
+of a scan, when its input ends or the process with the number PARENT does, so it never outlives who started it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TextIO
 
 import torch
@@ -22,6 +25,7 @@ from diffcl.active_learning.features import describe, score
 from diffcl.errors import failure_sentence
 from diffcl.io import read_scan
 from diffcl.models.weights import Model, load_model
+from diffcl.processes import end_with_parent
 from diffcl.recipe import Recipe
 
 
@@ -47,7 +51,7 @@ class Looker:
         return self._model[1]
 
 
-def answer(questions: TextIO, answers: TextIO) -> None:
+def answer(questions: Iterable[str], answers: TextIO) -> None:
     """Answer every line until there are no more."""
     look = Looker()
     for line in questions:
@@ -55,14 +59,33 @@ def answer(questions: TextIO, answers: TextIO) -> None:
         answers.flush()
 
 
-def main() -> None:
-    """Serve standard input and output; what libraries print goes to standard error."""
+def lines_until_the_end(source: TextIO) -> Iterator[str]:
+    """The lines of a file as they come; its end ends this process, whatever it does at that moment."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in source:
+            lines.put(line)
+        os._exit(0)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
+
+
+def main(parent: int) -> None:
+    """Serve standard input and output; what libraries print goes to standard error.
+
+    Args:
+        parent: Process id of who started this.
+    """
+    end_with_parent(parent)
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with suppress(BrokenPipeError):  # who asked is gone
-        answer(sys.stdin, answers)
+        answer(lines_until_the_end(sys.stdin), answers)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -8,10 +8,8 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from diffcl.errors import ScanError
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.predictor import Prediction
-from diffcl.io.formats import files_of
 
 VOXELS_KEPT = 40_000_000
 """Voxels of all predictions that are kept; five bytes each."""
@@ -31,19 +29,6 @@ class Question(NamedTuple):
     scan: tuple[tuple[Path, int, int], ...]
     networks: Networks
     seed: int
-
-
-def fingerprint(scan: Path) -> tuple[tuple[Path, int, int], ...]:
-    """What changes when a scan does: path, size and time of each of its files.
-
-    Raises:
-        ScanError: If it is not there.
-    """
-    try:
-        states = [(file, file.stat()) for file in files_of(scan)]
-    except OSError as error:
-        raise ScanError(scan, f"cannot be read ({error.strerror})", "Check the file") from error
-    return tuple((file, state.st_size, state.st_mtime_ns) for file, state in states)
 
 
 class PredictionCache:

@@ -13,9 +13,10 @@ import SimpleITK as sitk
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
-from diffcl.inference.prediction_cache import PredictionCache, Question, fingerprint
+from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
 from diffcl.io import Scan, read_scan
+from diffcl.io.fingerprint import fingerprint
 from diffcl.models import ModelInfo, ModelRegistry, load_model
 from diffcl.models.metadata import read_info
 from diffcl.recipe import Recipe

@@ -1,12 +1,15 @@
-"""A tiny untrained model."""
+"""A tiny untrained model, and a store and a folder of scans as a server finds them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from served import store, studies
 from synthetic import publish_untrained
 
 from diffcl.models import Model, ModelRegistry, load_model
+
+__all__ = ["model", "store", "studies"]
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ from monailabel.config import Settings
 from orthanc import Orthanc
 from synthetic import ORGAN, make_label, make_scan, publish_untrained, same_place
 
+from diffcl.active_learning.scorer import ScansToScore, Scorer
+from diffcl.active_learning.scores import ScoreBook
 from diffcl.active_learning.worker import Looker
 from diffcl.data.cases import LabelledCase
 from diffcl.errors import GoneError
@@ -45,8 +47,6 @@ from lib import contents, downloads
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.collect import collect
 from lib.contents import Contents, View
-from lib.scorer import Scorer
-from lib.scores import ScoreBook
 
 OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
     one.model_copy(update={"name": f"other_{one.name}", "type": Code(value=f"1{one.value}", meaning="Other")})
@@ -442,16 +442,18 @@ class TestLabels:
 
 
 class TestScores:
-    def test_series_are_scored_once_somebody_asks_and_not_kept(
-        self, store: ArchiveDatastore, put: Put, tmp_path: Path
-    ) -> None:
+    def test_series_are_scored_and_not_kept(self, store: ArchiveDatastore, put: Put, tmp_path: Path) -> None:
         uids = {put("oblique"), put("flipped")}
         models = ModelRegistry(tmp_path / "models")
         publish_untrained(models)
         book = ScoreBook(tmp_path / "scores")
-        scorer = Scorer(ServedModels(models), "organ", lambda: store, book, look=Looker())
-        assert (scorer.update(), book.known(uids)) == (0, None)
-        scorer.asked = True
+        scorer = Scorer(
+            ServedModels(models),
+            "organ",
+            lambda: ScansToScore(store.to_score(), store.get_labeled_images()),
+            book,
+            look=Looker(),
+        )
         assert scorer.update() == 2
         known = book.known(uids)
         assert known is not None

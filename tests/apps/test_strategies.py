@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffcl.active_learning import ScanScore
-from lib.scores import Edition, ScoreBook
+from diffcl.active_learning.scores import Edition, ScoreBook
 from lib.strategies import (
     DEFAULT,
     Diverse,

@@ -9,9 +9,7 @@ import pytest
 import SimpleITK as sitk
 from synthetic import make_scan, publish_untrained
 
-from diffcl.errors import ScanError
 from diffcl.inference import Predictor
-from diffcl.inference.prediction_cache import fingerprint
 from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
 
@@ -93,17 +91,3 @@ def test_the_last_one_is_kept_whatever_its_size(
     for name in ("oblique", "oblique", "straight", "straight", "oblique"):
         models.predict("organ", studies / f"{name}.nii.gz")
     assert asked == ["oblique", "straight", "oblique"]
-
-
-def test_a_series_changes_with_any_of_its_files(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).write_text(name)
-    before = fingerprint(tmp_path)
-    assert fingerprint(tmp_path) == before
-    (tmp_path / "b").write_text("changed")
-    assert fingerprint(tmp_path) != before
-
-
-def test_a_scan_that_vanished_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match=r"away\.nii\.gz: cannot be read"):
-        fingerprint(tmp_path / "away.nii.gz")

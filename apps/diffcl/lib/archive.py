@@ -23,12 +23,14 @@ from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydicom.dataset import Dataset
 
+from diffcl.active_learning.scores import Scorable
 from diffcl.errors import GoneError, ScanError
 from diffcl.files import replace_file
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import Scan, read_label
 from diffcl.io.dicom.seg_write import write_annotation, write_seg
 from diffcl.io.dicomweb.client import Archive, Credentials, SeriesEntry
+from diffcl.io.fingerprint import State
 from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
 from diffcl.studies.label_history import LABEL_SUFFIX
@@ -38,7 +40,6 @@ from lib.downloads import Downloads
 from lib.kept import Kept
 from lib.names import check_name
 from lib.refusals import refusals, unknown
-from lib.scores import Scorable, State
 from lib.segmentations import Segmentation, Segmentations
 from lib.submission import Proposal, Submission, check_label
 

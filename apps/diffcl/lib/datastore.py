@@ -20,10 +20,12 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
+from diffcl.active_learning.scores import Scorable
 from diffcl.errors import DataError, OutputError, ScanError, UsageError
 from diffcl.files import finite, remove_leftovers, replace_file
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label, read_scan, scan_name, write_image
+from diffcl.io.fingerprint import state_of
 from diffcl.io.formats import image_suffix
 from diffcl.recipe import Recipe
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
@@ -31,7 +33,6 @@ from lib.changes import started_from
 from lib.index import Index
 from lib.names import check_name
 from lib.refusals import named, refusals, unknown
-from lib.scores import Scorable, state_of
 from lib.submission import Proposal, check_label
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from numpy.typing import NDArray
 
 from diffcl.active_learning import distances, gains
-from lib.scores import Known, ScoreBook
+from diffcl.active_learning.scores import Known, ScoreBook
 
 HELD_SECONDS = 1800.0
 """How long a scan handed to one client is kept from others, as far as there are others."""

@@ -9,22 +9,24 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Condition, Event, Lock, Thread
-from typing import Any
+from threading import Condition, Event, Lock, Thread, Timer
+from typing import Any, NamedTuple
 
-from fastapi import HTTPException
-from monailabel.interfaces.datastore import Datastore
-
-from diffcl.active_learning import ScanScore
-from diffcl.errors import DiffclError, GoneError
+from diffcl.active_learning.scores import Edition, ScanScore, Scorable, ScoreBook
+from diffcl.errors import (
+    ArchiveDownError,
+    ArchiveError,
+    DiffclError,
+    GoneError,
+    OutputError,
+    failure_sentence,
+)
 from diffcl.inference.served_models import ServedModels
+from diffcl.io.fingerprint import State
 from diffcl.models.metadata import read_info
-from lib.archive import ArchiveDatastore
-from lib.datastore import StudyDatastore
-from lib.scores import Edition, Scorable, ScoreBook, State
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,9 @@ LOOK_SECONDS = 2.0
 
 REST_SECONDS = 60.0
 """Time after a failure, of an archive for example, until it is looked again."""
+
+LONGEST_SECONDS = 3600.0
+"""Time that one scan may take; one that takes longer, in a library that loops for example, has no score."""
 
 LOWEST = 19
 """Nice value of the process: it gets what nobody else wants."""
@@ -64,10 +69,15 @@ class LookingProcess:
         with suppress(OSError, ValueError):  # it has ended
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            answer: dict[str, Any] = json.loads(process.stdout.readline())
-            return answer
+            limit = Timer(LONGEST_SECONDS, process.kill)
+            limit.start()
+            try:
+                process.stdin.write(json.dumps(question) + "\n")
+                process.stdin.flush()
+                answer: dict[str, Any] = json.loads(process.stdout.readline())
+                return answer
+            finally:
+                limit.cancel()
         self.close()
         return {"error": "the process that looked at it has ended"}
 
@@ -84,8 +94,8 @@ def _start() -> subprocess.Popen[str]:
     """One thread; a session of its own, so that Ctrl-C in the server's terminal does not reach it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "diffcl.active_learning.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env=environment, text=True, start_new_session=True,
+        [sys.executable, "-m", "diffcl.active_learning.worker", str(os.getpid())],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True,
     )  # fmt: skip
     os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
     with suppress(OSError):  # where Linux shares the processor among sessions first, whatever is nice in them
@@ -93,8 +103,20 @@ def _start() -> subprocess.Popen[str]:
     return process
 
 
+class ScansToScore(NamedTuple):
+    """The scans that scores are wanted of.
+
+    Attributes:
+        scans: By their ids.
+        labelled: Ids of scans that have a label; the others are compared with them.
+    """
+
+    scans: Mapping[str, Scorable]
+    labelled: Collection[str]
+
+
 class Scorer:
-    """Scores every scan of a datastore once a version of the model, and again when it changes.
+    """Scores every scan once a version of the model, and again when it changes.
 
     Labelled scans come first, for the others are compared with them; then the others in an order that has
     nothing to do with their names, so that those scored so far are a fair sample.
@@ -102,29 +124,25 @@ class Scorer:
     Args:
         models: Gives the versions.
         name: Of the model that scores; None scores nothing.
-        datastore: Gives the scans.
+        scans: Gives the scans; None while nobody wants their scores.
         book: Keeps the scores.
         device: Where the model computes.
         look: Looks at a scan.
-
-    Attributes:
-        asked: Whether anybody has asked for the next scan. No series of an archive is fetched before.
     """
 
     def __init__(
         self,
         models: ServedModels,
         name: str | None,
-        datastore: Callable[[], Datastore],
+        scans: Callable[[], ScansToScore | None],
         book: ScoreBook,
         device: str = "cpu",
         look: Look | None = None,
     ) -> None:
         self.book = book
-        self.asked = False
         self._models = models
         self._name = name
-        self._datastore = datastore
+        self._scans = scans
         self._device = device
         self._look = look or LookingProcess()
         self._failed: set[tuple[Edition, str, State]] = set()
@@ -160,48 +178,73 @@ class Scorer:
     def update(self) -> int:
         """Score every scan that has no score yet; the number of those that were looked at.
 
-        Ends early when another version becomes the current one.
+        Ends early when another version becomes the current one. A scan that fails has no score until it changes.
+
+        Raises:
+            ArchiveError: If the archive refused some scans, after all others were looked at, or does not answer.
+            OutputError: If a score or a scan cannot be written.
         """
-        found = self._edition()
-        datastore = self._datastore()
-        if found is None or (isinstance(datastore, ArchiveDatastore) and not self.asked):
-            return 0
-        if not isinstance(datastore, StudyDatastore | ArchiveDatastore):
+        found, wanted = self._edition(), self._scans()
+        if found is None or wanted is None:
             return 0
         edition, question = found
         self.book.open(edition)
-        images = datastore.to_score()
-        looked, failed = 0, set()
-        for image in _in_order(images, datastore.get_labeled_images()):
-            state = _state(images[image])
-            if state is None or (edition, image, state) in self._failed:
-                failed.add(image)
-                continue
-            if self.book.has(edition, image, state):
-                continue
+        failed: set[str] = set()
+        refusals: list[ArchiveError] = []
+        looked = 0
+        for image, state in self._unknown(edition, wanted, failed):
             with self._idle:
                 self._idle.wait_for(lambda: self._busy == 0 or self._stopped.is_set())
             now = self._edition()
             if self._stopped.is_set() or now is None or now[0] != edition:
                 return looked
-            answer = self._look_at(images[image], question)
+            try:
+                answer = self._look_at(image, wanted.scans[image], question)
+            except ArchiveDownError:
+                raise
+            except ArchiveError as error:
+                refusals.append(error)
+                failed.add(image)
+                continue
             looked += 1
             if "error" in answer:
                 logger.warning(f"{image} has no score: {answer['error']}")
                 self._failed.add((edition, image, state))
                 failed.add(image)
-            elif _state(images[image]) == state:
+            elif _state(wanted.scans[image]) == state:
                 self.book.keep(edition, image, state, ScanScore.model_validate(answer))
-        self.book.tidy(edition, images.keys() - failed)
+        self.book.tidy(edition, wanted.scans.keys() - failed)
+        if refusals:
+            raise refusals[0]
         return looked
 
-    def _look_at(self, scan: Scorable, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer about a scan; an error where it alone is at fault."""
+    def _unknown(
+        self, edition: Edition, wanted: ScansToScore, failed: set[str]
+    ) -> Iterator[tuple[str, State]]:
+        """The scans that have no score as they are now; those that failed before, or are gone, go into `failed`."""
+        for image in _in_order(wanted):
+            state = _state(wanted.scans[image])
+            if state is None or (edition, image, state) in self._failed:
+                failed.add(image)
+            elif not self.book.has(edition, image, state):
+                yield image, state
+
+    def _look_at(self, image: str, scan: Scorable, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer about a scan; an error where it alone is at fault.
+
+        Raises:
+            ArchiveError: If the archive refuses it, which it may not do another time.
+            OutputError: If this machine has no room for it.
+        """
         try:
             with scan.lent() as path:
                 return self._look({**question, "scan": str(path)})
         except GoneError as error:
             return {"error": str(error)}
+        except (ArchiveError, OutputError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  one scan never stops the others
+            return {"error": failure_sentence(image, error)}
 
     def _run(self) -> None:
         self._stopped.wait(FIRST_SECONDS)
@@ -210,8 +253,8 @@ class Scorer:
                 looked = self.update()
                 if looked:
                     logger.info(f"Scores of {looked} scans are new")
-            except (DiffclError, OSError, HTTPException) as error:
-                logger.error(f"Scans are not scored: {getattr(error, 'detail', error)}")
+            except Exception as error:  # noqa: BLE001  the thread lives as long as the server
+                logger.error(f"Scans are not scored. {failure_sentence('Scores', error)}")
                 self._stopped.wait(REST_SECONDS)
             self._stopped.wait(LOOK_SECONDS)
 
@@ -231,9 +274,11 @@ class Scorer:
         return edition, {"model": str(folder), "device": self._device}
 
 
-def _in_order(images: Collection[str], labelled: list[str]) -> list[str]:
-    first = set(labelled)
-    return sorted(images, key=lambda image: (image not in first, hashlib.sha256(image.encode()).digest()))
+def _in_order(wanted: ScansToScore) -> list[str]:
+    first = set(wanted.labelled)
+    return sorted(
+        wanted.scans, key=lambda image: (image not in first, hashlib.sha256(image.encode()).digest())
+    )
 
 
 def _state(scan: Scorable) -> State | None:

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from synthetic import ORGAN
 
-from diffcl.active_learning import ScanScore
+from diffcl.active_learning import ScanScore, scores
+from diffcl.active_learning.scores import ENOUGH, Edition, ScoreBook
 from diffcl.errors import OutputError
 from diffcl.models import ModelInfo
 from diffcl.models.profile import Profile
-from lib import scores
-from lib.scores import ENOUGH, Edition, ScoreBook, state_of
 
 STATE = ((100, 5),)
 
@@ -139,13 +136,3 @@ def test_a_task_without_a_model_depends_on_how_scans_are_prepared() -> None:
     assert Edition.of_recipe(ORGAN) != Edition.of_recipe(finer)
     assert Edition.of_recipe(ORGAN) == Edition.of_recipe(ORGAN.changed(training={"seed": 7}))
     assert Edition.of_recipe(ORGAN).version == 0
-
-
-def test_studies_that_moved_are_the_same(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "one/a.nii.gz").write_bytes(b"scan")
-    shutil.copy2(tmp_path / "one/a.nii.gz", tmp_path / "two/a.nii.gz")
-    assert state_of(tmp_path / "one/a.nii.gz") == state_of(tmp_path / "two/a.nii.gz")
-    os.utime(tmp_path / "two/a.nii.gz", (1, 1))
-    assert state_of(tmp_path / "one/a.nii.gz") != state_of(tmp_path / "two/a.nii.gz")

@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diffcl.active_learning import ScanScore
 from diffcl.files import write_text
-from diffcl.inference.prediction_cache import fingerprint
-from diffcl.models import ModelInfo
+from diffcl.io.fingerprint import State
+from diffcl.models.metadata import ModelInfo
 from diffcl.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,19 @@ logger = logging.getLogger(__name__)
 ENOUGH = 32
 """Scans from which a choice is made by the current version alone, though it has not seen all of them yet."""
 
-State = tuple[tuple[int, int], ...]
+
+class ScanScore(BaseModel):
+    """What is known of one scan.
+
+    Attributes:
+        doubt: Share of the prediction that is expected to be wrong, 0..1; None where there is no model.
+        features: What the scan is like; comparable between scans of the same model and recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    doubt: float | None
+    features: tuple[float, ...]
 
 
 class Scorable(NamedTuple):
@@ -95,10 +106,12 @@ class Known(NamedTuple):
     Attributes:
         edition: Whose scores they are.
         entries: Of every scan that it has scored.
+        revision: Another number whenever the entries of an edition are others.
     """
 
     edition: Edition
     entries: Mapping[str, Entry]
+    revision: int = 0
 
 
 class _Record(BaseModel):
@@ -118,6 +131,8 @@ class ScoreBook:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._entries: dict[Edition, dict[str, Entry]] = {}
+        self._revisions: dict[Edition, int] = {}
+        self._changes = 0
         self._current: Edition | None = None
         self._lock = Lock()
 
@@ -127,7 +142,9 @@ class ScoreBook:
             return
         entries = self._read(edition)
         with self._lock:
-            self._entries.setdefault(edition, entries)
+            if edition not in self._entries:
+                self._entries[edition] = entries
+                self._changed(edition)
             self._current = edition
 
     def has(self, edition: Edition, image: str, state: State) -> bool:
@@ -143,6 +160,7 @@ class ScoreBook:
         """
         with self._lock:
             self._entries.setdefault(edition, {})[image] = _entry(state, score)
+            self._changed(edition)
         home = self._folder / edition.folder
         home.mkdir(parents=True, exist_ok=True)
         write_text(home / f"{image}.json", _Record(state=state, score=score).model_dump_json() + "\n")
@@ -154,11 +172,13 @@ class ScoreBook:
             gone = [image for image in entries if image not in images]
             for image in gone:
                 del entries[image]
+            if gone:
+                self._changed(edition)
             others = [other for other in self._entries if other != edition]
             complete = all(image in entries for image in images)
             if complete:
                 for other in others:
-                    del self._entries[other]
+                    del self._entries[other], self._revisions[other]
         for image in gone:
             (self._folder / edition.folder / f"{image}.json").unlink(missing_ok=True)
         home = self._folder / edition.model
@@ -183,7 +203,12 @@ class ScoreBook:
             chosen = max(counts, key=lambda edition: (counts[edition], edition == self._current))
             if self._current is not None and counts[self._current] >= ENOUGH:
                 chosen = self._current
-            return Known(chosen, dict(self._entries[chosen]))
+            return Known(chosen, dict(self._entries[chosen]), self._revisions[chosen])
+
+    def _changed(self, edition: Edition) -> None:
+        """Note that the entries of an edition are others now; the lock is held."""
+        self._changes += 1
+        self._revisions[edition] = self._changes
 
     def _read(self, edition: Edition) -> dict[str, Entry]:
         found = {}
@@ -196,15 +221,6 @@ class ScoreBook:
                 continue
             found[path.stem] = _entry(record.state, record.score)
         return found
-
-
-def state_of(scan: Path) -> State:
-    """What changes when a scan does; the same wherever the studies lie.
-
-    Raises:
-        ScanError: If it is not there.
-    """
-    return tuple((size, time) for _, size, time in fingerprint(scan))
 
 
 def _entry(state: State, score: ScanScore) -> Entry:
