@@ -8,6 +8,8 @@ a 4xx answer with the same sentence.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,14 @@ class OutputError(DiffclError):
     """A result that could not be written; nothing of it stays behind."""
 
 
+class NotFoundError(DiffclError):
+    """Something of a name that is not there."""
+
+
+class ReadOnlyError(DiffclError):
+    """Something that is kept elsewhere and cannot be changed from here."""
+
+
 class ArchiveError(DiffclError):
     """A DICOM archive that refuses, does not have what is asked for, or answers what makes no sense."""
 
@@ -64,6 +74,31 @@ class ArchiveDownError(ArchiveError):
 
 class GoneError(ArchiveError):
     """What is asked for is not in the archive, or not any more."""
+
+
+LISTED = 10
+"""Names listed in a sentence before it says how many more there are."""
+
+
+def unknown_name(kind: str, name: object, known: Collection[str]) -> NotFoundError:
+    """The error that says what there is instead.
+
+    >>> str(unknown_name("model", "heart", ["hippocampus"]))
+    'model heart: there is none of that name. Known: hippocampus'
+    """
+    names = sorted(known)
+    listed = ", ".join(names[:LISTED]) or "none yet"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return NotFoundError(f"{kind} {str(name)[:80]}", "there is none of that name", f"Known: {listed}{more}")
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Let a `ScanError` of the block name what a person calls the file, not the program's copy of it."""
+    try:
+        yield
+    except ScanError as error:
+        raise ScanError(where, error.what, error.next_step) from error
 
 
 def failure_sentence(where: object, error: Exception) -> str:

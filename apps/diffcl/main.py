@@ -41,9 +41,9 @@ from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
 from lib.changes import in_words
 from lib.datastore import StudyDatastore
+from lib.http_errors import unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.progress import first_at_work
-from lib.refusals import unknown
 from lib.sessions import SafeSessions
 from lib.strategies import DEFAULT, strategies
 from lib.submission import CHECK_HERE

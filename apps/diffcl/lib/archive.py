@@ -37,9 +37,9 @@ from diffcl.studies.label_history import LABEL_SUFFIX
 from lib.changes import started_from
 from lib.contents import Contents
 from lib.downloads import Downloads
+from lib.http_errors import refusals, unknown
 from lib.kept import Kept
 from lib.names import check_name
-from lib.refusals import refusals, unknown
 from lib.segmentations import Segmentation, Segmentations
 from lib.submission import Proposal, Submission, check_label
 

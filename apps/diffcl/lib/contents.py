@@ -12,7 +12,7 @@ from fastapi import HTTPException
 
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.recipe import Recipe
-from lib.refusals import refusals
+from lib.http_errors import refusals
 from lib.segmentations import Segmentation, Segmentations
 
 MODALITIES = ("CT", "MR")

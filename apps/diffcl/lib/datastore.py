@@ -21,7 +21,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
 from diffcl.active_learning.scores import Scorable
-from diffcl.errors import DataError, OutputError, ScanError, UsageError
+from diffcl.errors import DataError, OutputError, ScanError, UsageError, named
 from diffcl.files import finite, remove_leftovers, replace_file
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label, read_scan, scan_name, write_image
@@ -30,9 +30,9 @@ from diffcl.io.formats import image_suffix
 from diffcl.recipe import Recipe
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from lib.changes import started_from
+from lib.http_errors import refusals, unknown
 from lib.index import Index
 from lib.names import check_name
-from lib.refusals import named, refusals, unknown
 from lib.submission import Proposal, check_label
 
 logger = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ from threading import Lock
 import numpy as np
 import SimpleITK as sitk
 
+from diffcl.errors import named
 from diffcl.files import replace_file, replace_folder
 from diffcl.io import Scan, read_scan, write_image
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.labels import LabelClass
-from lib.refusals import named
 from lib.segmentations import Segmentation
 
 HELD_SECONDS = 3600

@@ -16,15 +16,15 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from diffcl.errors import DiffclError, OutputError
+from diffcl.errors import DiffclError, OutputError, named
 from diffcl.inference import Prediction, Report
 from diffcl.inference.expected_error import places_to_check
 from diffcl.inference.served_models import ServedModels
 from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
+from lib.http_errors import refusals
 from lib.options import NETWORKS, InferOptions, check_options
-from lib.refusals import named, refusals
 from lib.submission import CHECK_HERE
 
 logger = logging.getLogger(__name__)

@@ -33,9 +33,9 @@ from diffcl.training.journal import read_journal
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import begun, describe_cases, read_run
 from lib.collect import Collected, collect, judges
+from lib.http_errors import refusals
 from lib.options import Options, check_options
 from lib.progress import Progress
-from lib.refusals import refusals
 from lib.uploads import accept
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,252 @@
+"""What an annotation project is, whether its scans lie in a folder or in a DICOM archive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+import SimpleITK as sitk
+
+from diffcl.active_learning.scorer import ScansToScore
+from diffcl.labels import LabelClass
+
+FINAL = "final"
+"""Tag of the label that a person submitted: the one that teaches."""
+
+ORIGINAL = "original"
+"""Tag of a label that a model proposed and that was kept as it is."""
+
+
+class Studies(ABC):
+    """Scans, their labels, and what is known of both. Safe in threads; several processes may work on the same.
+
+    A scan has an id, a label the id of its scan and a tag. What one kind of studies cannot do raises a
+    `DiffclError` that says so, so nobody has to ask which kind it is. Every method raises `NotFoundError` for a scan
+    or label that is not there, and `ArchiveError` where an archive is behind it that fails.
+
+    Attributes:
+        fetching_is_costly: Whether a scan has to be brought here before anything can be done with it.
+    """
+
+    fetching_is_costly: bool
+
+    @abstractmethod
+    def name(self) -> str:
+        """Name for people."""
+
+    @abstractmethod
+    def set_name(self, name: str) -> None:
+        """Name the studies.
+
+        Raises:
+            ReadOnlyError: If their name is not kept here.
+        """
+
+    @abstractmethod
+    def description(self) -> str:
+        """One line for people."""
+
+    @abstractmethod
+    def set_description(self, description: str) -> None:
+        """Describe the studies.
+
+        Raises:
+            ReadOnlyError: If their description is not kept here.
+        """
+
+    @abstractmethod
+    def scans(self) -> list[str]:
+        """The ids of all scans."""
+
+    @abstractmethod
+    def labelled(self) -> list[str]:
+        """The scans that have a final label."""
+
+    @abstractmethod
+    def waiting(self) -> list[str]:
+        """The scans that wait for a final label; those that are known to be unusable do not wait."""
+
+    @abstractmethod
+    def tags(self, image_id: str) -> list[str]:
+        """The tags of the labels of a scan; none for a scan that is not there."""
+
+    @abstractmethod
+    def image_path(self, image_id: str) -> Path:
+        """One file that a viewer can show.
+
+        Raises:
+            ScanError: If the scan cannot be used; from then on it does not wait for a label.
+        """
+
+    @abstractmethod
+    def scan_path(self, image_id: str) -> Path:
+        """The file or folder that predictions read."""
+
+    @abstractmethod
+    def to_score(self) -> ScansToScore:
+        """The scans that scores are wanted of; of an archive a fair sample."""
+
+    @abstractmethod
+    def image_notes(self, image_id: str) -> dict[str, Any]:
+        """What is known of a scan, in a form that can be changed without harm."""
+
+    @abstractmethod
+    def note_image(self, image_id: str, notes: Mapping[str, Any]) -> None:
+        """Add to what is known of a scan.
+
+        Raises:
+            UsageError: For notes that cannot be kept; see `diffcl.studies.notes`.
+        """
+
+    @abstractmethod
+    def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:
+        """Add a scan, or replace one of the same grid, whose labels stay.
+
+        Args:
+            image_id: Its id; that of the file where it is empty.
+            file: The scan.
+            notes: What is known of it.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ReadOnlyError: If scans are not added here.
+            UsageError: If the id cannot be a file's name, or see `note_image`.
+            ScanError: If the file is no scan.
+            DataError: If an existing label would no longer fit it.
+        """
+
+    @abstractmethod
+    def remove_image(self, image_id: str) -> None:
+        """Remove a scan and its labels; the versions of its final label are kept.
+
+        Raises:
+            ReadOnlyError: If scans are not removed here.
+        """
+
+    @abstractmethod
+    def label_path(self, image_id: str, tag: str) -> Path | None:
+        """The file of a label, on the grid of its scan; None where there is none.
+
+        Raises:
+            ScanError: If it cannot be used.
+        """
+
+    @abstractmethod
+    def training_label(self, image_id: str, task: str) -> Path | None:
+        """The final label of a scan if it is of a task, or of no known one: the very version, which none replaces.
+
+        Raises:
+            ScanError: If it cannot be used.
+            UsageError: If its file vanished.
+        """
+
+    @abstractmethod
+    def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
+        """What is known of a label, of a final one its version as well; empty where there is none."""
+
+    @abstractmethod
+    def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
+        """Add to what is known of a label; what the record of its version says stays as it is.
+
+        Raises:
+            UsageError: See `note_image`.
+        """
+
+    @abstractmethod
+    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
+        """Remember what was proposed for a scan, to compare it with what the annotator makes of it.
+
+        A failure costs the comparison only; the log says why.
+
+        Args:
+            image_id: The scan.
+            label: The proposed classes, on the scan's grid.
+            about: `model`, `version` and `task`, and whether places to check were `marked`.
+        """
+
+    @abstractmethod
+    def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Check a label and make it the scan's label of that tag; a final one is kept as a version.
+
+        Args:
+            image_id: The scan.
+            file: The received file.
+            tag: `final`, or any other.
+            params: What the client says; see `diffcl.studies.label_check`.
+
+        Returns:
+            The record of the label.
+
+        Raises:
+            UsageError: If the tag cannot be a file's name, or see `note_image`.
+            ScanError: If the file is no label.
+            DataError: If it does not fit the scan or a task; the old label stays.
+        """
+
+    @abstractmethod
+    def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:
+        """Remove a label; a final one stays among the versions.
+
+        Args:
+            image_id: Its scan.
+            tag: Its tag.
+            by: Who asked for it, for the record of the removal.
+
+        Raises:
+            ReadOnlyError: If labels of that tag are not removed here.
+        """
+
+    @abstractmethod
+    def write_seg(
+        self, image_id: str, label: Path, labels: Sequence[LabelClass], made_by: tuple[str, int]
+    ) -> Path:
+        """Write what a model proposed for a series as a DICOM segmentation beside the file of the label.
+
+        Args:
+            image_id: The series.
+            label: Label map on its grid.
+            labels: Its classes.
+            made_by: Name and version of the model.
+
+        Raises:
+            DataError: If the scans are no series.
+            ScanError: If the series cannot be referred to.
+        """
+
+    @abstractmethod
+    def pass_on(
+        self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> requests.Response:
+        """The archive's own answer to a viewer; see `diffcl.io.dicomweb.client.Archive.pass_on`.
+
+        Raises:
+            NotFoundError: If there is no archive.
+        """
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Look again at what there is when something is asked next."""
+
+    @abstractmethod
+    def status(self) -> dict[str, Any]:
+        """How many scans there are in `total`, how many are `completed`, and how many have each of the `label_tags`."""
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """All that is known, in the form of MONAI Label's index file."""
+
+    @abstractmethod
+    def export(self, limit: int | None = None) -> Path:
+        """A ZIP file of the labelled scans and their final labels; the next one replaces it.
+
+        Args:
+            limit: At most so many scans.
+
+        Raises:
+            NotFoundError: If no scan has a final label.
+        """
