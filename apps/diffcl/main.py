@@ -29,6 +29,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
+from diffcl.active_learning.ranking import DEFAULT
 from diffcl.active_learning.scorer import ScansToScore, Scorer
 from diffcl.active_learning.scores import ScoreBook
 from diffcl.inference.engine import engine_choice
@@ -45,7 +46,7 @@ from lib.http_errors import unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.progress import first_at_work
 from lib.sessions import SafeSessions
-from lib.strategies import DEFAULT, strategies
+from lib.strategies import strategies
 from lib.submission import CHECK_HERE
 from lib.trainer import SERVER, SemiSupervisedTraining
 

@@ -1,227 +1,59 @@
 from __future__ import annotations
 
-import json
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from diffcl.active_learning import ScanScore
 from diffcl.active_learning.scores import Edition, ScoreBook
-from lib.strategies import (
-    DEFAULT,
-    Diverse,
-    First,
-    HandedOut,
-    Random,
-    RankingStrategy,
-    ScoredStrategy,
-    Uncertain,
-    UncertainDiverse,
-    strategies,
-)
-
-SCORED = (Uncertain, Diverse, UncertainDiverse)
-MODEL, NO_MODEL = Edition("organ", 3, "abc"), Edition("organ", 0, "abc")
+from lib.strategies import strategies
 
 
-class Waiting:
-    """A datastore in which these scans have no label."""
-
-    def __init__(self, *images: str, labelled: tuple[str, ...] = ()) -> None:
-        self.images = list(images)
-        self.labelled = list(labelled)
-
-    def get_unlabeled_images(self) -> list[str]:
-        return self.images
-
-    def get_labeled_images(self) -> list[str]:
-        return self.labelled
-
-
-def book_of(
-    folder: Path, scans: dict[str, tuple[float | None, tuple[float, ...]]], edition: Edition = MODEL
-) -> ScoreBook:
-    """A book with doubt and features of these scans."""
-    book = ScoreBook(folder)
+@pytest.fixture
+def book(tmp_path: Path) -> ScoreBook:
+    """A book in which a version of `organ` has scored two scans."""
+    book, edition = ScoreBook(tmp_path), Edition("organ", 3, "abc")
     book.open(edition)
-    for image, (doubt, features) in scans.items():
-        book.keep(edition, image, ((1, 1),), ScanScore(doubt=doubt, features=features))
+    for image, doubt in (("a", 0.2), ("b", 0.7)):
+        book.keep(edition, image, ((1, 1),), ScanScore(doubt=doubt, features=(doubt,)))
     return book
 
 
-LINE: dict[str, tuple[float | None, tuple[float, ...]]] = {
-    "a": (0.1, (0.0,)), "b": (0.2, (1.0,)), "c": (0.1, (2.0,)), "d": (0.9, (10.0,)), "e": (0.8, (10.5,)),
-}  # fmt: skip
-"""Five scans along one feature, in two groups, with the doubt of each."""
+def waiting(*images: str) -> Any:
+    """A datastore in which these scans have no label."""
+    return SimpleNamespace(get_unlabeled_images=lambda: list(images), get_labeled_images=lambda: ["c"])
 
 
-@pytest.mark.parametrize("kind", [First, Random])
-def test_two_people_get_different_scans(kind: type[RankingStrategy]) -> None:
-    strategy = kind(HandedOut())
-    store = Waiting("a", "b", "c")
-    given = [strategy({"client_id": person}, store)["id"] for person in ("ann", "bob", "eve")]
-    assert sorted(given) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("kind", [First, Random])
-def test_two_strategies_do_not_give_out_the_same_scan(kind: type[RankingStrategy]) -> None:
-    handed_out, store = HandedOut(), Waiting("a", "b")
-    first = First(handed_out)({"client_id": "ann"}, store)["id"]
-    assert kind(handed_out)({"client_id": "bob"}, store)["id"] != first
-
-
-@pytest.mark.parametrize("kind", [First, Random])
-def test_the_only_scan_is_given_to_everybody(kind: type[RankingStrategy]) -> None:
-    strategy = kind(HandedOut())
-    assert [strategy({"client_id": str(n)}, Waiting("a"))["id"] for n in range(5)] == ["a"] * 5
-
-
-@pytest.mark.parametrize("kind", [First, Random])
-def test_nothing_is_given_when_all_have_labels(kind: type[RankingStrategy]) -> None:
-    assert kind(HandedOut())({}, Waiting()) is None
-
-
-def test_chance_gives_another_scan_when_asked_again() -> None:
-    strategy, store = Random(HandedOut()), Waiting(*"abcdef")
-    assert len({strategy({}, store)["id"] for _ in range(6)}) == 6
-
-
-def test_first_stays_with_its_scan() -> None:
-    strategy, store = First(HandedOut()), Waiting("b", "a")
-    assert [strategy({"client_id": "ann"}, store)["id"] for _ in range(3)] == ["a"] * 3
-
-
-def test_the_answer_says_why_and_how_many_remain() -> None:
-    answer = First(HandedOut())({}, Waiting("a", "b"))
-    assert answer == {
-        "id": "a",
-        "reason": "First scan without a label, in alphabetical order",
+def test_the_answer_is_what_viewers_read(book: ScoreBook) -> None:
+    assert strategies(book)["uncertain"]({"client_id": "ann"}, waiting("a", "b")) == {
+        "id": "b",
+        "reason": "The most doubtful proposal, by organ version 3",
         "remaining": 2,
+        "score": 0.7,
+        "rank": 1,
+        "scored": 2,
+        "model": "organ",
+        "version": 3,
     }
 
 
-class TestScored:
-    @pytest.fixture
-    def book(self, tmp_path: Path) -> ScoreBook:
-        return book_of(tmp_path, LINE)
-
-    def ask(
-        self, kind: type[ScoredStrategy], book: ScoreBook, store: Waiting, **request: Any
-    ) -> dict[str, Any]:
-        answer = kind(HandedOut(), book)({"client_id": "ann", **request}, store)
-        assert answer is not None
-        json.dumps(answer, allow_nan=False)
-        return answer
-
-    def test_uncertain_gives_the_most_doubtful(self, book: ScoreBook) -> None:
-        answer = self.ask(Uncertain, book, Waiting(*LINE))
-        assert (answer["id"], answer["score"], answer["rank"]) == ("d", 0.9, 1)
-
-    def test_diverse_begins_with_the_most_typical(self, book: ScoreBook) -> None:
-        assert self.ask(Diverse, book, Waiting(*LINE))["id"] == "c"
-
-    def test_diverse_goes_where_nothing_is_labelled(self, book: ScoreBook) -> None:
-        answer = self.ask(Diverse, book, Waiting("a", "c", "d", "e", labelled=("b",)))
-        # the ways to b are 1, 1, 9 and 9.5; with d labelled that of e becomes 0.5, and its own counts as one of five
-        assert answer["id"] in "de"
-        assert answer["score"] == pytest.approx((9 + 9 / 5) / 20.5, abs=1e-3)
-
-    def test_uncertain_diverse_weighs_the_way_by_doubt(self, tmp_path: Path) -> None:
-        scans = {**LINE, "a": (1.0, (0.0,)), "c": (1.0, (2.0,)), "d": (0.01, (10.0,)), "e": (0.01, (10.5,))}
-        answer = self.ask(
-            UncertainDiverse, book_of(tmp_path, scans), Waiting("a", "c", "d", "e", labelled=("b",))
-        )
-        # doubt times way: 1, 1, 0.09 and 0.095; a saves a fifth of its own 1, c that and a little of d and e
-        assert answer["id"] == "c"
-        assert answer["score"] == pytest.approx((1 / 5 + 0.01 + 0.01) / (1 + 1 + 0.09 + 0.095), abs=1e-3)
-
-    def test_what_others_hold_counts_as_labelled(self, book: ScoreBook) -> None:
-        strategy, store = Diverse(HandedOut(), book), Waiting("a", "c", "d", "e", labelled=("b",))
-        given = [strategy({"client_id": person}, store)["id"] for person in ("ann", "bob")]  # type: ignore[index]
-        assert given[0] in "de"
-        assert given[1] in "ac"  # one of d and e is as good as both
-
-    def test_who_asks_again_gets_the_same_and_the_same_rank(self, book: ScoreBook) -> None:
-        strategy, store = UncertainDiverse(HandedOut(), book), Waiting(*LINE)
-        answers = [strategy({"client_id": "ann"}, store) for _ in range(3)]
-        assert answers[0] == answers[1] == answers[2]
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_the_answer_says_why(self, kind: type[ScoredStrategy], book: ScoreBook) -> None:
-        answer = self.ask(kind, book, Waiting("a", "d", "unseen", labelled=("b",)))
-        assert answer["reason"] == f"{kind.reason}, by organ version 3"
-        assert (answer["remaining"], answer["scored"], answer["rank"]) == (3, 2, 1)
-        assert (answer["model"], answer["version"]) == ("organ", 3)
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_before_any_score_there_is_an_answer(self, kind: type[ScoredStrategy], tmp_path: Path) -> None:
-        answer = self.ask(kind, ScoreBook(tmp_path), Waiting("a", "b"))
-        assert answer["id"] in "ab"
-        assert "chance" in answer["reason"]
-        assert (answer["scored"], answer["remaining"]) == (0, 2)
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_scans_that_nothing_is_known_of_come_last(
-        self, kind: type[ScoredStrategy], book: ScoreBook
-    ) -> None:
-        strategy, store = kind(HandedOut(), book), Waiting("a", "b", "x", "y")
-        given = [strategy({"client_id": person}, store)["id"] for person in "1234"]  # type: ignore[index]
-        assert set(given[:2]) == {"a", "b"}
-        assert set(given[2:]) == {"x", "y"}
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_without_a_model_the_first_choice_is_typical(
-        self, kind: type[ScoredStrategy], tmp_path: Path
-    ) -> None:
-        described = {image: (None, features) for image, (_, features) in LINE.items()}
-        answer = self.ask(kind, book_of(tmp_path, described, NO_MODEL), Waiting(*LINE))
-        assert answer["id"] == "c"
-        assert answer["reason"] == f"{Diverse.reason}, without a model yet"
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_scans_that_are_all_alike_are_no_trouble(
-        self, kind: type[ScoredStrategy], tmp_path: Path
-    ) -> None:
-        alike = book_of(tmp_path, dict.fromkeys("abc", (0.0, (1.0, 2.0))))
-        assert self.ask(kind, alike, Waiting(*"abc"))["score"] == 0
-
-    @pytest.mark.parametrize("kind", SCORED)
-    def test_a_thousand_scans_take_no_time(self, kind: type[ScoredStrategy], tmp_path: Path) -> None:
-        rng = np.random.default_rng(0)
-        names = [f"scan{number:04}" for number in range(1000)]
-        book = ScoreBook(tmp_path)
-        book.open(MODEL)
-        for name in names:
-            score = ScanScore(doubt=float(rng.random()), features=tuple(rng.normal(size=128).tolist()))
-            book.keep(MODEL, name, ((1, 1),), score)
-        strategy, store = kind(HandedOut(), book), Waiting(*names[20:], labelled=tuple(names[:20]))
-        seconds = []
-        for person in range(5):
-            begin = time.thread_time()  # whatever else the machine does meanwhile
-            strategy({"client_id": str(person)}, store)
-            seconds.append(time.thread_time() - begin)
-        assert sorted(seconds)[2] < 0.2
+def test_a_strategy_without_scores_tells_none(book: ScoreBook) -> None:
+    answer = strategies(book)["first"]({}, waiting("b", "a"))
+    assert answer is not None
+    assert set(answer) == {"id", "reason", "remaining"}
 
 
-def test_everybody_at_once_gets_another_scan(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    scans = {f"scan{number:02}": (float(rng.random()), tuple(rng.normal(size=4))) for number in range(40)}
-    strategy = UncertainDiverse(HandedOut(), book_of(tmp_path, scans))  # type: ignore[arg-type]
-    store = Waiting(*scans)
-    with ThreadPoolExecutor(20) as pool:
-        given = list(pool.map(lambda person: strategy({"client_id": person}, store)["id"], range(20)))  # type: ignore[index]
-    assert len(set(given)) == 20
+def test_two_clients_get_different_scans(book: ScoreBook) -> None:
+    strategy = strategies(book)["first"]
+    answers = [strategy({"client_id": client}, waiting("a", "b")) for client in ("ann", "bob")]
+    assert [answer and answer["id"] for answer in answers] == ["a", "b"]
 
 
-def test_those_without_a_name_are_different_people(tmp_path: Path) -> None:
-    strategy, store = UncertainDiverse(HandedOut(), book_of(tmp_path, LINE)), Waiting(*LINE)
-    assert len({strategy({}, store)["id"] for _ in range(5)}) == 5  # type: ignore[index]
+def test_nothing_is_given_when_all_have_labels(book: ScoreBook) -> None:
+    assert [strategy({}, waiting()) for strategy in strategies(book).values()] == [None] * 5
 
 
-def test_the_default_is_the_first_that_viewers_show(tmp_path: Path) -> None:
-    names = list(strategies(ScoreBook(tmp_path)))
-    assert names == [DEFAULT, "uncertain", "diverse", "random", "first"]
+def test_viewers_show_why_each_strategy_chooses(book: ScoreBook) -> None:
+    assert all(strategy.info()["description"] for strategy in strategies(book).values())

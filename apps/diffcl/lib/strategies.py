@@ -1,239 +1,34 @@
-"""Which scan comes next: the strategies that the viewers offer."""
+"""MONAI Label's strategies for the next scan over the library's."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
-import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
-from numpy.typing import NDArray
 
-from diffcl.active_learning import distances, gains
-from diffcl.active_learning.scores import Known, ScoreBook
-
-HELD_SECONDS = 1800.0
-"""How long a scan handed to one client is kept from others, as far as there are others."""
-
-DEFAULT = "uncertain_diverse"
-"""The strategy of a client that names none."""
+from diffcl.active_learning import ranking
+from diffcl.active_learning.scores import ScoreBook
 
 
-class HandedOut:
-    """Who was given which scan and when, so that two people get different scans."""
+class RankedStrategy(Strategy):
+    """Hands out the next scan as one of the library's strategies says."""
 
-    def __init__(self) -> None:
-        self._given: dict[str, tuple[object, float]] = {}
-        self._lock = Lock()
-
-    def hand_out(self, ranked: Sequence[str], client: object, *, again: bool) -> str:
-        """The first scan of a ranking that nobody else holds; if all are held, the one held longest.
-
-        Args:
-            ranked: Ids, best first; not empty.
-            client: Who asks.
-            again: Whether the client may be given what it holds itself.
-        """
-        with self._lock:
-            held = self._held(client if again else None)
-            free = [image for image in ranked if image not in held]
-            chosen = free[0] if free else min(ranked, key=lambda image: held[image])
-            self._given[chosen] = (client, time.monotonic())
-            return chosen
-
-    def held_by_others(self, client: object) -> set[str]:
-        """The scans that others have been given and may be outlining now; a client without a name is another."""
-        with self._lock:
-            return set(self._held(client))
-
-    def _held(self, but_by: object) -> dict[str, float]:
-        now = time.monotonic()
-        return {
-            image: since
-            for image, (owner, since) in self._given.items()
-            if now - since < HELD_SECONDS and (but_by is None or owner != but_by)
-        }
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Scans in the order in which they should be outlined.
-
-    Attributes:
-        images: Ids, best first.
-        reason: Why, for people.
-        scores: Of those that have one; the larger the better.
-        notes: What else the answer says.
-    """
-
-    images: Sequence[str]
-    reason: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-class RankingStrategy(Strategy):
-    """A strategy that ranks the scans without a final label and hands out the first that is free."""
-
-    reason = ""
-    again = True
-    """Whether a client that asks again without labelling gets the same scan."""
-
-    def __init__(self, handed_out: HandedOut) -> None:
-        super().__init__(self.reason)
-        self._handed_out = handed_out
+    def __init__(self, strategy: ranking.RankingStrategy) -> None:
+        super().__init__(strategy.reason)
+        self._strategy = strategy
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The next scan, with the reason, its rank and score, and how many remain.
-
-        None when every scan has a label.
-        """
-        waiting = sorted(datastore.get_unlabeled_images())
-        if not waiting:
+        """The next scan, with the reason, its rank and score, and how many remain; None when all have a label."""
+        found = self._strategy.next_scan(
+            datastore.get_unlabeled_images(), datastore.get_labeled_images(), request.get("client_id")
+        )
+        if found is None:
             return None
-        client = request.get("client_id")
-        ranking = self.ranking(waiting, datastore, client)
-        chosen = self._handed_out.hand_out(ranking.images, client, again=self.again)
-        answer = {"id": chosen, "reason": ranking.reason, "remaining": len(waiting), **ranking.notes}
-        if chosen in ranking.scores:
-            better = sum(score > ranking.scores[chosen] for score in ranking.scores.values())
-            answer |= {"score": round(ranking.scores[chosen], 4), "rank": better + 1}
-        return answer
-
-    def ranking(self, waiting: list[str], datastore: Datastore, client: object) -> Ranking:
-        """Rank the scans.
-
-        Args:
-            waiting: Ids in alphabetical order, at least one.
-            datastore: Where they are.
-            client: Who asks.
-        """
-        raise NotImplementedError
-
-
-class First(RankingStrategy):
-    """In alphabetical order."""
-
-    reason = "First scan without a label, in alphabetical order"
-
-    def ranking(self, waiting: list[str], datastore: Datastore, client: object) -> Ranking:  # noqa: ARG002
-        """Alphabetical."""
-        return Ranking(waiting, self.reason)
-
-
-class Random(RankingStrategy):
-    """By chance; OHIF asks for no other."""
-
-    reason = "Chosen at random among the scans without a label"
-    again = False
-
-    def ranking(self, waiting: list[str], datastore: Datastore, client: object) -> Ranking:  # noqa: ARG002
-        """Shuffled."""
-        return Ranking(random.sample(waiting, len(waiting)), self.reason)
-
-
-class ScoredStrategy(RankingStrategy):
-    """A strategy by what is known of the scans. Nothing is computed for it; it takes what there is.
-
-    Scans that nothing is known of come last, in an order that has nothing to do with their names.
-    """
-
-    def __init__(self, handed_out: HandedOut, book: ScoreBook) -> None:
-        super().__init__(handed_out)
-        self._book = book
-
-    def ranking(self, waiting: list[str], datastore: Datastore, client: object) -> Ranking:
-        """Best score first."""
-        mixed = sorted(waiting, key=lambda image: hashlib.sha256(image.encode()).digest())
-        known = self._book.known(waiting)
-        if known is None:
-            return Ranking(mixed, "No scan has been looked at yet: chosen by chance", notes={"scored": 0})
-        candidates = [image for image in mixed if image in known.entries]
-        labelled = [image for image in datastore.get_labeled_images() if image in known.entries]
-        taken = self._handed_out.held_by_others(client) & set(candidates)
-        scores, reason = self.scores(candidates, known, [*labelled, *taken])
-        rest = [image for image in mixed if image not in known.entries]
-        ranked = sorted(candidates, key=lambda image: -scores[image])
-        edition = known.edition
-        by = f"by {edition.model} version {edition.version}" if edition.version else "without a model yet"
-        notes = {
-            "scored": len(candidates),
-            "model": edition.model,
-            "version": edition.version,
-        }
-        return Ranking([*ranked, *rest], f"{reason}, {by}", scores, notes)
-
-    def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
-        """The score of each candidate, and what it means.
-
-        Args:
-            candidates: Scans without a label of which something is known.
-            known: What is known of them.
-            done: Scans with a label, or in somebody's hands.
-        """
-        raise NotImplementedError
-
-
-class Diverse(ScoredStrategy):
-    """The scan that stands for most of those that are unlike the labelled ones."""
-
-    reason = "Stands for the most scans that are unlike all labelled ones"
-
-    def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
-        """Share of the way from all scans to the nearest labelled one that this scan would save, 0..1."""
-        return self._coverage(candidates, known, done, np.ones(len(candidates))), Diverse.reason
-
-    def _coverage(
-        self, candidates: list[str], known: Known, done: list[str], weights: NDArray[np.float64]
-    ) -> dict[str, float]:
-        images = [*candidates, *(image for image in done if image not in candidates)]
-        between = distances(np.stack([known.entries[image].features for image in images]))
-        place = {image: index for index, image in enumerate(images)}
-        outlined = [place[image] for image in done]
-        count = np.concatenate([weights, np.zeros(len(images) - len(candidates))])
-        reach = between[:, outlined].min(axis=1) if outlined else np.full(len(images), between.max())
-        saved = gains(between, outlined, count) / max(float(count @ reach), 1e-9)
-        return dict(zip(candidates, saved.tolist(), strict=False))
-
-
-class Uncertain(Diverse):
-    """The scan whose proposal is expected to be the worst."""
-
-    reason = "The most doubtful proposal"
-
-    def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
-        """Doubt, 0..1; without a model, as `Diverse`."""
-        if known.edition.version == 0:
-            return super().scores(candidates, known, done)
-        return {image: known.entries[image].doubt or 0.0 for image in candidates}, Uncertain.reason
-
-
-class UncertainDiverse(Diverse):
-    """The scan that stands for most of the doubt in scans that are unlike the labelled ones."""
-
-    reason = "Stands for the most doubtful scans that are unlike all labelled ones"
-
-    def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
-        """As `Diverse`, with each scan counted by its doubt."""
-        if known.edition.version == 0:
-            return super().scores(candidates, known, done)
-        doubts = np.array([known.entries[image].doubt or 0.0 for image in candidates])
-        return self._coverage(candidates, known, done, doubts), UncertainDiverse.reason
+        told = {"id": found.image, "reason": found.reason, "remaining": found.remaining, **found.notes}
+        return told if found.score is None else {**told, "score": found.score, "rank": found.rank}
 
 
 def strategies(book: ScoreBook) -> dict[str, Strategy]:
     """All strategies by name, the default first."""
-    handed_out = HandedOut()
-    return {
-        DEFAULT: UncertainDiverse(handed_out, book),
-        "uncertain": Uncertain(handed_out, book),
-        "diverse": Diverse(handed_out, book),
-        "random": Random(handed_out),
-        "first": First(handed_out),
-    }
+    return {name: RankedStrategy(strategy) for name, strategy in ranking.strategies(book).items()}
