@@ -260,12 +260,12 @@ class Augmentation(Section):
     Attributes:
         flip: Probability of mirroring along right-left, front-back and foot-head. Only where the mirrored
             organ occurs as well.
-        rotate: Largest rotation about each axis, degrees.
+        rotate: Largest rotation of the patient about each axis, degrees.
         scale: Largest relative change of size.
         shift: Largest shift of the intensities, in units of the prepared scan (-1..1).
         gamma: Largest change of the contrast exponent.
         noise: Largest standard deviation of Gaussian noise.
-        blur: Largest sigma of Gaussian smoothing, voxels.
+        blur: Largest sigma of Gaussian smoothing, in voxels of the finest axis.
     """
 
     flip: tuple[Share, Share, Share] = (0.0, 0.0, 0.0)

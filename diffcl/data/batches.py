@@ -15,7 +15,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from diffcl.data.augment import MARGIN, intensity_augmentation, spatial_augmentation
+from diffcl.data.augment import intensity_augmentation, spatial_augmentation, turned_box
 from diffcl.data.cache import TrainingScan
 from diffcl.recipe import Recipe
 
@@ -69,7 +69,7 @@ class Batches:
         self._labelled = labelled
         self._unlabelled = unlabelled
         self._recipe = recipe
-        self._box = tuple(int(np.ceil(size * MARGIN)) for size in recipe.grid.crop)
+        self._box = turned_box(recipe.augmentation, recipe.grid.crop, recipe.grid.spacing)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, 1 being the first. During the supervised start it has no unlabelled crops."""
@@ -122,7 +122,8 @@ class Batches:
         channels = {"image": _box(scan.image[0], centre, self._box)[None]}
         if scan.label is not None:
             channels["label"] = _box(scan.label, centre, self._box)[None].float()
-        transform = spatial_augmentation(self._recipe.augmentation, self._recipe.grid.crop)
+        grid = self._recipe.grid
+        transform = spatial_augmentation(self._recipe.augmentation, grid.crop, grid.spacing)
         transform.set_random_state(seed=int(random.integers(2**31)))
         changed = transform(channels)
         image = changed["image"].as_tensor()
@@ -146,7 +147,7 @@ class Batches:
         return centre
 
     def _intensities(self, image: Tensor, random: np.random.Generator) -> Tensor:
-        transform = intensity_augmentation(self._recipe.augmentation)
+        transform = intensity_augmentation(self._recipe.augmentation, self._recipe.grid.spacing)
         transform.set_random_state(seed=int(random.integers(2**31)))
         changed: Tensor = transform({"image": image.clone()})["image"]
         return changed.as_tensor() if isinstance(changed, MetaTensor) else changed
