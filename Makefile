@@ -35,7 +35,7 @@ check:
 
 lock:
 	.ci/set-up test
-	.venv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	.venv/bin/uv pip compile pyproject.toml --extra server --extra dev --universal --python-version 3.10 \
 		--no-annotate --custom-compile-command "make lock" --quiet --output-file constraints.txt
 
 clean:

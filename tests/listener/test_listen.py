@@ -30,6 +30,7 @@ from diffcl.cli.main import run
 from diffcl.errors import ArchiveDownError, UsageError
 from diffcl.inference import Predictor
 from diffcl.io import read_scan
+from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicom.seg_write import write_annotation
 from diffcl.listener import queue as queue_module
@@ -127,7 +128,7 @@ def test_a_series_comes_in_and_its_segmentation_goes_out(
         assert set(send(port, files[1::2])) == {0}
         wait_for(lambda: len(list(queue.done())) == 1)
     (one,) = pacs.got
-    one.save_as(tmp_path / "seg.dcm", write_like_original=False)
+    save_dicom(one, tmp_path / "seg.dcm")
     source = read_scan(files[0].parent)
     got = read_seg(tmp_path / "seg.dcm", source, ORGAN.labels)
     want = predictor(source).label

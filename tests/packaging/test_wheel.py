@@ -76,7 +76,7 @@ def test_the_wheel_says_under_which_license_and_for_which_python(wheel: Path, na
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         lines = archive.read(metadata).decode().splitlines()
     assert "License-Expression: Apache-2.0" in lines
-    assert "Requires-Python: <3.13,>=3.10" in lines
+    assert "Requires-Python: >=3.10" in lines
 
 
 def test_an_installed_wheel_finds_its_own_app_models_and_recipes(installed: Path, tmp_path: Path) -> None:

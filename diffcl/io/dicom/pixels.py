@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from diffcl.errors import ScanError
 from diffcl.io.dicom.decoder import Decoder
 from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.releases import has_decoder
 from diffcl.io.dicom.slices import Slice
 
 PLUGIN: Final = "python-gdcm"
@@ -77,10 +77,10 @@ def _meant_bits(image: Dataset, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _check_decoder(path: Path, file: Path, syntax: UID) -> None:
-    handlers = [handler for handler in config.pixel_data_handlers if handler.supports_transfer_syntax(syntax)]
-    if any(handler.is_available() for handler in handlers):
+    decoder = has_decoder(syntax)
+    if decoder:
         return
-    if handlers:
+    if decoder is not None:
         raise ScanError(
             path,
             f"{file.name}: compressed as {syntax.name}, which needs the plug-in {PLUGIN}",

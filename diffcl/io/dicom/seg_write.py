@@ -20,6 +20,7 @@ from pydicom.sr.coding import Code as DicomCode
 from diffcl.errors import OutputError
 from diffcl.files import replace_file
 from diffcl.geometry import Geometry, same_grid
+from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.source import made_from, series_number, source_images
 from diffcl.labels import Code, LabelClass
@@ -199,7 +200,7 @@ def _write(
         )
         carry_patient(segmentation, series)
         with replace_file(path) as temporary:
-            segmentation.save_as(temporary, write_like_original=False)
+            save_dicom(segmentation, temporary)
 
 
 def carry_patient(target: hd.base.SOPClass, series: DicomSeries) -> None:

@@ -8,11 +8,12 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from diffcl.files import replace_folder
+from diffcl.io.dicom.releases import make_explicit_little_endian, save_dicom
 
 Modality = Literal["MR", "CT"]
 
@@ -66,7 +67,7 @@ def write_series(
             if modality == "CT":
                 one.RescaleSlope, one.RescaleIntercept, one.RescaleType = _ds(slope), _ds(intercept), "HU"
             _add_pixels(one, plane)
-            one.save_as(temporary / _file_name(index), write_like_original=False)
+            save_dicom(one, temporary / _file_name(index))
     return tuple(folder / _file_name(index) for index in range(len(stored)))
 
 
@@ -86,9 +87,7 @@ def _ds(number: float) -> str:
 def _dataset(modality: Modality, name: str, index: int) -> Dataset:
     """An image of an invented patient without place and pixels."""
     one = Dataset()
-    one.file_meta = FileMetaDataset()
-    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one.is_little_endian, one.is_implicit_VR = True, False
+    make_explicit_little_endian(one)
     one.SpecificCharacterSet = "ISO_IR 192"
     one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"]
     one.SOPClassUID = STORAGE[modality]

@@ -19,6 +19,7 @@ from pydicom.uid import SegmentationStorage
 from diffcl.errors import OutputError, ScanError
 from diffcl.files import replace_file
 from diffcl.io.dicom.headers import read_header
+from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.seg_write import carry_patient, coded
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.source import made_from, series_number, source_images
@@ -106,7 +107,7 @@ def write_sr(
         )
         carry_patient(report, series)
         with replace_file(path) as temporary:
-            report.save_as(temporary, write_like_original=False)
+            save_dicom(report, temporary)
 
 
 def _observer(model_name: str, model_version: int) -> hd.sr.ObservationContext:

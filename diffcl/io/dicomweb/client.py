@@ -366,4 +366,4 @@ def _entry(found: Mapping[str, Any]) -> SeriesEntry:
 
 
 def _save(one: Dataset, file: Path) -> None:
-    one.save_as(file, write_like_original=True)
+    one.save_as(file)

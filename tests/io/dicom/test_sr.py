@@ -80,7 +80,7 @@ def test_the_report_belongs_to_the_patient_study_and_images(
     referenced = [
         image.ReferencedSOPInstanceUID
         for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
-        for study in report[keyword]
+        for study in report.get(keyword, ())  # highdicom 0.24 and newer put all of a study into the former
         for one in study.ReferencedSeriesSequence
         for image in one.ReferencedSOPSequence
     ]
