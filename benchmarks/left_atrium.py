@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from processor import processor
 from diffcl.data.cases import find_cases
 from diffcl.evaluation.figures import draw_prediction
 from diffcl.evaluation.metrics import evaluate_case
+from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.files import replace_file, write_text
 from diffcl.inference import Predictor
 from diffcl.inference.ensemble import Networks
@@ -111,29 +112,6 @@ EXPERIMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """How good the prediction of a validation scan is, on its own grid.
-
-    Attributes:
-        name: Of the scan.
-        dice: 0..1.
-        jaccard: 0..1.
-        hd95_mm: Millimetres.
-        asd_mm: Millimetres.
-        disagreement: 1 - Dice between CS and DS; None where one of them was asked.
-        doubt: The report's.
-    """
-
-    name: str
-    dice: float
-    jaccard: float
-    hd95_mm: float
-    asd_mm: float
-    disagreement: float | None
-    doubt: float
-
-
 def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[str, Any]:
     """Train an experiment to its end, or take up what is there, and evaluate its best weights."""
     kept = RESULTS / f"{_slug(name)}.json"
@@ -164,7 +142,7 @@ def run_experiment(name: str, recipe: Recipe, data: Path, work: Path) -> dict[st
         "ds_weight": weight,
         "minutes_since_last_start": round(took / 60, 1),
         "peak_mib": round(memory("VmHWM") / 2**20),
-        "cases": {one: [asdict(case) for case in found] for one, found in rows.items()},
+        "cases": {one: found.plain() for one, found in rows.items()},
         "curve": _curve(folder),
         "machine": processor(),
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -180,16 +158,15 @@ def trained_by(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: section for name, section in recipe.items() if name not in {"fine_tuning", "card"}}
 
 
-def evaluate(model: Model, validation_scans: Sequence[ValidationScan], networks: Networks) -> list[Case]:
+def evaluate(model: Model, validation_scans: Sequence[ValidationScan], networks: Networks) -> Scores:
     """Predict the validation scans as users would, and compare with their labels."""
     predictor, found = Predictor(model), []
-    for validation_scan in validation_scans:
-        prediction = predictor(validation_scan.scan, networks=networks)
-        [score] = evaluate_case(prediction.label, validation_scan.truth, model.info.recipe.labels)
+    for one in validation_scans:
+        prediction = predictor(one.scan, networks=networks)
+        classes = evaluate_case(prediction.label, one.truth, model.info.recipe.labels)
         report = prediction.report
-        found.append(Case(validation_scan.scan.name, score.dice, score.jaccard, score.hd95, score.asd,
-                          report.disagreement, report.doubt))  # fmt: skip
-    return found
+        found.append(CaseScore(one.scan.name, classes, report.disagreement, report.doubt))
+    return Scores(tuple(found))
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
@@ -250,19 +227,19 @@ def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
 
 
 def _draw_cases(
-    model: Model, validation_scans: Sequence[ValidationScan], scores: Sequence[Case], folder: Path
+    model: Model, validation_scans: Sequence[ValidationScan], scores: Scores, folder: Path
 ) -> None:
     """Pictures of the worst and the median scan, which stay in the run's folder."""
-    ranked = sorted(scores, key=lambda case: case.dice)
+    ranked = sorted(scores.cases, key=lambda case: case.dice)
     for which, score in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
         scan = next(
             validation_scan.scan
             for validation_scan in validation_scans
-            if validation_scan.scan.name == score.name
+            if validation_scan.scan.name == score.case
         )
         found = Predictor(model)(scan, networks=networks_of(model.info.recipe))
         draw_prediction(scan.image, found.label, found.uncertainty, model.info.recipe.labels,
-                        folder / f"{which}.png", title=f"{score.name}, Dice {score.dice:.3f}")  # fmt: skip
+                        folder / f"{which}.png", title=f"{score.case}, Dice {score.dice:.3f}")  # fmt: skip
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:

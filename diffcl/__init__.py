@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from diffcl.api import evaluate, find_cases, load_model, predict, predict_files, publish, train
     from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
     from diffcl.errors import DiffclError
-    from diffcl.evaluation.report import Table
+    from diffcl.evaluation.scores import Scores
     from diffcl.geometry import Geometry
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe
     from diffcl.training.loop import Progress
-    from diffcl.training.validation import Scores
 
     __version__: str
 
@@ -40,7 +39,6 @@ __all__ = [
     "Result",
     "Scan",
     "Scores",
-    "Table",
     "UnlabelledCase",
     "__version__",
     "evaluate",
@@ -68,8 +66,7 @@ _HOMES = {
     "Report": "inference.predictor",
     "Result": "inference.results",
     "Scan": "io.scan",
-    "Scores": "training.validation",
-    "Table": "evaluation.report",
+    "Scores": "evaluation.scores",
     "read_scan": "io.read",
 }
 """The module in which each name is defined."""

@@ -12,7 +12,7 @@ from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
     from diffcl.data.cases import Cases
-    from diffcl.evaluation.report import Table
+    from diffcl.evaluation.scores import Scores
     from diffcl.inference.engine import EngineChoice
     from diffcl.inference.ensemble import Networks
     from diffcl.inference.outlook import Outlook
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe
     from diffcl.training.loop import Progress
-    from diffcl.training.validation import Scores
 
 logger = logging.getLogger("diffcl")
 
@@ -272,7 +271,7 @@ def publish(run: Place, name: str, *, store: Place = STORE) -> Path:
     return candidate.publish(Path(run), name, ModelRegistry(Path(store), models_folder()))
 
 
-def evaluate(predictions: Place, labels: Place, *, recipe: Recipe | Place | None = None) -> Table:
+def evaluate(predictions: Place, labels: Place, *, recipe: Recipe | Place | None = None) -> Scores:
     """Compare predicted labels with the true ones of the same names: Dice, Jaccard, HD95, ASD of every case and class.
 
     Args:

@@ -11,7 +11,7 @@ from rich.table import Table
 from diffcl.cli.console import console, progress_bar, say
 
 if TYPE_CHECKING:
-    from diffcl.evaluation.report import Table as Scores
+    from diffcl.evaluation.scores import Scores
 
 
 def evaluate(

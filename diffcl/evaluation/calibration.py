@@ -59,19 +59,27 @@ class Reliability:
         self.voxels, self.confidence, self.right = np.zeros((3, BINS))
 
     def add(self, probabilities: NDArray[Any], truth: NDArray[Any]) -> None:
-        """Count one scan.
+        """Count one scan, or some voxels of it.
 
         Args:
-            probabilities: `(K, X, Y, Z)`, background first.
-            truth: Class values `(X, Y, Z)`.
+            probabilities: `(K, ...)`, background first.
+            truth: Class values `(...)`.
         """
         counts = (1 - probabilities[0] >= CONSIDERED) | (truth > 0)
-        confidence = probabilities.max(axis=0)[counts].astype(np.float64)
-        right = (probabilities.argmax(axis=0) == truth)[counts]
+        considered = probabilities[:, counts]
+        confidence = considered.max(axis=0).astype(np.float64)
+        right = considered.argmax(axis=0) == truth[counts]
         place = np.minimum((confidence * BINS).astype(int), BINS - 1)
         self.voxels += np.bincount(place, minlength=BINS)
         self.confidence += np.bincount(place, confidence, minlength=BINS)
         self.right += np.bincount(place, right, minlength=BINS)
+
+    def __iadd__(self, other: Reliability) -> Reliability:
+        """Count what another one has counted."""
+        self.voxels += other.voxels
+        self.confidence += other.confidence
+        self.right += other.right
+        return self
 
     @property
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,7 +7,6 @@ only, nothing is near it: Dice and Jaccard 0, distances infinite.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -17,28 +16,9 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from diffcl.errors import DataError
+from diffcl.evaluation.scores import ClassScore
 from diffcl.geometry import Geometry, difference, extent, voxels
 from diffcl.labels import LabelClass
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Agreement of one class.
-
-    Attributes:
-        name: Of the class.
-        dice: 0..1.
-        jaccard: 0..1.
-        hd95: 95th percentile of the distances between the surfaces, the larger of both ways, mm; may be
-            infinite.
-        asd: Mean distance between the surfaces, both ways pooled, mm; may be infinite.
-    """
-
-    name: str
-    dice: float
-    jaccard: float
-    hd95: float
-    asd: float
 
 
 def evaluate_case(
@@ -75,8 +55,16 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     >>> dice(np.array([True, True, False]), np.array([False, True, True]))
     0.5
     """
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero(one & other) / total if total else 1.0
+    return dice_of(np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def dice_of(common: int, total: int) -> float:
+    """The Dice of two masks with so many common voxels, and so many in one plus in the other.
+
+    >>> dice_of(1, 4), dice_of(0, 0)
+    (0.5, 1.0)
+    """
+    return 2 * common / total if total else 1.0
 
 
 def surface_distances(

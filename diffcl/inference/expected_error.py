@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from diffcl.inference.ensemble import SLAB, most_probable
+from diffcl.inference.ensemble import SLAB
 
 UNSURE = 0.5
 """Uncertainty, 0..1, from which a voxel is doubtful: of two classes, the likelier one has about 89 %."""
@@ -39,17 +39,39 @@ def expected_dice(probabilities: Tensor) -> float:
     Returns:
         0..1; 0 where nothing is found or expected.
     """
-    found = most_probable(probabilities)
-    scores = []
-    for value, probability in enumerate(probabilities[1:], start=1):
-        total = size = hit = 0.0
-        for slab, inside in zip(probability.split(SLAB), (found == value).split(SLAB), strict=True):
-            total += float(slab[slab >= NEGLIGIBLE].sum(dtype=torch.float64))
-            hit += float(slab[inside].sum(dtype=torch.float64))
-            size += int(inside.sum())
-        if size + total:
-            scores.append(2 * hit / (size + total))
-    return float(np.mean(scores)) if scores else 0.0
+    expected = ExpectedDice(len(probabilities) - 1)
+    for slab in probabilities.split(SLAB, dim=1):
+        expected.add(slab)
+    return expected.value
+
+
+class ExpectedDice:
+    """The same, of a scan that comes slab by slab, of `SLAB` voxels along X.
+
+    Voxels that are background with more than `1 - NEGLIGIBLE` may be left out.
+
+    Args:
+        classes: How many there are besides background.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._sums = np.zeros((3, classes))
+
+    def add(self, probabilities: Tensor) -> None:
+        """Count a slab `(K, ...)`."""
+        found = probabilities.max(dim=0).indices
+        for value, probability in enumerate(probabilities[1:], start=1):
+            inside = found == value
+            told = probability[probability >= NEGLIGIBLE].sum(dtype=torch.float64)
+            hit = probability[inside].sum(dtype=torch.float64)
+            self._sums[:, value - 1] += float(told), float(hit), int(inside.sum())
+
+    @property
+    def value(self) -> float:
+        """What is expected of all slabs together, 0..1."""
+        total, hit, size = self._sums
+        some = size + total > 0
+        return float(np.mean(2 * hit[some] / (size + total)[some])) if some.any() else 0.0
 
 
 def places_to_check(uncertainty: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:

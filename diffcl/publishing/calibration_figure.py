@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from diffcl.evaluation.scores import Scores
 from diffcl.files import replace_file
-from diffcl.training.validation import Scores
 
 _COLOURS = {"ensemble": "tab:blue", "cs": "tab:grey", "ds": "tab:orange"}
 
@@ -28,7 +28,7 @@ def draw_doubt(scores: Mapping[str, Scores], title: str, picture: Path) -> None:
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     cases = scores["ensemble"].cases
-    wrong, doubts = [1 - case.dice for case in cases], [case.doubt for case in cases]
+    wrong, doubts = [1 - case.dice for case in cases], [case.doubt or 0.0 for case in cases]
     end = 1.05 * max(*wrong, *doubts, 0.01)
     left.plot([0, end], [0, end], "--", color="lightgrey")
     left.plot(wrong, doubts, "o", color=_COLOURS["ensemble"], alpha=0.6)

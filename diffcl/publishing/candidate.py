@@ -14,6 +14,7 @@ import torch
 
 from diffcl.data.preprocess import PreparedScan, prepare
 from diffcl.errors import DiffclError, ModelError, UsageError
+from diffcl.evaluation.scores import Scores
 from diffcl.files import write_text
 from diffcl.io import read_scan
 from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
@@ -28,7 +29,7 @@ from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe
 from diffcl.training.best import read_best
 from diffcl.training.run import read_run
-from diffcl.training.validation import Scores, ValidationScan, read_validation
+from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.version import version
 
 logger = logging.getLogger(__name__)

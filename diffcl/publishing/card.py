@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from diffcl.evaluation.scores import FAILED
 from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
 from diffcl.publishing.comparison import Comparison
 from diffcl.recipe import Training
-from diffcl.training.validation import FAILED
 
 _ROWS = {
     "ensemble": "CS/DS ensemble (what users get)",

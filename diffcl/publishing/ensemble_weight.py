@@ -1,63 +1,104 @@
 """How much DS counts in the ensemble, chosen on validation scans, and how good each network is on them.
 
-Every scan is predicted once: weights are tried on the probabilities, with the Predictor's own
-`predict_probabilities`, `restore` and `decide`.
+Every scan is predicted once, and all weights are tried on its probabilities slab by slab, with the Predictor's own
+`predict_probabilities`, `parts` and `keep_largest`. What stays of a scan are its numbers and, compressed, its label
+maps, so that many large scans take no more memory than one.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from diffcl.data.preprocess import prepare
-from diffcl.evaluation.calibration import Reliability
-from diffcl.evaluation.metrics import dice
-from diffcl.geometry import Geometry, voxels
-from diffcl.inference.ensemble import NetworkProbabilities, predict_probabilities
-from diffcl.inference.expected_error import expected_error
-from diffcl.inference.predictor import decide
+from diffcl.data.preprocess import PreparedScan, prepare
+from diffcl.evaluation.calibration import CONSIDERED, Reliability
+from diffcl.evaluation.metrics import dice_of, evaluate_case
+from diffcl.evaluation.scores import CaseScore, Scores
+from diffcl.geometry import Box, Geometry, extent, voxels
+from diffcl.inference.ensemble import SLAB, NetworkProbabilities, predict_probabilities
+from diffcl.inference.expected_error import ExpectedDice
+from diffcl.inference.predictor import keep_largest
 from diffcl.models.weights import Model
 from diffcl.recipe import Recipe
-from diffcl.training.validation import CaseScore, Scores, ValidationScan, score_case
+from diffcl.training.validation import ValidationScan
 
 WEIGHTS_TRIED = tuple(step / 10 for step in range(11))
+
+UNSEEN = 0.9 * CONSIDERED
+"""Where both networks give all objects together less, no mixture of theirs finds or counts anything."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label map in little memory: what lies in the box of the scan outside which it is empty.
+
+    Attributes:
+        grid: Of the scan.
+        box: Part of the scan.
+        content: Class values in the box, uint8, compressed.
+    """
+
+    grid: Geometry
+    box: Box
+    content: bytes
+
+    @classmethod
+    def of(cls, grid: Geometry, box: Box, label: NDArray[np.uint8]) -> Label:
+        """The label map that has these values in a box."""
+        return cls(grid, box, zlib.compress(label.tobytes(), 1))
+
+    def values(self) -> NDArray[np.uint8]:
+        """Class values of the whole scan `(X, Y, Z)`."""
+        whole = self.grid.zeros(np.uint8)
+        part = whole[self.box]
+        part[...] = np.frombuffer(zlib.decompress(self.content), np.uint8).reshape(part.shape)
+        return whole
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an ensemble with one weight of DS says of one scan.
+
+    Attributes:
+        label: After what the recipe does to labels.
+        dice: Mean Dice over the classes.
+        doubt: Of a report.
+        reliability: Of its probabilities.
+    """
+
+    label: Label
+    dice: float
+    doubt: float
+    reliability: Reliability
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What both networks say of a validation scan; numbers are float16 to hold many.
+    """What both networks say of a validation scan.
 
     Attributes:
-        case: Name of the scan.
-        grid: Its grid.
-        truth: Class values on it `(X, Y, Z)`.
-        cs: Probabilities of CS on it `(K, X, Y, Z)`.
-        ds: Probabilities of DS, likewise.
-        opinions: Of both on the working grid.
+        scan: The scan.
+        trials: By the weight of DS.
+        disagreement: Of a report.
     """
 
-    case: str
-    grid: Geometry
-    truth: NDArray[Any]
-    cs: NDArray[Any]
-    ds: NDArray[Any]
-    opinions: NetworkProbabilities
+    scan: ValidationScan
+    trials: dict[float, Trial]
+    disagreement: float | None
 
-    def probabilities(self, weight: float) -> NDArray[Any]:
-        """Of the ensemble in which DS has a weight `(K, X, Y, Z)`."""
-        mixed: NDArray[Any] = (1 - weight) * self.cs.astype(np.float32) + weight * self.ds.astype(np.float32)
-        return mixed
-
-    def expected_error(self, weight: float) -> float:
-        """The doubt of a report in which DS has a weight."""
-        cs, ds = self.opinions.cs, self.opinions.ds
-        assert cs is not None
-        assert ds is not None
-        return expected_error((1 - weight) * cs.float() + weight * ds.float())
+    def score(self, weight: float, recipe: Recipe, *, alone: bool) -> CaseScore:
+        """How good the ensemble with a weight is, or the one network that has all of it."""
+        trial, truth = self.trials[weight], self.scan.truth
+        found = trial.label.grid.place(trial.label.values())
+        classes = evaluate_case(found, truth, recipe.labels)
+        return CaseScore(self.scan.scan.name, classes, None if alone else self.disagreement, trial.doubt)
 
 
 def choose_ensemble_weight(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[str, Scores]]:
@@ -73,42 +114,129 @@ def choose_ensemble_weight(model: Model, scans: Sequence[ValidationScan]) -> tup
     answers = [_answer(model, scan) for scan in scans]
 
     def quality(weight: float) -> tuple[float, float]:
-        every = [
-            _mean_dice(decide(answer.probabilities(weight), recipe), answer.truth, recipe)
-            for answer in answers
-        ]
-        return round(float(np.mean(every)), 4), -abs(weight - 0.5)
+        mean = float(np.mean([answer.trials[weight].dice for answer in answers]))
+        return round(mean, 4), -abs(weight - 0.5)
+
+    def scores(weight: float, *, alone: bool) -> Scores:
+        reliability = Reliability()
+        for answer in answers:
+            reliability += answer.trials[weight].reliability
+        return Scores(tuple(answer.score(weight, recipe, alone=alone) for answer in answers), reliability)
 
     best = max(WEIGHTS_TRIED, key=quality)
     return best, {
-        "ensemble": _scores(answers, best, recipe),
-        "cs": _scores(answers, 0.0, recipe, alone=True),
-        "ds": _scores(answers, 1.0, recipe, alone=True),
+        "ensemble": scores(best, alone=False),
+        "cs": scores(0.0, alone=True),
+        "ds": scores(1.0, alone=True),
     }
 
 
 def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
     recipe = model.info.recipe
     prepared = prepare(validation_scan.scan, recipe)
-    opinions = predict_probabilities(prepared.image.to(model.device), recipe, model.cs, model.ds)
-    assert opinions.cs is not None
-    assert opinions.ds is not None
-    cs, ds = (prepared.restore(one).astype(np.float16) for one in (opinions.cs, opinions.ds))
-    small = NetworkProbabilities(opinions.cs.half(), opinions.ds.half(), opinions.mean.half())
-    return Answer(validation_scan.scan.name, prepared.original, voxels(validation_scan.truth), cs, ds, small)
+    image = prepared.image.to(model.device)
+    # Its image, which is large, is not needed once the networks have seen it.
+    prepared = PreparedScan(torch.empty(0), prepared.working, prepared.original)
+    opinions = predict_probabilities(image, recipe, model.cs, model.ds)
+    del image
+    cs, ds = opinions.cs, opinions.ds
+    del opinions
+    assert cs is not None
+    assert ds is not None
+    truth = voxels(validation_scan.truth)
+    parts, reliabilities = _on_the_scan(prepared, cs, ds, truth)
+    cs, ds = cs.half(), ds.half()
+    disagreement = NetworkProbabilities(cs, ds, cs).disagreement
+    doubts = _doubts(cs, ds)
+    del cs, ds
+    box = _around([box for box, _ in parts])
+    trials = {}
+    for place, weight in enumerate(WEIGHTS_TRIED):
+        label = keep_largest(_joined(box, [(part, labels[place]) for part, labels in parts]), recipe)
+        kept = Label.of(prepared.original, box, label)
+        dice = _mean_dice(label, truth, box, recipe)
+        trials[weight] = Trial(kept, dice, doubts[place], reliabilities[place])
+    return Answer(validation_scan, trials, disagreement)
 
 
-def _mean_dice(label: NDArray[Any], truth: NDArray[Any], recipe: Recipe) -> float:
-    return float(np.mean([dice(label == entry.value, truth == entry.value) for entry in recipe.labels]))
+def _on_the_scan(
+    prepared: PreparedScan, cs: Tensor, ds: Tensor, truth: NDArray[Any]
+) -> tuple[list[tuple[Box, list[NDArray[np.uint8]]]], list[Reliability]]:
+    """The most probable classes on the grid of the scan, and how far their probabilities can be believed.
+
+    Args:
+        prepared: The scan.
+        cs: Probabilities of CS on its working grid `(K, X, Y, Z)`.
+        ds: Those of DS.
+        truth: Class values of the scan `(X, Y, Z)`.
+
+    Returns:
+        Boxes of the scan outside which nothing is found, with the classes in them for each weight; and what was
+        counted for each weight.
+    """
+    reliabilities = [Reliability() for _ in WEIGHTS_TRIED]
+    found: list[tuple[Box, list[NDArray[np.uint8]]]] = []
+    for (where, one), (_, other) in zip(prepared.parts(cs), prepared.parts(ds), strict=True):
+        one, other = one.astype(np.float16), other.astype(np.float16)
+        there = truth[where]
+        seen = (1 - np.minimum(one[0], other[0]).astype(np.float32) >= UNSEEN) | (there > 0)
+        if not seen.any():
+            continue
+        box = extent(seen)
+        inside = seen[box]
+        known = there[box][inside]
+        every = (slice(None), *box)
+        pair = [part[every][:, inside].astype(np.float32) for part in (one, other)]
+        parts = []
+        for weight, reliability in zip(WEIGHTS_TRIED, reliabilities, strict=True):
+            mixed = (1 - weight) * pair[0] + weight * pair[1]
+            reliability.add(mixed, known)
+            part = np.zeros(inside.shape, np.uint8)
+            part[inside] = torch.from_numpy(mixed).max(dim=0).indices.byte().numpy()
+            parts.append(part)
+        found.append((_moved(box, where), parts))
+    return found, reliabilities
 
 
-def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe, *, alone: bool = False) -> Scores:
-    scores: list[CaseScore] = []
-    reliability = Reliability()
-    for answer in answers:
-        probabilities = answer.probabilities(weight)
-        reliability.add(probabilities, answer.truth)
-        found, truth = (answer.grid.place(label) for label in (decide(probabilities, recipe), answer.truth))
-        doubts = None if alone else answer.opinions.disagreement, answer.expected_error(weight)
-        scores.append(score_case(answer.case, found, truth, recipe, *doubts))
-    return Scores(tuple(scores), reliability)
+def _moved(box: Box, where: Box) -> Box:
+    """A box of a part of a scan as one of the scan."""
+    x, y, z = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(box, where, strict=True))
+    return x, y, z
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them; an empty one without any."""
+    sides = list(zip(*boxes, strict=True)) or [(slice(0, 0),)] * 3
+    x, y, z = (slice(min(side.start for side in one), max(side.stop for side in one)) for one in sides)
+    return x, y, z
+
+
+def _joined(box: Box, parts: Sequence[tuple[Box, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """The label map of a box of a scan, from those of the boxes in it."""
+    label = np.zeros([side.stop - side.start for side in box], np.uint8)
+    for part, values in parts:
+        label[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, box, strict=True))] = (
+            values
+        )
+    return label
+
+
+def _doubts(cs: Tensor, ds: Tensor) -> list[float]:
+    """The doubt of a report for each weight, of the probabilities on the working grid."""
+    expected = [ExpectedDice(len(cs) - 1) for _ in WEIGHTS_TRIED]
+    for one, other in zip(cs.split(SLAB, dim=1), ds.split(SLAB, dim=1), strict=True):
+        seen = 1 - torch.minimum(one[0], other[0]).float() >= UNSEEN
+        pair = [part[:, seen].float() for part in (one, other)]
+        for weight, sum_ in zip(WEIGHTS_TRIED, expected, strict=True):
+            sum_.add((1 - weight) * pair[0] + weight * pair[1])
+    return [round(1.0 - sum_.value, 4) for sum_ in expected]
+
+
+def _mean_dice(label: NDArray[np.uint8], truth: NDArray[Any], box: Box, recipe: Recipe) -> float:
+    """Mean Dice over the classes of a label map that is empty outside a box of the scan."""
+    every = []
+    for entry in recipe.labels:
+        one, other = label == entry.value, truth == entry.value
+        common = np.count_nonzero(one & other[box])
+        every.append(dice_of(common, np.count_nonzero(one) + np.count_nonzero(other)))
+    return float(np.mean(every))

@@ -14,6 +14,7 @@ import torch
 
 from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases
+from diffcl.evaluation.scores import Scores
 from diffcl.inference.ensemble import Networks
 from diffcl.models.weights import Model, load_model
 from diffcl.planning.crop import fitted
@@ -28,7 +29,7 @@ from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
 from diffcl.training.time_limit import fitting_steps
-from diffcl.training.validation import Scores, unpublished, validate
+from diffcl.training.validation import unpublished, validate
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def learn(
     if distributed.first_says(checkpoint.exists()):
         state = load_checkpoint(checkpoint)
         learner.restore(state["learner"])
-        done, best = state["step"], Scores.from_json(state["best"])
+        done, best = state["step"], Scores.from_plain(state["best"])
         over = state.get("over", False)
     elif run.plan.parent is not None:
         parent = load_model(run.plan.parent.folder, learner.device)

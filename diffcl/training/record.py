@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from diffcl.evaluation.scores import Scores
 from diffcl.training import distributed
 from diffcl.training.checkpoint import save_checkpoint
 from diffcl.training.curves import draw_curves
 from diffcl.training.journal import Journal
 from diffcl.training.state import TrainingState
-from diffcl.training.validation import Scores
 
 
 class Record:
@@ -55,7 +55,7 @@ class Record:
         """Keep the averaged networks as the best so far."""
         learner = self._learner
         state: dict[str, Any] = {"step": step, "cs": learner.cs.teacher.state_dict()}
-        state["scores"] = scores and scores.to_json()
+        state["scores"] = scores and scores.plain()
         if learner.ds is not None:
             state["ds"] = learner.ds.teacher.state_dict()
         save_checkpoint(self._folder / "best.pt", state)
@@ -65,7 +65,7 @@ class Record:
         state = {
             "step": step,
             "learner": self._learner.state(),
-            "best": best and best.to_json(),
+            "best": best and best.plain(),
             "over": over,
         }
         save_checkpoint(self._folder / "checkpoint.pt", state)

@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from diffcl.errors import DataError, ScanError
-from diffcl.evaluation.metrics import ClassScore
-from diffcl.evaluation.report import CaseScores, Table, evaluate_folder
+from diffcl.evaluation.report import evaluate_folder
+from diffcl.evaluation.scores import CaseScore, ClassScore, Scores
 from diffcl.geometry import Geometry
 from diffcl.io import write_image
 from diffcl.recipe import parse_recipe
@@ -72,7 +72,7 @@ def test_a_missed_class_is_counted_and_left_out_of_the_mean_distance(folders: tu
 
 
 def test_a_class_missed_everywhere_has_an_infinite_mean_distance() -> None:
-    table = Table((CaseScores("a", (ClassScore("liver", 0.0, 0.0, math.inf, math.inf),)),))
+    table = Scores((CaseScore("a", (ClassScore("liver", 0.0, 0.0, math.inf, math.inf),)),))
     assert table.summary("liver").mean["hd95"] == math.inf
 
 
