@@ -14,8 +14,6 @@ Settings, each as `--conf KEY VALUE`:
 from __future__ import annotations
 
 import os
-import re
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -49,9 +47,6 @@ from lib.sessions import SafeSessions
 from lib.strategies import strategies
 from lib.submission import CHECK_HERE
 from lib.trainer import SERVER, SemiSupervisedTraining
-
-_UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\.[^/]*)?")
-"""Name of the temporary file into which MONAI Label writes an uploaded scan."""
 
 
 class DiffclApp(MONAILabelApp):
@@ -277,23 +272,17 @@ class DiffclApp(MONAILabelApp):
             )
             if path.exists():
                 return image, path
-        elif self._was_sent(Path(image)):
+        elif self._was_sent(Path(image), request.get("received")):
             return None, Path(image)
         elif "/" in image or "\\" in image:
             raise HTTPException(400, f"image {image[:80]}: is a path. Name the id of a scan")
         raise unknown("image", image, store.list_images())
 
-    def _was_sent(self, path: Path) -> bool:
-        """Whether a path is that of a session's scan or of a file that was uploaded with the request.
+    def _was_sent(self, path: Path, received: object) -> bool:
+        """Whether a path is that of the file that came with the request, or of the scan of a session.
 
-        A client may name any path as the image. Only those that MONAI Label made up itself, with names that
-        nobody can guess, are accepted.
+        A client may name any path as the image. The first is told by the handler as a `Path`, which no request can
+        hold, and whoever knows the second knows the id of the session.
         """
         sessions = self.sessions()
-        if sessions and path.resolve().is_relative_to(Path(sessions.store_path).resolve()):
-            return path.exists()
-        return (
-            path.parent == Path(tempfile.gettempdir())
-            and bool(_UPLOAD.fullmatch(path.name))
-            and path.is_file()
-        )
+        return path == received or bool(sessions and sessions.holds(path))

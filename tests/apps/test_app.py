@@ -241,9 +241,11 @@ class TestInference:
     def test_a_scan_sent_with_the_request_is_answered(self, app: Any, studies: Path) -> None:
         with tempfile.NamedTemporaryFile(suffix=".nii.gz") as file:
             Path(file.name).write_bytes((studies / "oblique.nii.gz").read_bytes())
-            image, _ = infer(app, image=file.name)
+            sent = {"image": file.name, "received": Path(file.name)}
+            image, _ = infer(app, **sent)
             assert same_place(image, sitk.ReadImage(studies / "oblique.nii.gz"))
-            assert refusal(app, image=file.name, save_label="true").status_code == 422
+            assert refusal(app, **sent, save_label="true").status_code == 422
+            assert "is a path" in refusal(app, image=file.name, received=file.name).detail
 
     def test_the_scan_of_a_session_is_answered(self, app: Any, studies: Path, tmp_path: Path) -> None:
         (tmp_path / "mine.nii.gz").write_bytes((studies / "oblique.nii.gz").read_bytes())

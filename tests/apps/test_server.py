@@ -38,7 +38,7 @@ def ask(app: Any, studies: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[T
     def run(talk: Talk) -> Any:
         async def main() -> Any:
             transport = httpx.ASGITransport(server.build())
-            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await talk(client)
 
         return asyncio.run(main())
@@ -80,7 +80,7 @@ def test_it_answers_as_monai_label_does(ask: Callable[[Talk], Any]) -> None:
 
     info, answer, sample, studies, training, auth = ask(talk)
     assert info.json()["name"] == "diffcl"
-    assert answer.json()["version"] == 1
+    assert answer.json()["version"] == 1, answer.text
     assert sample.json()["id"] == "anisotropic"
     assert set(studies.json()["objects"]) == {"anisotropic", "flipped", "oblique", "straight"}
     assert (training.status_code, auth.status_code) == (404, 404)

@@ -4,6 +4,7 @@ import os
 import tarfile
 import time
 from pathlib import Path
+from uuid import UUID
 from zipfile import ZipFile
 
 import pytest
@@ -72,16 +73,17 @@ def test_an_id_that_is_a_path_is_no_session(sessions: SafeSessions, name: str, t
     assert Path(sessions.store_path).is_dir()
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Implicitly cleaning up:ResourceWarning"
-)  # MONAI Label's way to make names
 def test_a_zip_file_is_unpacked_inside_the_session(sessions: SafeSessions, tmp_path: Path) -> None:
     with ZipFile(tmp_path / "series.zip", "w") as archive:
-        archive.writestr("1.dcm", b"a slice")
-        archive.writestr("../../evil", b"evil")
+        archive.writestr("series/1.dcm", b"a slice")
     _, session = sessions.add_session(str(tmp_path / "series.zip"), uncompress=True)
     assert (Path(session.image) / "1.dcm").read_bytes() == b"a slice"
+    with ZipFile(tmp_path / "series.zip", "a") as archive:
+        archive.writestr("../../evil", b"evil")
+    with pytest.raises(HTTPException, match="leaves its folder"):
+        sessions.add_session(str(tmp_path / "series.zip"), uncompress=True)
     assert not list(tmp_path.parent.rglob("evil"))
+    assert len(list(Path(sessions.store_path).iterdir())) == 1
 
 
 def test_another_archive_is_refused(sessions: SafeSessions, tmp_path: Path) -> None:
@@ -89,3 +91,19 @@ def test_another_archive_is_refused(sessions: SafeSessions, tmp_path: Path) -> N
         archive.add(scan(tmp_path), "../../evil")
     with pytest.raises(HTTPException, match="not a ZIP file"):
         sessions.add_session(str(tmp_path / "series.tar"), uncompress=True)
+
+
+def test_ids_cannot_be_guessed_and_folders_are_the_server_s_alone(
+    sessions: SafeSessions, tmp_path: Path
+) -> None:
+    name, session = sessions.add_session(scan(tmp_path))
+    assert UUID(name).version == 4
+    assert Path(session.path).stat().st_mode & 0o077 == 0
+
+
+def test_only_the_scan_of_a_session_is_its_scan(sessions: SafeSessions, tmp_path: Path) -> None:
+    _, session = sessions.add_session(scan(tmp_path))
+    folder = Path(session.path)
+    assert sessions.holds(Path(session.image))
+    others = (folder, folder.parent, folder / "meta.info", folder.parent / "other" / "scan.nii.gz")
+    assert not any(sessions.holds(path) for path in others)

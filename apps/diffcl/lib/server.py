@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Form, HTTPException, Request, UploadFile
+from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 from monailabel.endpoints import (
@@ -28,25 +30,34 @@ from monailabel.endpoints import (
     infer,
     info,
     login,
-    logs,
     model,
     scoring,
-    session,
     train,
 )
-from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.utils import background_executors, stop_background_task, tasks
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as PlainHTTPException
 
+from diffcl.errors import DiffclError
 from diffcl.version import version
-from lib import viewer
-
-Handler = Callable[..., Awaitable[Any]]
+from diffcl.web.docs_page import docs_page
+from diffcl.web.failures import Failures
+from diffcl.web.headers import SecurityHeaders
+from diffcl.web.limits import UPLOAD, Limits
+from diffcl.web.log_lines import OneLine, one_line
+from diffcl.web.origins import SameOrigin
+from lib import endpoints, viewer
+from lib.checked import CheckedRoute
+from lib.endpoints import Handler
+from lib.http_errors import status_of
 
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
+
+PAGES = ("/ohif/", "/docs")
+"""Beginnings of the paths that pages of other sites may link to."""
 
 UNDER_WAY = ("SUBMITTED", "RUNNING")
 """What MONAI Label calls a task that waits or runs."""
@@ -99,6 +110,11 @@ class OncePerTask:
         """
         if handler not in (train.api_run, train.api_run_model):
             return await at_once(handler, **arguments)
+        endpoints.check_task(arguments.get("params"))
+        if arguments.pop("run_sync", False):
+            raise HTTPException(
+                422, "run_sync: a training runs in a process of its own. Ask GET /train/ how it is"
+            )
         async with self._turn:
             one = arguments.get("model")
             wanted = [one] if one else list((await run_in_threadpool(app_instance().info))["trainers"])
@@ -120,7 +136,7 @@ class OncePerTask:
 
 
 async def dicom_seg(
-    background_tasks: BackgroundTasks, model: str, image: str, params: str, **_: Any
+    background_tasks: BackgroundTasks, model: str, image: str, params: str = "{}", **_: Any
 ) -> FileResponse:
     """Infer a label of a series, as a DICOM segmentation. MONAI Label's own handler knows its own archives only."""
     file: Path = app_instance().infer_seg({**json.loads(params or "{}"), "model": model, "image": image})
@@ -130,10 +146,7 @@ async def dicom_seg(
 
 async def at_once(handler: Handler, **arguments: Any) -> Any:
     """Run one of MONAI Label's handlers, which block although they are declared async, in a thread."""
-    for value in arguments.values():
-        if isinstance(value, Request):
-            await value.body()  # only this event loop can receive it; the handler finds it kept
-    return await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments)))
+    return endpoints.tell_task(await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments))))
 
 
 async def _call(handler: Handler, arguments: dict[str, Any]) -> Any:
@@ -149,7 +162,7 @@ def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -
     async def run(**arguments: Any) -> Any:
         return await runner(handler, **arguments)
 
-    run.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.signature(handler, eval_str=True)  # type: ignore[attr-defined]
     run.__name__, run.__doc__ = handler.__name__, handler.__doc__
     return run
 
@@ -172,11 +185,21 @@ def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Aw
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Build the app and warm it up before the first request is answered; at the end, end what it started."""
+    keep_lines()
     instance = app_instance()
     instance.server_mode(True)
     await run_in_threadpool(instance.on_init_complete)
     yield
     await run_in_threadpool(end_tasks)
+
+
+def keep_lines() -> None:
+    """Let nothing that a client sends forge a line of a log, and MONAI Label write down no params and paths."""
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    for handler in {handler for one in loggers for handler in one.handlers}:
+        if not isinstance(handler.formatter, OneLine):
+            handler.setFormatter(OneLine(handler.formatter))
+    logging.getLogger("monailabel").setLevel(logging.WARNING)
 
 
 def end_tasks() -> None:
@@ -186,115 +209,82 @@ def end_tasks() -> None:
         stop_background_task(method)
 
 
-async def not_json(_: Request, error: Exception) -> JSONResponse:
-    """Params that cannot be parsed are the client's mistake."""
-    return JSONResponse({"detail": f"params: not JSON ({error})"}, 400)
-
-
 async def refused(_: Request, error: Exception) -> JSONResponse:
     """What MONAI Label itself refuses."""
-    return JSONResponse({"detail": getattr(error, "msg", "refused")}, 400)
+    return JSONResponse({"detail": endpoints.tell(str(getattr(error, "msg", "refused")))}, 400)
 
 
-async def put_model(
-    model: str, file: UploadFile, _: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
-) -> dict[str, Any]:
-    """Take a model, a ZIP of model.json and weights.safetensors, as a new version under the gate."""
-    answer: dict[str, Any] = app_instance().accept_model(model, file.file)
-    return answer
+async def answered(_: Request, error: Exception) -> JSONResponse:
+    """An answer other than success, as a sentence without paths of this machine."""
+    status, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
+    told = endpoints.tell(detail) if isinstance(detail, str) else detail
+    return JSONResponse({"detail": told}, status, headers=getattr(error, "headers", None))
 
 
-Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+async def invalid(_: Request, error: Exception) -> JSONResponse:
+    """Parameters that are none, as a sentence that does not repeat them."""
+    first: dict[str, Any] = next(iter(getattr(error, "errors", list)()), {})
+    where = " ".join(str(part) for part in first.get("loc", ("request",)))
+    return JSONResponse({"detail": one_line(f"{where}: {first.get('msg', 'not valid')}")[:300]}, 422)
 
 
-def who(request: Request, user: Annotator) -> dict[str, str]:
-    """What the server itself knows of who asks: the address, and the name of a user who had to log in."""
-    known = {"address": request.client.host if request.client else ""}
-    return {**known, "user": user.username} if settings.MONAI_LABEL_AUTH_ENABLE else known
+async def failed(_: Request, error: Exception) -> JSONResponse:
+    """An error for people that no handler has turned into an answer."""
+    status = status_of(error) if isinstance(error, DiffclError) else 500
+    return JSONResponse({"detail": endpoints.tell(str(error))}, status)
 
 
-async def put_label(
-    background_tasks: BackgroundTasks,
-    image: str,
-    label: UploadFile,
-    known: Annotated[dict[str, str], Depends(who)],
-    params: Annotated[str, Form()] = "{}",
-    tag: str = "",
-) -> dict[str, Any]:
-    """Take a label. Its record says who sent it: what the client claims, and what the server knows.
-
-    Raises:
-        HTTPException: 400 for params that are none, other 4xx for a label that is refused.
-    """
-    claimed = json.loads(params or "{}")
-    if not isinstance(claimed, dict):
-        raise HTTPException(400, "params: not an object of JSON. Send them as Slicer does")
-    record = {key: value for key, value in claimed.items() if key not in ("address", "user")} | known
-    answer: dict[str, Any] = datastore.save_label(
-        background_tasks, image, json.dumps(record), tag, label, known.get("user")
-    )
-    return answer
-
-
-async def delete_label(
-    id: str,  # noqa: A002
-    tag: str,
-    known: Annotated[dict[str, str], Depends(who)],
-    _: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))],
-) -> dict[str, Any]:
-    """Remove a label. The record of the removal says who asked for it."""
-    app_instance().datastore().remove_label(id, tag, known)
-    return {}
-
-
-async def to_docs() -> RedirectResponse:
+async def to_docs(request: Request) -> RedirectResponse:
     """The description of the API, for people who open the server's address in a browser."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+
+async def docs(request: Request) -> HTMLResponse:
+    """The description of the API, for people."""
+    return docs_page(request.app.openapi())
 
 
 def build() -> FastAPI:
-    """MONAI Label's API without `/reload`, which would lose the app, and without wildcard CORS."""
-    application = FastAPI(title="diffcl", version=version(), lifespan=lifespan)
+    """MONAI Label's API without `/reload`, which would lose the app, behind checks of who asks and of what is sent."""
+    conf = settings.MONAI_LABEL_APP_CONF
+    application = FastAPI(title="diffcl", version=version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    application.router.route_class = CheckedRoute
+    for kind, answer in (
+        (MONAILabelException, refused),
+        (PlainHTTPException, answered),
+        (RequestValidationError, invalid),
+        (DiffclError, failed),
+    ):
+        application.add_exception_handler(kind, answer)
+    waiting = OneAtATime()
+    for method, path, handler in endpoints.ROUTES:
+        run = waiting if handler is endpoints.post_infer else at_once
+        tag = path.split("/")[1].capitalize()
+        application.add_api_route(path, with_signature_of(handler, run), methods=[method], tags=[tag])
+    add_routes(application, train.router, OncePerTask())
+    modules = [info, activelearning, datastore, model, batch_infer, scoring]
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        modules.append(login)
+    for module in modules:
+        add_routes(application, module.router, at_once)
+    application.include_router(viewer.router)
+    application.add_api_route("/docs", docs, include_in_schema=False)
+    application.add_api_route("/", to_docs, include_in_schema=False)
+
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
+    application.add_middleware(Limits, upload=int(conf.get("max_upload", UPLOAD)))
     if origins:
         application.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
             allow_credentials=True,
-            allow_methods=["*"],
-            allow_headers=["*"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
         )
-    application.add_exception_handler(json.JSONDecodeError, not_json)
-    application.add_exception_handler(MONAILabelException, refused)
-    modules = [
-        info,
-        activelearning,
-        datastore,
-        session,
-        logs,
-        model,
-        batch_infer,
-        scoring,
-    ]
-    if settings.MONAI_LABEL_AUTH_ENABLE:
-        modules.append(login)
-    add_routes(application, infer.router, OneAtATime())
-    # Before MONAI Label's own, which would copy whatever is sent over the model, and do not ask who sends or removes
-    # a label.
-    application.add_api_route(
-        "/model/{model}", with_signature_of(put_model, at_once), methods=["PUT"], tags=["Model"]
-    )
-    application.add_api_route(
-        "/datastore/label", with_signature_of(put_label, at_once), methods=["PUT"], tags=["Datastore"]
-    )
-    application.add_api_route(
-        "/datastore/label", with_signature_of(delete_label, at_once), methods=["DELETE"], tags=["Datastore"]
-    )
-    add_routes(application, train.router, OncePerTask())
-    for module in modules:
-        add_routes(application, module.router, at_once)
-    application.include_router(viewer.router)
-    application.add_api_route("/", to_docs, include_in_schema=False)
+    hosts = [name for name in str(conf.get("allow_host", "")).split(",") if name]
+    application.add_middleware(SameOrigin, hosts=hosts, origins=origins, pages=PAGES)
+    application.add_middleware(SecurityHeaders)
+    application.add_middleware(Failures)
     return application
 
 

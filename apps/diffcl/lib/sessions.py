@@ -6,20 +6,28 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from zipfile import is_zipfile
+from typing import BinaryIO
+from uuid import uuid4
 
-from fastapi import HTTPException
 from monailabel.utils.sessions import SessionInfo, Sessions
 
+from diffcl.errors import UsageError
+from diffcl.web.uploads import CHUNK, file_name, unpack_zip
+from lib.http_errors import refusals
+
 _ID = re.compile(r"[0-9a-zA-Z-]{1,64}")
+
+SERIES = "series"
+"""Name of the folder of a session of several files."""
 
 
 class SafeSessions(Sessions):
     """MONAI Label's sessions, without their traps.
 
-    Their start fails when one folder among them has lost its `meta.info`, and they join whatever a client
-    sends as a session's id to the folder's path, and unpack whatever archive he sends.
+    Their start fails when one folder among them has lost its `meta.info`, they join whatever a client sends as a
+    session's id to the folder's path, make up ids that can be guessed, and unpack whatever archive he sends.
     """
 
     def get_session(
@@ -33,24 +41,47 @@ class SafeSessions(Sessions):
         except (OSError, json.JSONDecodeError, TypeError, AttributeError):
             return None
 
+    def holds(self, path: Path) -> bool:
+        """Whether a path is that of the scan of a session: who knows it knows the session's id."""
+        session = self.get_session(path.parent.name, update_ts=False)
+        return session is not None and session.image == str(path) and path.exists()
+
     def add_session(
         self, data_file: str, expiry: int = 0, uncompress: bool = False, session_id: str | None = None
     ) -> tuple[str, SessionInfo]:
-        """Keep a scan for a while.
+        """Keep a scan, which is moved away from where it is, for a while.
 
         Args:
-            data_file: The received file, or the folder of several.
+            data_file: The file, or a folder of several.
             expiry: Seconds; at most what the server allows.
-            uncompress: Whether the file is an archive to be unpacked.
-            session_id: Its id; made up by default.
+            uncompress: Whether the file is a ZIP file to be unpacked.
+            session_id: Its id; one that nobody can guess by default.
 
         Raises:
-            HTTPException: 422 for an archive that is not ZIP: others may unpack to any place.
+            HTTPException: 400 for a file that is no ZIP file, or unpacks to what nobody should have.
         """
-        if uncompress and not is_zipfile(data_file):
-            raise HTTPException(422, f"{Path(data_file).name}: not a ZIP file. Send the series as one")
-        added: tuple[str, SessionInfo] = super().add_session(data_file, expiry, uncompress, session_id)
-        return added
+        source, name = Path(data_file), session_id or str(uuid4())
+        folder = Path(self.store_path) / name
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            if uncompress:
+                image = folder / SERIES
+                image.mkdir(mode=0o700)
+                with refusals():
+                    unpack_zip(source, image, source.name)
+            else:
+                image = folder / source.name
+                shutil.move(source, image)
+            now = int(time.time())
+            about = {"name": name, "path": str(folder), "image": str(image), "meta": {}}
+            seconds = min(expiry, self.expiry) if expiry > 0 else self.expiry
+            session = SessionInfo({**about, "create_ts": now, "last_access_ts": now, "expiry": seconds})
+            self._write_meta_info(name, session)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self[name] = session
+        return name, session
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session and its files."""
@@ -73,3 +104,25 @@ class SafeSessions(Sessions):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
         return removed
+
+
+def write_files(files: Sequence[tuple[str | None, BinaryIO]], folder: Path) -> Path:
+    """Write the files of a request into a folder: the file, or the folder where there are several.
+
+    Raises:
+        UsageError: For a name that cannot be a file's, or that two files have.
+    """
+    for name, content in files:
+        path = folder / file_name(name or "")
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(content, file, CHUNK)
+        except FileExistsError as error:
+            raise UsageError(path.name, "sent twice", "Give each file a name of its own") from error
+    return path if len(files) == 1 else folder
+
+
+def about(session: SessionInfo) -> dict[str, object]:
+    """What a client is told of a session; where it lies is nobody's business."""
+    told: dict[str, object] = session.to_json()
+    return {**told, "path": "", "image": Path(session.image).name}

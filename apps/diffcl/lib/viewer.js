@@ -3,6 +3,8 @@
 // does the same, in every mode: OHIF's own finds no archive, and exchanges first and last slices of a series that is
 // numbered along its normal. After a run it shows the server's line about the proposal, or why there is none.
 
+// Where the server is below a proxy: '/' or a prefix.
+const ROOT = window.config.routerBasename.replace(/ohif\/$/, '');
 const MODE = '@ohif/mode-monai-label';
 const SHAPES = { CircleScissor: 'Circle', SphereScissor: 'Sphere', RectangleScissor: 'Rectangle' };
 const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
@@ -13,7 +15,7 @@ window.config.extensions = [{
     const { open } = XMLHttpRequest.prototype;
     XMLHttpRequest.prototype.open = function (method, address, ...rest) {
       const { pathname, searchParams } = new URL(address, location.href);
-      if (pathname.startsWith('/infer/')) {
+      if (pathname.startsWith(`${ROOT}infer/`)) {
         // In a task of its own: after OHIF, which says only whether it went well.
         const then = () => setTimeout(tell, 0, servicesManager.services, this, searchParams.get('image'));
         this.addEventListener('loadend', then);
@@ -118,7 +120,7 @@ function choice(id, names) {
 /** Show what the server says of its answer to a run. */
 async function tell({ uiNotificationService }, { status, response }, series) {
   const done = status === 200;
-  const answer = done ? await fetch(`/datastore/image/info?image=${series}`) : new Response(response);
+  const answer = done ? await fetch(`${ROOT}datastore/image/info?image=${series}`) : new Response(response);
   const told = await answer.json();
   uiNotificationService.show({
     title: 'Proposal',
@@ -146,7 +148,7 @@ async function submit(services, segmentationId) {
   form.append('params', '{}');
   form.append('label', await toNrrd(volume, Object.values(segments)), 'label.seg.nrrd');
   try {
-    const address = `/datastore/label?image=${scan.SeriesInstanceUID}`;
+    const address = `${ROOT}datastore/label?image=${scan.SeriesInstanceUID}`;
     const answer = await fetch(address, { method: 'PUT', body: form });
     const told = await answer.json();
     if (answer.ok) {

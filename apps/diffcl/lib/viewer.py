@@ -7,6 +7,9 @@ viewer to look for the server on port 8000. Its viewer cannot submit what it sho
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -41,6 +44,9 @@ PASSED_ON = ("accept", "content-type")
 
 KEPT = ("content-type", "warning")
 
+TEXTS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".webapp": "application/json"}
+"""Suffixes of files in which addresses may stand, and what they are."""
+
 CHUNK = 1 << 20
 
 Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
@@ -55,19 +61,51 @@ async def ohif(request: Request, path: str, _: Reader) -> Response:
     Raises:
         HTTPException: 404 where MONAI Label was installed without the viewer.
     """
-    file = (OHIF / path).resolve()
-    if path == SETTINGS and file.is_file():
-        return Response(file.read_text() + ADDED.read_text(), media_type="text/javascript", headers=FRESH)
-    if path == STYLES and file.is_file():
-        return Response(FONTS.sub("", file.read_text()), media_type="text/css")
-    if file.is_relative_to(OHIF.resolve()) and file.is_file() and file.name != START:
-        return FileResponse(file)
-    if not (OHIF / START).is_file():
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    files = viewer_files()
+    if START not in files:
         raise HTTPException(404, "OHIF: did not come with this MONAI Label")
-    page = Response(FONTS.sub("", (OHIF / START).read_text()), media_type="text/html", headers=FRESH)
-    if SERVER_COOKIE not in request.cookies:
-        page.set_cookie(SERVER_COOKIE, quote(str(request.base_url), safe=""), path="/ohif/", samesite="lax")
+    name = path if path in files else START
+    if files[name].suffix in TEXTS:
+        page = Response(served_text(name, root), media_type=TEXTS[files[name].suffix])
+    else:
+        page = FileResponse(files[name])
+    page.headers.update({**FRESH, "Content-Security-Policy": policy(root)})
+    if name == START and SERVER_COOKIE not in request.cookies:
+        address = quote(str(request.base_url), safe="")
+        page.set_cookie(SERVER_COOKIE, address, path=f"{root}/ohif/", samesite="lax")
     return page
+
+
+@lru_cache
+def viewer_files() -> dict[str, Path]:
+    """The files of the viewer by their paths in it."""
+    return {file.relative_to(OHIF).as_posix(): file for file in OHIF.rglob("*") if file.is_file()}
+
+
+@lru_cache(maxsize=128)
+def served_text(name: str, root: str) -> str:
+    """A file of the viewer as it is served below a prefix, without the letters of another house."""
+    text = viewer_files()[name].read_text(encoding="utf-8")
+    if name in (START, STYLES):
+        text = FONTS.sub("", text)
+    if name == SETTINGS:
+        text += ADDED.read_text(encoding="utf-8")
+    return re.sub(r"""(?<=['"=(])/(?=(?:ohif|proxy)/)""", f"{root}/", text) if root else text
+
+
+@lru_cache
+def policy(root: str) -> str:
+    """What the viewer's pages may load and do. They make programs out of texts, for its codecs and its colours."""
+    scripts = re.findall(r"<script>(.*?)</script>", served_text(START, root), re.DOTALL)
+    digests = (b64encode(sha256(script.encode()).digest()).decode() for script in scripts)
+    inline = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'self'; script-src 'self' 'unsafe-eval' blob: {inline}; worker-src 'self' blob:; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+        "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    )
 
 
 @router.api_route("/proxy/dicom/{service}/{path:path}", methods=["GET", "POST"])

@@ -1,0 +1,1 @@
+"""What stands between a server and whoever asks it: whole ASGI applications around another one, and their parts."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from diffcl.web import limits
+from diffcl.web.limits import TEXT, Limits
+
+FILES = {"content-type": "multipart/form-data; boundary=x"}
+
+
+async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers how much came."""
+    count = 0
+    async for piece in Request(scope, receive).stream():
+        count += len(piece)
+    await PlainTextResponse(str(count))(scope, receive, send)
+
+
+def answer(content: bytes | list[bytes], headers: dict[str, str] | None = None, path: str = "/") -> Any:
+    """The answer to a body, which comes in pieces without a length if it is a list."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in content:
+            assert isinstance(piece, bytes)
+            yield piece
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Limits(reads_all, upload=100_000), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            sent = content if isinstance(content, bytes) else pieces()
+            return await client.post(path, content=sent, headers=headers)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["with a length", "in pieces"])
+def test_what_is_within_the_limits_arrives_and_what_is_beyond_is_413(cut: bool) -> None:
+    def body(size: int) -> bytes | list[bytes]:
+        return [b"a" * 1000] * (size // 1000) if cut else b"a" * size
+
+    assert answer(body(TEXT)).text == str(TEXT)
+    assert answer(body(TEXT + 1000)).status_code == 413
+    assert answer(body(100_000), FILES).text == "100000"
+    refused = answer(body(101_000), FILES)
+    assert refused.status_code == 413
+    assert "Send less" in refused.json()["detail"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "free_bytes", lambda: limits.RESERVE + 50_000)
+    assert answer(b"a" * 60_000, FILES).status_code == 507
+    assert answer(b"a" * 45_000, FILES).status_code == 200
+
+
+def test_the_disk_is_watched_while_it_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CHECKED", 10_000)
+    monkeypatch.setattr(limits, "free_bytes", lambda: limits.RESERVE - 1)
+    assert answer([b"a" * 1000] * 60, FILES).status_code == 507
+
+
+@pytest.mark.parametrize("path", ["/a%00b", "/a?image=%00"])
+def test_zero_bytes_in_an_address_are_refused(path: str) -> None:
+    assert answer(b"", path=path).status_code == 400
