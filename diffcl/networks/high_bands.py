@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffcl.networks.haar import BANDS, haar_forward, haar_inverse
-from diffcl.networks.kernels import high_bands as kernel
+from diffcl.networks.kernels import WIDTH
 from diffcl.networks.kernels.memory import flat, parts, rows
-from diffcl.networks.kernels.simd import WIDTH
+from diffcl.networks.kernels.switch import kernels_compute
 from diffcl.networks.kernels.threads import for_each
 from diffcl.networks.tracing import is_written
 
@@ -64,7 +64,17 @@ def reweighted_by_definition(features: Tensor, bands: Tensor, weights: Tensor) -
 
 def _compiled(features: Tensor) -> bool:
     known = features.device.type == "cpu" and features.dtype in (torch.float32, torch.bfloat16)
-    return known and features.shape[1] % WIDTH == 0 and not is_written()
+    fits = known and features.shape[1] % WIDTH == 0 and not is_written()
+    return fits and kernels_compute(_try, features.dtype)
+
+
+def _try(dtype: torch.dtype, backward: bool) -> None:
+    """Have the kernels compiled for maps of a type."""
+    features = torch.ones(1, WIDTH, 1, 1, 1, dtype=dtype, requires_grad=backward)
+    bands = _Detail.apply(features)
+    whole = _Reweighed.apply(features, bands, bands)
+    if backward:
+        torch.autograd.grad(whole.sum(), features)
 
 
 class _Detail(torch.autograd.Function):
@@ -94,6 +104,8 @@ class _Reweighed(torch.autograd.Function):
 
 
 def _analyse(volume: Tensor, *, extended: bool) -> Tensor:
+    from diffcl.networks.kernels import high_bands as kernel
+
     items, channels, *size = volume.shape
     blocks = _blocks(volume.shape)
     bands = volume.new_empty(items, blocks, BANDS * channels)
@@ -110,6 +122,8 @@ def _synthesise(
     base: Tensor | None = None,
     folded: bool = False,
 ) -> Tensor:
+    from diffcl.networks.kernels import high_bands as kernel
+
     _, channels, *size = shape
     whole = torch.empty(shape, dtype=bands.dtype, memory_format=torch.channels_last_3d)
     given, made = flat(bands), rows(whole)

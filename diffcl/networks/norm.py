@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from diffcl.networks.kernels import norm as kernel
+from diffcl.networks.kernels import WIDTH
 from diffcl.networks.kernels.memory import flat, parts, rows
-from diffcl.networks.kernels.simd import WIDTH
+from diffcl.networks.kernels.switch import kernels_compute
 from diffcl.networks.kernels.threads import for_each
 from diffcl.networks.tracing import is_written
 
@@ -75,15 +75,26 @@ def normalised_activation(x: Tensor, gain: Tensor, bias: Tensor, residual: Tenso
     compiled = (
         x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.shape[1] % WIDTH == 0
     )
-    if not (compiled and together) or is_written():
+    if not (compiled and together) or is_written() or not kernels_compute(_try, x.dtype):
         return activation_by_definition(x, gain, bias, residual)
     y: Tensor = _Compiled.apply(x, gain, bias, residual)
     return y
 
 
+def _try(dtype: torch.dtype, backward: bool) -> None:
+    """Have the kernels compiled for volumes of a type."""
+    x = torch.ones(1, WIDTH, 1, 1, 1, dtype=dtype, requires_grad=backward)
+    vector = torch.ones(1, WIDTH)
+    y = _Compiled.apply(x, vector, vector, None)
+    if backward:
+        torch.autograd.grad(y.sum(), x)
+
+
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
+        from diffcl.networks.kernels import norm as kernel
+
         x = x.contiguous(memory_format=torch.channels_last_3d)
         values, like = rows(x), torch.empty_like(x)
         shape = _Shape(x)
@@ -108,6 +119,8 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, arriving: Tensor) -> tuple[Tensor | None, ...]:
+        from diffcl.networks.kernels import norm as kernel
+
         x, y, gain, mean, spread = ctx.saved_tensors
         shape, slope = _Shape(x), np.float32(SLOPE)
         given = rows(x), rows(y), rows(arriving.to(x.dtype))

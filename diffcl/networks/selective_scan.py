@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from diffcl.networks.kernels import selective_scan as kernel
-from diffcl.networks.kernels.selective_scan import CHUNK, Gradients, Inputs, Volume
-from diffcl.networks.kernels.simd import WIDTH
+from diffcl.networks.kernels import WIDTH
+from diffcl.networks.kernels.scan_arguments import CHUNK, Gradients, Inputs, Volume
+from diffcl.networks.kernels.switch import kernels_compute
 from diffcl.networks.kernels.threads import for_each
 from diffcl.networks.tracing import is_written
 
@@ -111,11 +111,20 @@ def selective_scan(
         out: Tensor = kernel(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
         return out.flip(-1) if reverse else out
     volumes = [volume for volume in (u, delta, B, C, z) if volume is not None]
-    if u.device.type != "cpu" or not {volume.dtype for volume in volumes} <= {torch.float32, torch.bfloat16}:
+    known = {volume.dtype for volume in volumes} <= {torch.float32, torch.bfloat16}
+    if u.device.type != "cpu" or not known or not kernels_compute(_try, torch.float32):
         return scan_by_definition(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse=reverse)
     training = torch.is_grad_enabled()
     fast: Tensor = _CompiledScan.apply(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, training)
     return fast
+
+
+def _try(dtype: torch.dtype, backward: bool) -> None:
+    """Have the kernels compiled; they are the same for volumes of all types."""
+    u = torch.ones(1, 1, 1, dtype=dtype, requires_grad=backward)
+    y = _CompiledScan.apply(u, u, u[0], u, u, None, None, None, False, False, backward)
+    if backward:
+        torch.autograd.grad(y.sum(), u)
 
 
 def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Tensor | None) -> None:
@@ -195,6 +204,8 @@ class _CompiledScan(torch.autograd.Function):
         reverse: bool,
         training: bool,
     ) -> Tensor:
+        from diffcl.networks.kernels import selective_scan as kernel
+
         items, channels, length = u.shape
         blocks = -(-channels // WIDTH)
         chunks = -(-length // CHUNK) if training and any(ctx.needs_input_grad) else 0
@@ -212,6 +223,8 @@ class _CompiledScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from diffcl.networks.kernels import selective_scan as kernel
+
         u, delta, A, B, C, D, z, delta_bias, borders = ctx.saved_tensors
         items, channels, length = u.shape
         states = A.shape[1]

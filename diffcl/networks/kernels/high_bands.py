@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffcl.networks.kernels.simd import WIDTH, compiled, load, splat, store
+from diffcl.networks.kernels import WIDTH
+from diffcl.networks.kernels.simd import compiled, load, splat, store
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
 _SCALE = np.float32(0.5**1.5)

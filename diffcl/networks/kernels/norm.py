@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffcl.networks.kernels.simd import WIDTH, compiled, load, maximum, splat, store, where_positive
+from diffcl.networks.kernels import WIDTH
+from diffcl.networks.kernels.simd import compiled, load, maximum, splat, store, where_positive
 
 _ZERO = np.float32(0)
 

@@ -15,28 +15,47 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.typeconv.castgraph import Conversion
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-WIDTH = 16
+from diffcl.networks.kernels import WIDTH
+
 _FLOAT, _INT, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
 _FLOATS, _INTS, _HALVES = (ir.VectorType(kind, WIDTH) for kind in (_FLOAT, _INT, _HALF))
 _INDEX = ir.IntType(64)
+_LANES = sha256(Path(__file__).read_bytes() + bytes([WIDTH])).hexdigest()
 
 
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call, to run without Python's lock; keep the result on disk where that is possible."""
-    try:
-        fast: Callable[..., Any] = numba.njit(kernel, nogil=True, cache=True)
-    except RuntimeError:  # numba found no folder that it can write to
-        fast = numba.njit(kernel, nogil=True)
-    return fast
+    fast: Any = numba.njit(kernel, nogil=True)
+    with suppress(RuntimeError):  # numba found no folder that it can write to
+        fast._cache = _Cache(kernel)  # noqa: SLF001 - as its enable_caching does
+    kept: Callable[..., Any] = fast
+    return kept
+
+
+class _Cache(FunctionCache):
+    """Numba's, for a kernel that is compiled anew also when this file has changed, and not only its own."""
+
+    def __init__(self, kernel: Callable[..., Any]) -> None:
+        super().__init__(kernel)
+        locator = self._impl.locator
+        self._cache_file = IndexDataCacheFile(
+            cache_path=locator.get_cache_path(),
+            filename_base=self._impl.filename_base,
+            source_stamp=(locator.get_source_stamp(), _LANES),
+        )
 
 
 class LanesType(types.Type):
