@@ -22,6 +22,13 @@ AXES_TOLERANCE: Final = 1e-4
 """Largest cosine between two axes, and largest error of the square of their length; file formats round axes to
 about 1e-7."""
 
+SHEAR_VOXELS: Final = 0.25
+"""The corners of a header's grid may lie this far, in voxels, from those of the straight grid nearest to it."""
+
+SHEAR_ANGLE: Final = 0.02
+"""Radians by which an axis may be turned to become perpendicular to the others, or share by which its length may
+be wrong."""
+
 SMALLEST_VOXEL_MM: Final = 1e-6
 """A nanometre; no scanner sees less."""
 
@@ -111,6 +118,39 @@ class Geometry:
         axes = lps[:3, :3] / np.where(spacing > 0, spacing, 1.0) + 0.0  # 0.0 makes -0.0 a plain 0
         return cls(size, tuple(spacing.tolist()), tuple(lps[:3, 3].tolist()), tuple(axes.ravel().tolist()))
 
+    @classmethod
+    def straightened(
+        cls, size: tuple[int, int, int], spacing: ArrayLike, origin: ArrayLike, axes: NDArray[Any]
+    ) -> tuple[Geometry, float]:
+        """The grid nearest to one whose axes are nearly perpendicular, about its middle.
+
+        Args:
+            size: Voxels along each axis.
+            spacing: Millimetres along each axis, `(3,)`.
+            origin: Centre of the first voxel, LPS, `(3,)`.
+            axes: Directions of the axes, columns of `(3, 3)`, LPS.
+
+        Returns:
+            The grid, and how far its corners lie from those of the header, in voxels; 0 where nothing was changed.
+
+        Raises:
+            GeometryError: If they lie farther than `SHEAR_VOXELS`, or the grid cannot be for another reason.
+        """
+        told, first = np.asarray(spacing, float), np.asarray(origin, float)
+        if not np.isfinite([*told, *first, *np.ravel(axes)]).all():
+            raise GeometryError("its voxel size, position or orientation is not a number")
+        straight = straight_axes(axes)
+        if straight is axes:
+            return cls(size, tuple(told.tolist()), tuple(first.tolist()), tuple(axes.ravel().tolist())), 0.0
+        middle = (np.array(size) - 1) / 2 * told
+        moved = (np.abs(straight - axes) @ np.abs(middle) / told.min()).max()
+        if moved > SHEAR_VOXELS or np.abs(straight.T @ axes - np.eye(3)).max() > SHEAR_ANGLE:
+            raise GeometryError("its axes are not perpendicular")
+        first = first + axes @ middle - straight @ middle
+        return cls(
+            size, tuple(told.tolist()), tuple(first.tolist()), tuple(straight.ravel().tolist())
+        ), float(moved)
+
     @property
     def affine(self) -> NDArray[np.float64]:
         """The matrix `(4, 4)` from voxel indices to RAS millimetres, as NIfTI and nibabel have it."""
@@ -185,6 +225,36 @@ class Geometry:
 def same_grid(one: Geometry, other: Geometry) -> bool:
     """Whether two grids have the same voxels, up to what file formats round."""
     return one.size == other.size and _apart(one, other) < GRID_TOLERANCE_MM
+
+
+def place_in(part: Geometry, whole: Geometry) -> tuple[int, int, int] | None:
+    """The index in a grid of the first voxel of a part of it; None where it is not a part of the same voxels.
+
+    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    >>> place_in(grid.part((slice(0, 4), slice(2, 5), slice(1, 3))), grid)
+    (0, 2, 1)
+    """
+    x, y, z = np.rint(whole.indices(part.origin)).astype(int).tolist()
+    first, last = np.array((x, y, z)), np.array((x, y, z)) + part.size
+    if (first < 0).any() or (last > whole.size).any():
+        return None
+    wanted = whole.part((slice(x, int(last[0])), slice(y, int(last[1])), slice(z, int(last[2]))))
+    return (x, y, z) if same_grid(part, wanted) else None
+
+
+def filled_up(label: sitk.Image, grid: Geometry) -> sitk.Image:
+    """A label that lies on a part of a grid, on all of it, 0 elsewhere; as it is where it does not lie on a part.
+
+    3D Slicer saves the box around the segments only.
+    """
+    own = Geometry.of(label)
+    place = None if same_grid(own, grid) else place_in(own, grid)
+    if place is None:
+        return label
+    part = voxels(label)
+    whole = grid.zeros(part.dtype)
+    whole[tuple(slice(at, at + count) for at, count in zip(place, own.size, strict=True))] = part
+    return grid.place(whole)
 
 
 def nearest_axes(one: Geometry, other: Geometry) -> tuple[int, int, int]:

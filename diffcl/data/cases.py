@@ -6,12 +6,12 @@ An unlabelled case is a type without a label, so that no code can open what it m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffcl.errors import DataError, UsageError
-from diffcl.io import is_scan, scan_name
+from diffcl.io import is_label, is_scan, scan_name
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
             names is empty, names a scan twice or one that the other list has; if two files have one name.
         UsageError: If there are fewer scans than asked for.
     """
-    images = _named(data / "images")
+    images = _named(data / "images", is_scan)
     names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
     counts = [count for count in (labelled, validation) if isinstance(count, int)]
     if min(counts, default=0) < 0 or sum(counts) > len(names) or labelled == 0:
@@ -85,7 +85,7 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
         raise DataError(data, f"{', '.join(both)} would be labelled and validate",
                         "Let no scan do both: what a model has learned cannot judge it")  # fmt: skip
     known = {*first, *last}
-    labels = _named(data / "labels", known)
+    labels = _named(data / "labels", is_label, known)
     missing = {
         "scan": sorted({*names, *known} - images.keys()),
         "label": sorted(known - labels.keys()),
@@ -100,7 +100,9 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
     )
 
 
-def _named(folder: Path, wanted: Container[str] | None = None) -> dict[str, Path]:
+def _named(
+    folder: Path, fits: Callable[[Path], bool], wanted: Container[str] | None = None
+) -> dict[str, Path]:
     """The scans or labels of a folder by name; files of other names than the wanted ones are not opened."""
     if not folder.is_dir():
         raise DataError(
@@ -110,7 +112,7 @@ def _named(folder: Path, wanted: Container[str] | None = None) -> dict[str, Path
     asked = [path for path in files if wanted is None or scan_name(path) in wanted]
     found: dict[str, Path] = {}
     for path in asked:
-        if is_scan(path):
+        if fits(path):
             other = found.setdefault(scan_name(path), path)
             if other != path:
                 raise DataError(folder, f"{other.name} and {path.name} are both {scan_name(path)}",

@@ -5,6 +5,7 @@ Training, validation, the command line and the server all prepare scans with thi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from diffcl.data.resample import interpolate, resample, smooth, working_geometry
 from diffcl.errors import DataError
-from diffcl.geometry import Box, Geometry, difference, extent, slabs, voxels
+from diffcl.geometry import Box, Geometry, difference, extent, filled_up, slabs, voxels
+from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
 
@@ -107,11 +109,16 @@ def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
     """Put a scan on the working grid of a recipe and make its intensities comparable.
 
     Raises:
-        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing.
+        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing, or the
+            working grid would have more than `LARGEST_VOXELS`.
     """
     _check_unit(scan, recipe.intensity)
     original = Geometry.of(scan.image)
     working = working_geometry(original, recipe.grid.spacing)
+    if math.prod(working.size) > LARGEST_VOXELS:
+        size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (working.size, working.spacing))
+        raise DataError(scan.path, f"would have {size} voxels of {spacing} mm, more than {LARGEST_VOXELS}",
+                        "Crop it, look at its voxel size, or set DIFFCL_LARGEST_VOXELS")  # fmt: skip
     resampled = resample(scan.image, working)
     values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
     del resampled  # a large scan should not be in memory more often than it must
@@ -157,7 +164,7 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
     """An annotated label map with the values of the recipe's classes, uint8.
 
     Args:
-        label: Integer label map on the grid of its scan.
+        label: Integer label map on the grid of its scan, or on a part of it, outside which is background.
         scan: Geometry of that scan.
         recipe: Names the values.
         where: Named in errors.
@@ -165,6 +172,7 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
     Raises:
         DataError: If the label lies on another grid or has a value that the recipe does not know.
     """
+    label = filled_up(label, scan)
     if differs := difference(Geometry.of(label), scan):
         raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
     array = voxels(label)

@@ -12,8 +12,8 @@ from diffcl.data.preprocess import to_classes
 from diffcl.errors import DataError
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
-from diffcl.geometry import Geometry, voxels
-from diffcl.io import is_scan, read_label, scan_name
+from diffcl.geometry import Geometry, filled_up, voxels
+from diffcl.io import is_label, read_label, scan_name
 from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
 
@@ -43,7 +43,8 @@ def evaluate_folder(
     classes = recipe.labels if recipe else _classes_of(pairs)
     rows: list[CaseScore] = []
     for prediction, label in pairs:
-        found, wanted = read_label(prediction), read_label(label)
+        found = read_label(prediction)
+        wanted = filled_up(read_label(label), Geometry.of(found))
         if recipe:
             wanted = to_classes(wanted, Geometry.of(wanted), recipe, label)
             _check_values(found, classes, prediction)
@@ -67,7 +68,7 @@ def _files(place: Path) -> dict[str, Path]:
     """Label maps by name."""
     if place.is_file():
         return {scan_name(place): place}
-    files = sorted(path for path in place.iterdir() if is_scan(path)) if place.is_dir() else []
+    files = sorted(path for path in place.iterdir() if is_label(path)) if place.is_dir() else []
     if not files:
         raise DataError(place, "holds no label map", "Give a folder of NIfTI, NRRD, MetaImage or DICOM files")
     return {scan_name(path): path for path in files}

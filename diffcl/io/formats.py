@@ -16,11 +16,14 @@ IMAGE_FORMATS: Final = {
 }
 """Suffix of an image file and the part of ITK that reads it."""
 
+SEGMENTATIONS: Final = (".seg.nrrd", ".seg.nhdr")
+"""Suffixes of 3D Slicer's segmentations, which are label maps with the names of their segments."""
+
 DETACHED: Final = (".mhd", ".nhdr")
 """Suffixes of headers whose voxels may be in a file beside them."""
 
-LONGEST_HEADER: Final = 1 << 16
-"""Bytes in which the header of a MetaImage or NRRD file is looked for."""
+LONGEST_HEADER: Final = 1 << 20
+"""Bytes in which the header of a MetaImage or NRRD file must end; 3D Slicer writes half a kilobyte a segment."""
 
 DICOM_SUFFIX: Final = ".dcm"
 
@@ -40,10 +43,13 @@ def scan_name(path: Path) -> str:
 
     >>> scan_name(Path("scans/p07.v2.nii.gz"))
     'p07.v2'
+    >>> scan_name(Path("labels/p07.seg.nrrd"))
+    'p07'
     >>> scan_name(Path("scans/1.2.840"))
     '1.2.840'
     """
-    suffix = image_suffix(path)
+    name = path.name.lower()
+    suffix = next((suffix for suffix in SEGMENTATIONS if name.endswith(suffix)), image_suffix(path))
     if suffix is None and path.suffix.lower() == DICOM_SUFFIX:
         suffix = DICOM_SUFFIX
     return path.name[: -len(suffix)] if suffix else path.name
@@ -58,11 +64,23 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a file has the suffix of a segmentation of 3D Slicer."""
+    return path.name.lower().endswith(SEGMENTATIONS)
+
+
+def is_label(path: Path) -> bool:
+    """Whether a file or folder may be a label map: what may be a scan, and a segmentation of 3D Slicer."""
+    return is_segmentation(path) or is_scan(path)
+
+
 def is_scan(path: Path) -> bool:
     """Whether a file has the suffix of an image, or is DICOM, or a folder holds a DICOM file.
 
-    The content is not checked: that is what reading does.
+    The content is not checked: that is what reading does. A segmentation of 3D Slicer is no scan.
     """
+    if is_segmentation(path):
+        return False
     if path.is_dir():
         return any(is_dicom(file) for file in path.iterdir() if file.is_file())
     return image_suffix(path) is not None or path.suffix.lower() == DICOM_SUFFIX

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,12 +14,19 @@ import SimpleITK as sitk
 from diffcl.errors import ScanError, UsageError
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicom.series import read_series
-from diffcl.io.formats import DICOM_SUFFIX, is_dicom, scan_name
+from diffcl.io.formats import DICOM_SUFFIX, is_dicom, is_segmentation, scan_name
 from diffcl.io.images.integrity import check_finite
-from diffcl.io.images.volume import read_volume, remarks_of
+from diffcl.io.images.segmentation import in_layers, merged
+from diffcl.io.images.volume import placed, read_volume
 from diffcl.io.in_memory import ImageInMemory, scan_in_memory
 from diffcl.io.scan import Scan
 from diffcl.labels import LabelClass
+
+NEARLY: Final = 1e-3
+"""Programs that scale what they store keep labels as 1.000001; what lies farther from a whole number is no label."""
+
+LONGEST_TOLD: Final = 1e12
+"""Numbers from here on are told with an exponent."""
 
 
 def read_scan(
@@ -56,10 +64,10 @@ def _read_path(path: Path, series_uid: str | None) -> Scan:
         return Scan(image, scan_name(path), path, series.modality or None, series, remarks)
     if series_uid is not None:
         raise UsageError(path, "not DICOM, so it has no series to choose", "Leave the series out")
-    volume = read_volume(path)
+    volume, remarks = read_volume(path)
     image = sitk.Cast(volume, sitk.sitkFloat32)
     check_voxels(path, image)
-    return Scan(image, scan_name(path), path, remarks=remarks_of(volume))
+    return Scan(image, scan_name(path), path, remarks=remarks)
 
 
 def read_label(
@@ -67,8 +75,10 @@ def read_label(
 ) -> sitk.Image:
     """Read a label map as uint8; a label map without a structure is a valid one.
 
+    Values that stand within `NEARLY` of a whole number mean it. The layers of a segmentation of 3D Slicer are merged.
+
     Args:
-        path: An image file, or a DICOM segmentation.
+        path: An image file, a segmentation of 3D Slicer, or a DICOM segmentation.
         reference: The scan it belongs to. A DICOM segmentation is put on its grid: some leave out slices.
         labels: Classes of the task, by which the segments of a DICOM segmentation get their values.
 
@@ -78,15 +88,27 @@ def read_label(
     _check_present(path)
     if _holds_dicom(path):
         return read_seg(path, reference, labels)
-    image = read_volume(path)
+    if is_segmentation(path) and in_layers(path):
+        image, _ = placed(path, merged(path))
+    else:
+        image, _ = read_volume(path)
     if image.GetPixelID() == sitk.sitkUInt8:
         return image
     voxels = sitk.GetArrayViewFromImage(image)
-    wrong = voxels[~((voxels >= 0) & (voxels <= 255) & (np.floor(voxels) == voxels))]
+    near = np.rint(voxels)
+    wrong = voxels[~((near >= 0) & (near <= 255) & (np.abs(voxels - near) <= NEARLY))]
     if wrong.size:
-        raise ScanError(path, f"value {wrong[0]:g} is not a label (0-255)", "Give a label map, not a scan")
-    label: sitk.Image = sitk.Cast(image, sitk.sitkUInt8)
+        raise ScanError(
+            path, f"value {_in_full(wrong[0])} is not a label (0-255)", "Give a label map, not a scan"
+        )
+    label = sitk.GetImageFromArray(near.astype(np.uint8))
+    label.CopyInformation(image)
     return label
+
+
+def _in_full(value: Any) -> str:
+    """A number with all of its digits."""
+    return np.format_float_positional(value, trim="-") if abs(value) < LONGEST_TOLD else str(value)
 
 
 def check_voxels(path: Path, image: sitk.Image) -> None:

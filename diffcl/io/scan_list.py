@@ -66,4 +66,6 @@ def _of_json(content: Any) -> Iterator[str]:
 
 
 def _is_image(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and image_suffix(file) is not None
+    return (
+        file.is_file() and not file.name.startswith(".") and image_suffix(file) is not None and is_scan(file)
+    )

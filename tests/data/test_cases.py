@@ -8,7 +8,7 @@ import pytest
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
 from diffcl.errors import DataError, UsageError
-from diffcl.io import is_scan
+from diffcl.io import is_label
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_listed_scans_and_labels_that_are_missing_are_named_at_once(data: Path) 
 
 def test_labels_of_unlabelled_scans_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = []
-    monkeypatch.setattr("diffcl.data.cases.is_scan", lambda path: looked_at.append(path) or is_scan(path))
+    monkeypatch.setattr("diffcl.data.cases.is_label", lambda path: looked_at.append(path) or is_label(path))
     find_cases(data, labelled=2)
     labels = [path.name for path in looked_at if path.parent.name == "labels"]
     assert labels == ["a.nii.gz", "b.nii.gz"]

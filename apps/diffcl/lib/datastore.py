@@ -38,6 +38,8 @@ from lib.submission import Proposal, check_label
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd")
 """Formats of scans and labels: those that are one file."""
 
 FINAL = DefaultLabelTag.FINAL.value
@@ -375,7 +377,7 @@ class StudyDatastore(LocalDatastore):
         before = index.model_dump()
         begins = not index.objects
         known = {image_id: entry.image.ext for image_id, entry in index.objects.items()}
-        images = _listing(Path(index.image_path()), known)
+        images = _listing(Path(index.image_path()), known, SUFFIXES)
         index.objects = {
             image_id: index.objects.get(image_id) or self._image_model(image_id, ext, begins=begins)
             for image_id, ext in sorted(images.items())
@@ -389,7 +391,7 @@ class StudyDatastore(LocalDatastore):
                 for image_id, entry in index.objects.items()
                 if tag in entry.labels
             }
-            found[tag] = _listing(root / tag, known)
+            found[tag] = _listing(root / tag, known, LABEL_SUFFIXES)
         for image_id, entry in index.objects.items():
             entry.image.ext = images[image_id]
             entry.labels = {
@@ -463,17 +465,18 @@ def _put(
         entry.image.info["label_version"] = record["version"]
 
 
-def _listing(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+def _listing(folder: Path, known: Mapping[str, str], suffixes: Sequence[str]) -> dict[str, str]:
     """Id and extension of every scan or label file of a folder.
 
-    Of files that differ in the extension only, the known one counts, or the first of `SUFFIXES`.
+    Of files that differ in the extension only, the known one counts, or the first of `suffixes`.
     """
     found: dict[str, list[str]] = {}
     for entry in os.scandir(folder):
         name = scan_name(Path(entry.name))
-        if not entry.name.startswith(".") and image_suffix(Path(entry.name)) in SUFFIXES and entry.is_file():
+        fits = entry.name[len(name) :].lower() in suffixes
+        if not entry.name.startswith(".") and fits and entry.is_file():
             found.setdefault(name, []).append(entry.name[len(name) :])
-    order = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
+    order = {suffix: rank for rank, suffix in enumerate(suffixes)}
     return {
         name: known[name]
         if known.get(name) in extensions

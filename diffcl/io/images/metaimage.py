@@ -1,6 +1,7 @@
-"""Reads MetaImage files, .mha and .mhd.
+"""MetaImage files, .mha and .mhd.
 
-ITK reads them too, but prints several lines to the standard error over a damaged one.
+ITK reads them too, but prints several lines to the standard error over a damaged one, loops for ever over a matrix that
+is not finite, and gives zeros for compressed voxels whose number of bytes is not stated.
 
 Source:
     The MetaIO documentation of ITK, https://docs.itk.org/en/latest/learn/metaio.html
@@ -9,17 +10,28 @@ Source:
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
+from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.formats import LONGEST_HEADER
-from diffcl.io.images.integrity import EXPORT_AGAIN, data_beside, ends_early, inflated
+from diffcl.io.images.integrity import (
+    EXPORT_AGAIN,
+    check_length,
+    check_one_volume,
+    check_size,
+    data_beside,
+    inflated,
+    misplaced,
+    straightened_remark,
+)
 
 ELEMENTS: Final = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -28,62 +40,181 @@ ELEMENTS: Final = {
 }  # fmt: skip
 """Element types and what numpy calls them, without the order of bytes."""
 
+MATRIX: Final = ("TransformMatrix", "Rotation", "Orientation")
+PLACE: Final = ("Offset", "Position", "Origin")
+SPACING: Final = ("ElementSpacing", "ElementSize")
+"""Synonymous fields, of which a header has one."""
 
-def read_metaimage(path: Path) -> sitk.Image:
-    """Read a MetaImage file of three dimensions and one value a voxel, with its own type.
+MILLIMETRES: Final = ("", "mm", "?", "none", "unknown")
+
+LONGEST_LINE: Final = 1 << 16
+
+LONGEST_NUMBER: Final = 32
+"""Bytes of a voxel that is written as text, at most."""
+
+MOST_AXES: Final = 4
+
+
+def read_metaimage(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read a MetaImage file of one volume and one value a voxel with its own type, and what is odd about it.
 
     Raises:
-        ScanError: If it is not one, is damaged, ends early, or keeps its voxels in other folders.
+        ScanError: If it is none, is damaged, ends early, or keeps its voxels in other folders.
         OSError: If it cannot be read.
     """
-    content = path.read_bytes()
-    header = re.match(rb"(?s).*?^ElementDataFile[ \t]*=[^\n]*\n?", content[:LONGEST_HEADER], re.MULTILINE)
-    lines = header[0].decode("latin-1") if header else ""
-    fields = dict(re.findall(r"(?m)^(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", lines))
+    fields, end = _read_header(path)
+    size = _size(path, fields)
+    grid, moved = _grid(path, fields, size)
+    name = fields["ElementDataFile"]
+    data, start = (path, end) if name == "LOCAL" else (data_beside(path, name), 0)
+    image = grid.place(_voxels(path, fields, data, start, grid.size))
+    return image, (straightened_remark(moved),) if moved else ()
+
+
+def check_metaimage(path: Path) -> None:
+    """Refuse what `read_metaimage` refuses.
+
+    Raises:
+        ScanError: Naming the file and what is wrong.
+        OSError: If the file cannot be opened.
+    """
+    read_metaimage(path)
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields of a file, and where its header ends."""
+    with path.open("rb") as file:
+        content = file.read(LONGEST_HEADER)
+    header = re.match(rb"(?s).*?^ElementDataFile[ \t]*=[^\n]*\n?", content, re.MULTILINE)
+    fields = _fields(path, header[0]) if header else {}
     if header is None or not {"NDims", "DimSize", "ElementType"} <= fields.keys():
         raise ScanError(path, "not a MetaImage file", "Give a NIfTI, NRRD or MetaImage file")
-    name = fields["ElementDataFile"]
-    data = content[header.end() :] if name == "LOCAL" else data_beside(path, name).read_bytes()
+    return fields, header.end()
+
+
+def _fields(path: Path, header: bytes) -> dict[str, str]:
+    """The fields of a header, each of which stands there once."""
+    fields: dict[str, str] = {}
+    for line in header.decode("latin-1").split("\n"):
+        found = re.fullmatch(r"(\w{1,64})[ \t]*=[ \t]*([^\x00-\x08\x0a-\x1f]*?)[ \t\r]*", line, re.ASCII)
+        if line.strip() and (found is None or found[1] in fields or len(line) > LONGEST_LINE):
+            raise (
+                _damaged(path)
+                if fields
+                else ScanError(path, "not a MetaImage file", "Give a NIfTI, NRRD or MetaImage file")
+            )
+        if found:
+            fields[found[1]] = found[2]
+    return fields
+
+
+def _size(path: Path, fields: dict[str, str]) -> list[int]:
+    """Voxels along each axis."""
+    size = _whole_numbers(path, fields["DimSize"])
+    channels = _whole_numbers(path, fields.get("ElementNumberOfChannels", "1"))
+    if (
+        [len(size)] != _whole_numbers(path, fields["NDims"])
+        or len(channels) != 1
+        or min(*size, *channels, 2) < 1
+    ):
+        raise _damaged(path)
+    if fields["ElementType"].removesuffix("_ARRAY") not in ELEMENTS:
+        raise _damaged(path)
+    if len(size) > MOST_AXES:
+        raise ScanError(path, f"a {len(size)}D image", "Give a scan of one 3D volume")
+    check_one_volume(path, size)
+    check_size(path, size)
+    if channels != [1]:
+        raise ScanError(
+            path, f"holds {channels[0]} values a voxel", "Give a scan with one grey value a voxel"
+        )
+    return size
+
+
+def _grid(path: Path, fields: dict[str, str], size: list[int]) -> tuple[Geometry, float]:
+    """Where the voxels lie, and by how many voxels the axes had to be straightened."""
+    axes = len(size)
+    spacing = _numbers(path, fields, SPACING, [1.0] * axes)
+    origin = _numbers(path, fields, PLACE, [0.0] * axes)
+    matrix = np.reshape(_numbers(path, fields, MATRIX, np.eye(axes).ravel().tolist()), (axes, axes)).T
+    unit = fields.get("DistanceUnits", "")
+    if unit.lower() not in MILLIMETRES:
+        raise ScanError(
+            path, f"its positions are in {unit[:20]}, not in millimetres", "Save it in millimetres"
+        )
     try:
-        image = sitk.GetImageFromArray(_voxels(path, fields, data))
-        image.SetSpacing(_numbers(fields, ("ElementSpacing", "ElementSize"), (1, 1, 1)))
-        image.SetOrigin(_numbers(fields, ("Offset", "Position", "Origin"), (0, 0, 0)))
-        axes = _numbers(fields, ("TransformMatrix", "Rotation", "Orientation"), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-        image.SetDirection(np.reshape(axes, (3, 3)).T.ravel().tolist())
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ScanError(path, "its MetaImage header is damaged", EXPORT_AGAIN) from error
-    return image
+        return Geometry.straightened((size[0], size[1], size[2]), spacing[:3], origin[:3], matrix[:3, :3])
+    except GeometryError as error:
+        raise misplaced(path, error) from error
 
 
-def _voxels(path: Path, fields: dict[str, str], data: bytes) -> npt.NDArray[Any]:
-    """The voxels as `(Z, Y, X)`."""
-    size = [int(length) for length in fields["DimSize"].split()]
-    channels = int(fields.get("ElementNumberOfChannels", 1))
-    big = "True" in (fields.get("BinaryDataByteOrderMSB"), fields.get("ElementByteOrderMSB"))
+def _voxels(
+    path: Path, fields: dict[str, str], file: Path, start: int, size: tuple[int, int, int]
+) -> NDArray[Any]:
+    """The voxels `(X, Y, Z)`, in the order of memory of ITK."""
+    big = any(_is_true(fields.get(name, "")) for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
     dtype = np.dtype((">" if big else "<") + ELEMENTS[fields["ElementType"].removesuffix("_ARRAY")])
-    if len(size) != int(fields["NDims"]) or min(size) < 1 or fields.get("BinaryData", "True") != "True":
-        raise ValueError("not binary data of the stated size")
-    if len(size) != 3:
-        shape = " x ".join(str(length) for length in size)
-        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
-    if channels != 1:
-        raise ScanError(path, f"holds {channels} values a voxel", "Give a scan with one grey value a voxel")
-    promised = math.prod(size) * dtype.itemsize
-    if fields.get("CompressedData", "False") == "True":
-        data = inflated(path, data)
-    offset = int(fields.get("HeaderSize", 0))
-    if offset == -1:  # the voxels are what stands at the end
-        offset = len(data) - promised
-    if not 0 <= offset <= len(data) - promised:
-        raise ends_early(path, len(data), promised)
-    voxels = np.frombuffer(data, dtype, math.prod(size), offset)
-    return voxels.astype(dtype.newbyteorder("=")).reshape(size[::-1])
+    count = math.prod(size)
+    promised = count * dtype.itemsize
+    (skip,) = _whole_numbers(path, fields.get("HeaderSize", "0"))
+    if skip < -1:
+        raise _damaged(path)
+    present = max(file.stat().st_size - start, 0)
+    packed = _is_true(fields.get("CompressedData", "False"))
+    with file.open("rb") as stream:
+        if not _is_true(fields.get("BinaryData", "True")):
+            stream.seek(start)
+            return _of_text(path, stream.read(LONGEST_NUMBER * count), count, dtype).reshape(size, order="F")
+        if packed:
+            stream.seek(start + max(skip, 0))
+            data = b"".join(inflated(path, stream.read(), promised))
+        elif skip == -1:  # the voxels are what stands at the end
+            check_length(path, min(present, promised), promised)
+            stream.seek(-promised, os.SEEK_END)
+            data = stream.read(promised)
+        else:
+            check_length(path, present - skip, promised)
+            stream.seek(start + skip)
+            data = stream.read(promised)
+    voxels = np.frombuffer(data, dtype, count)
+    return voxels.astype(dtype.newbyteorder("=")).reshape(size, order="F")
 
 
-def _numbers(fields: dict[str, str], keys: tuple[str, ...], usual: tuple[float, ...]) -> list[float]:
-    """The numbers of the first of several synonymous fields."""
-    text = next((fields[key] for key in keys if key in fields), None)
-    numbers = [float(number) for number in (usual if text is None else text.split())]
-    if len(numbers) != len(usual):
-        raise ValueError(f"{len(usual)} numbers expected")
+def _of_text(path: Path, text: bytes, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Voxels that are written as numbers."""
+    words = text.split()
+    check_length(path, min(len(words), count), count)
+    try:
+        return np.array(words[:count], np.float64).astype(dtype.newbyteorder("="))
+    except ValueError as error:
+        raise _damaged(path) from error
+
+
+def _is_true(text: str) -> bool:
+    """Whether MetaIO takes a value as true: it looks at the first letter only."""
+    return text[:1] in {"T", "t", "1"}
+
+
+def _whole_numbers(path: Path, text: str) -> list[int]:
+    words = text.split()
+    if not words or not all(re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII) for word in words):
+        raise _damaged(path)
+    return [int(word) for word in words]
+
+
+def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], usual: list[float]) -> list[float]:
+    """The numbers of one of several synonymous fields, of which a header may have but one."""
+    present = [fields[key] for key in keys if key in fields]
+    try:
+        numbers = [float(word) for word in present[0].split()] if present else usual
+    except ValueError as error:
+        raise _damaged(path) from error
+    if len(numbers) != len(usual) or len(present) > 1:
+        raise _damaged(path)
+    if not np.isfinite(numbers).all():
+        raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
     return numbers
+
+
+def _damaged(path: Path) -> ScanError:
+    return ScanError(path, "its MetaImage header is damaged", EXPORT_AGAIN)

@@ -1,8 +1,16 @@
-"""Refuses NIfTI files that end early or are none: ITK puts zeros in place of what is missing, without a word."""
+"""NIfTI files, read by ITK, or by nibabel where ITK does not read them rightly, after a look at their header.
+
+A header may place its voxels twice, by a quaternion (qform) and by a matrix (sform). As the standard and nibabel have
+it, the sform counts where its code is above 0, else the qform; ITK, and so 3D Slicer, choose otherwise.
+
+Source:
+    https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE"
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
@@ -10,21 +18,63 @@ from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
-from diffcl.io.images.integrity import EXPORT_AGAIN, check_finite, ends_early
+from diffcl.geometry import Geometry, GeometryError, difference, same_grid
+from diffcl.io.images.integrity import (
+    EXPORT_AGAIN,
+    SLACK_BYTES,
+    check_finite,
+    check_length,
+    check_one_volume,
+    check_size,
+    misplaced,
+    straightened_remark,
+)
 
-NIFTI_GEOMETRY: Final = (
-    "pixdim", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
-    "qoffset_z",
-)  # fmt: skip
-"""Fields of a NIfTI header that say where its voxels lie."""
+Header = nib.Nifti1Header
+"""A NIfTI-2 header of nibabel is one of these, too."""
 
-SMALLEST: Final = 1e-30
+KINDS: Final[dict[bytes, tuple[type[Header], int]]] = {
+    b"n+1\0": (nib.Nifti1Header, 348),
+    b"n+2\0": (nib.Nifti2Header, 540),
+}
+"""The mark of each version, its header and the bytes of that."""
 
-LARGEST: Final = 1e6
-"""No number of a geometry, mm, is as large, or as small and not 0."""
+GZIP: Final = b"\x1f\x8b"
+
+MILLIMETRES: Final = {1: 1000.0, 3: 0.001}
+"""Codes of units of length other than millimetres, and how many mm they are."""
+
+NO_ORIENTATION: Final = (
+    "the header states no orientation (qform and sform code 0); left and right are a guess"
+)
+
+Where = tuple[Geometry | None, str]
+
+
+def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read a NIfTI-1 or -2 file of one volume with its own type, and what is odd about it.
+
+    Raises:
+        ScanError: If it is none, is damaged, ends early, or its voxels cannot be placed.
+        OSError: If it cannot be read.
+    """
+    content, header = _whole(path)
+    wanted, remark = _place(path, header)
+    image = None
+    if content[344:348] == b"n+1\0" and _named_as_it_is(path):
+        image = _read_by_itk(path)
+    if image is None:
+        image = _by_nibabel(path, content, header)
+    if wanted is not None and not _lies_on(image, wanted):
+        image.SetSpacing(wanted.spacing)
+        image.SetOrigin(wanted.origin)
+        image.SetDirection(wanted.direction)
+    return image, (remark,) if remark else ()
 
 
 def check_nifti(path: Path) -> None:
@@ -34,41 +84,142 @@ def check_nifti(path: Path) -> None:
         ScanError: Naming the file and what is wrong.
         OSError: If the file cannot be opened.
     """
-    compressed = path.name.lower().endswith(".gz")
-    try:
-        with gzip.open(path) if compressed else path.open("rb") as stream:
-            content = stream.read()
-    except (EOFError, zlib.error) as error:
-        raise ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN) from error
-    except gzip.BadGzipFile as error:
-        raise ScanError(path, "not a gzip file, or a damaged one", EXPORT_AGAIN) from error
-    count, dtype, offset = _nifti_layout(path, content)
-    if len(content) < offset + count * dtype.itemsize:
-        raise ends_early(path, len(content), offset + count * dtype.itemsize)
-    if dtype.kind == "f":
-        check_finite(path, np.frombuffer(content, dtype, count, offset))
+    _whole(path)
 
 
-def _nifti_layout(path: Path, content: bytes) -> tuple[int, np.dtype[Any], int]:
-    """Number and type of the voxels that a NIfTI file of this header has, and where the first one stands."""
-    kinds: dict[bytes, tuple[Any, int]] = {
-        b"n+1\0": (nib.Nifti1Header, 348),
-        b"n+2\0": (nib.Nifti2Header, 540),
-    }
-    kind = kinds.get(content[344:348]) or kinds.get(content[4:8])
-    if kind is None or len(content) < kind[1]:
+def _whole(path: Path) -> tuple[bytes, Header]:
+    """What stands in a file, unpacked no further than its header promises, and the header."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        try:
+            start = stream.read(KINDS[b"n+2\0"][1])
+            header, promised = _header(path, start)
+            stream.seek(0)
+            content = stream.read(promised + SLACK_BYTES + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN) from error
+    check_length(path, len(content), promised)
+    dtype = header.get_data_dtype()
+    if dtype.kind in "fc":
+        offset = int(header["vox_offset"])
+        check_finite(path, np.frombuffer(content, dtype, (promised - offset) // dtype.itemsize, offset))
+    return content, header
+
+
+def _header(path: Path, start: bytes) -> tuple[Header, int]:
+    """The header at the start of a file, and how many bytes the file has by it."""
+    kind = KINDS.get(start[344:348]) or KINDS.get(start[4:8])
+    if kind is None or len(start) < kind[1]:
         raise ScanError(path, "not a NIfTI file", "Give a NIfTI, NRRD or MetaImage file")
+    damaged = ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN)
     try:
-        header = kind[0](content[: kind[1]], check=False)
-        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+        header = kind[0](start[: kind[1]], check=False)
+        size, dtype = [int(length) for length in header.get_data_shape()], header.get_data_dtype()
     except (HeaderDataError, KeyError, ValueError) as error:
-        raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
+        raise damaged from error
     offset = float(header["vox_offset"])
-    sizes_fit = 1 <= header["dim"][0] <= 7 and all(size > 0 for size in shape)
-    type_fits = header["bitpix"] == 8 * dtype.itemsize > 0
-    if not (sizes_fit and type_fits and kind[1] <= offset < 2**40):
-        raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN)
-    geometry = np.abs(np.concatenate([np.atleast_1d(header[field]) for field in NIFTI_GEOMETRY]))
-    if not ((geometry == 0) | ((geometry > SMALLEST) & (geometry < LARGEST))).all():
-        raise ScanError(path, "its voxel size, position or orientation makes no sense", EXPORT_AGAIN)
-    return math.prod(int(size) for size in shape), dtype, int(offset)
+    if not (1 <= header["dim"][0] <= 7 and min(size) > 0 and kind[1] <= offset < 2**40):
+        raise damaged
+    if not header["bitpix"] == 8 * dtype.itemsize > 0:
+        raise damaged
+    if len(size) > 4 and set(size[3:]) == {1, size[4]} != {1}:  # the fifth axis is for vectors
+        raise ScanError(path, f"holds {size[4]} values a voxel", "Give a scan with one grey value a voxel")
+    check_one_volume(path, size)
+    check_size(path, size)
+    if dtype.kind not in "iuf":
+        what = "complex numbers" if dtype.kind == "c" else "colours"
+        raise ScanError(
+            path, f"holds several values a voxel ({what})", "Give a scan with one grey value a voxel"
+        )
+    if not np.isfinite([_number(header, "scl_slope"), _number(header, "scl_inter")]).all():
+        raise damaged
+    return header, int(offset) + math.prod(size) * dtype.itemsize
+
+
+def _number(header: Header, field: str) -> float:
+    """A number of a header; NaN in the scale means none, as nibabel writes it."""
+    number = float(header[field])
+    return 0.0 if field.startswith("scl_") and math.isnan(number) else number
+
+
+def _place(path: Path, header: Header) -> Where:
+    """The grid that counts by the standard, None where the header states none, and a remark about it."""
+    x, y, z = (int(length) for length in header.get_data_shape()[:3])
+    size = x, y, z
+    unit = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+    forms = [name for name in ("sform", "qform") if header[f"{name}_code"] > 0]
+    if not forms:
+        if not np.isfinite(header["pixdim"][1:4]).all():
+            raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
+        return None, NO_ORIENTATION
+    try:
+        grid, moved = _grid(header, forms[0], size, unit)
+    except GeometryError as error:
+        raise misplaced(path, error) from error
+    remarks = [straightened_remark(moved)] if moved else []
+    for other in forms[1:]:
+        try:
+            differs = difference(grid, _grid(header, other, size, unit)[0])
+        except GeometryError as error:
+            differs = f"that of {other}, of which {error}"
+        if differs:
+            remarks.append(f"the header places the voxels twice, {forms[0]} against {other}: {differs}; "
+                           f"{forms[0]} counts, some programs take {other}")  # fmt: skip
+    return grid, "; ".join(remarks)
+
+
+def _grid(header: Header, name: str, size: tuple[int, int, int], unit: float) -> tuple[Geometry, float]:
+    """The grid that a form of a header states, and by how many voxels it was straightened."""
+    try:
+        affine = np.array(header.get_sform() if name == "sform" else header.get_qform(), float)
+    except (HeaderDataError, ValueError) as error:  # a quaternion that is none, a factor that is not 1 or -1
+        raise GeometryError("its voxel size, position or orientation is not a number") from error
+    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3] * unit
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    if not (np.isfinite(lps).all() and spacing.all()):
+        raise GeometryError("its voxel size, position or orientation is not a number")
+    stated = np.abs(header["pixdim"][1:4].astype(float)) * unit  # rounded less often than the columns
+    spacing = stated if np.allclose(spacing, stated, rtol=1e-6, atol=0) else spacing
+    return Geometry.straightened(size, spacing, lps[:, 3], lps[:, :3] / spacing)
+
+
+def _named_as_it_is(path: Path) -> bool:
+    """Whether a file that is compressed has the name of one; ITK decides by the name."""
+    with path.open("rb") as file:
+        return path.name.lower().endswith(".gz") or file.read(2) != GZIP
+
+
+def _read_by_itk(path: Path) -> sitk.Image | None:
+    """The image, None where ITK does not read it."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("NiftiImageIO")
+    try:
+        image = reader.Execute()
+    except RuntimeError:  # it refuses a shear of 0.0003, for one
+        return None
+    return image if image.GetDimension() == 3 else None
+
+
+def _by_nibabel(path: Path, content: bytes, header: Header) -> sitk.Image:
+    """The voxels as nibabel reads them; the image has the header's voxel size, and no place."""
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    try:
+        voxels: NDArray[Any] = np.asarray(kind.from_stream(io.BytesIO(content)).dataobj)
+    except (HeaderDataError, ValueError) as error:
+        raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
+    if voxels.dtype.kind == "f" and voxels.itemsize not in {4, 8}:
+        voxels = voxels.astype(np.float64)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.reshape(voxels.shape[:3]).T))
+    image.SetSpacing([float(abs(step)) or 1.0 for step in header["pixdim"][1:4]])
+    return image
+
+
+def _lies_on(image: sitk.Image, wanted: Geometry) -> bool:
+    """Whether an image has a grid that can be, and it is the wanted one."""
+    try:
+        return same_grid(Geometry.of(image), wanted)
+    except GeometryError:
+        return False

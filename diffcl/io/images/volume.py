@@ -10,24 +10,34 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import ScanError
+from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.formats import IMAGE_FORMATS, image_suffix
-from diffcl.io.images.metaimage import read_metaimage
-from diffcl.io.images.nifti import check_nifti
-from diffcl.io.images.nrrd import check_nrrd
+from diffcl.io.images.integrity import misplaced, straightened_remark
+from diffcl.io.images.metaimage import check_metaimage, read_metaimage
+from diffcl.io.images.nifti import check_nifti, read_nifti
+from diffcl.io.images.nrrd import check_nrrd, read_nrrd
 
 CHECKS: Final[dict[str, Callable[[Path], None]]] = {
     "NiftiImageIO": check_nifti,
     "NrrdImageIO": check_nrrd,
+    "MetaImageIO": check_metaimage,
 }
-METAIMAGE: Final = (".mha", ".mhd")
-PERPENDICULAR: Final = 1e-4
-"""Largest cosine between two axes of an image, and largest error of their length."""
+"""What tells whether a file is whole, by the name of ITK for its format."""
+
+READERS: Final[dict[str, Callable[[Path], tuple[sitk.Image, tuple[str, ...]]]]] = {
+    "NiftiImageIO": read_nifti,
+    "NrrdImageIO": lambda path: (read_nrrd(path), ()),
+    "MetaImageIO": read_metaimage,
+}
+
+NARROWEST_MM: Final = 1.0
+"""A scan whose longest side is shorter has its voxel size in another unit."""
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK prints; what matters is an error or a remark of ours
 
 
-def read_volume(path: Path) -> sitk.Image:
-    """Read a scalar image of three dimensions with its own voxel type.
+def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read a scalar image of three dimensions with its own voxel type, and what is odd about its header.
 
     Raises:
         ScanError: If it is missing, damaged, not an image, not 3D, has several values a voxel, or has a
@@ -38,65 +48,48 @@ def read_volume(path: Path) -> sitk.Image:
         known = ", ".join(IMAGE_FORMATS)
         raise ScanError(path, "not a format that is read", f"Give a DICOM folder or one of {known}")
     try:
-        image = read_metaimage(path) if suffix in METAIMAGE else _read_by_itk(path, suffix)
+        image, remarks = READERS[IMAGE_FORMATS[suffix]](path)
     except OSError as error:
         raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
-    check_geometry(path, image)
-    return image
+    image, more = placed(path, _scalar(path, image))
+    return image, (*remarks, *more)
 
 
-def remarks_of(image: sitk.Image) -> tuple[str, ...]:
-    """What is odd about the header of an image that was read."""
-    codes = [image.GetMetaData(key) for key in ("qform_code", "sform_code") if image.HasMetaDataKey(key)]
-    if codes and all(code.strip() == "0" for code in codes):
-        return ("the header states no orientation (qform and sform code 0); left and right are a guess",)
-    return ()
-
-
-def check_geometry(path: Path, image: sitk.Image) -> None:
-    """Refuse a geometry that is not finite, has no extent or is sheared.
+def _scalar(path: Path, image: sitk.Image) -> sitk.Image:
+    """The one volume of an image; further axes, and values a voxel, of which there is one do not count.
 
     Raises:
-        ScanError: Naming what is wrong.
+        ScanError: If there are several.
     """
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    if (
-        not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *axes.flat]).all()
-        or min(image.GetSpacing()) <= 0
-    ):
-        raise ScanError(path, "its voxel size, position or orientation is not a number", "Export it again")
-    if np.abs(axes.T @ axes - np.eye(3)).max() > PERPENDICULAR:
-        raise sheared(path)
-
-
-def sheared(path: Path) -> ScanError:
-    """The error for axes that are not perpendicular."""
-    return ScanError(path, "its axes are not perpendicular", "Resample it to a straight grid")
-
-
-def _read_by_itk(path: Path, suffix: str) -> sitk.Image:
-    CHECKS[IMAGE_FORMATS[suffix]](path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(IMAGE_FORMATS[suffix])
-    try:
-        reader.ReadImageInformation()
-        _check_kind(path, reader)
-        image: sitk.Image = reader.Execute()
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise sheared(path) from error
-        raise ScanError(path, "damaged, or not the format that its name says", "Export it again") from error
-    return image
-
-
-def _check_kind(path: Path, reader: sitk.ImageFileReader) -> None:
-    size = reader.GetSize()
-    shape = " x ".join(str(length) for length in size)
-    if len(size) != 3:
+    size = image.GetSize()
+    if len(size) < 3 or any(length != 1 for length in size[3:]):
+        shape = " x ".join(str(length) for length in size)
         raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
-    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if reader.GetNumberOfComponents() != 1 or "complex" in kind:
+    while image.GetDimension() > 3:
+        image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
+    kind = image.GetPixelIDTypeAsString()
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in kind:
         raise ScanError(
             path, f"holds several values a voxel ({kind})", "Give a scan with one grey value a voxel"
         )
+    return sitk.VectorIndexSelectionCast(image, 0) if "vector" in kind else image
+
+
+def placed(path: Path, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
+    """An image whose grid can be, and a remark where its axes had to be straightened for that.
+
+    Raises:
+        ScanError: Naming what of the grid cannot be.
+    """
+    try:
+        axes = np.reshape(image.GetDirection(), (3, 3))
+        grid, moved = Geometry.straightened(image.GetSize(), image.GetSpacing(), image.GetOrigin(), axes)
+    except GeometryError as error:
+        raise misplaced(path, error) from error
+    if grid.extent.max() < NARROWEST_MM:
+        what = f"it would be {grid.extent.max():.2g} mm wide, so its voxel size is not in millimetres"
+        raise ScanError(path, what, "Save it in millimetres")
+    if moved:
+        image.SetOrigin(grid.origin)
+        image.SetDirection(grid.direction)
+    return image, (straightened_remark(moved),) if moved else ()

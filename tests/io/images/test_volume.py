@@ -122,16 +122,14 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     [
         ("missing", "no such file or folder. Correct the name"),
         ("empty", "not a NIfTI file. Give a NIfTI, NRRD or MetaImage file"),
-        ("text", "not a gzip file, or a damaged one. Export or copy the file again"),
+        ("text", "not a NIfTI file. Give a NIfTI, NRRD or MetaImage file"),
         ("gzip of text", "not a NIfTI file. Give a NIfTI, NRRD or MetaImage file"),
         ("truncated gzip", "the compressed file is damaged or ends early. Export or copy the file again"),
         ("truncated", "ends early: 792 of 832 bytes are there. Export or copy the file again"),
         ("2D", "a 2D image (6 x 5). Give a scan of one 3D volume"),
         ("4D", "a 4D image (6 x 5 x 4 x 2). Give a scan of one 3D volume"),
-        ("RGB", "holds several values a voxel (vector of 8-bit unsigned integer). "
-                "Give a scan with one grey value a voxel"),
-        ("complex", "holds several values a voxel (complex of 32-bit float). "
-                    "Give a scan with one grey value a voxel"),
+        ("RGB", "holds 3 values a voxel. Give a scan with one grey value a voxel"),
+        ("complex", "holds several values a voxel (complex numbers). Give a scan with one grey value a voxel"),
         ("zero", "every voxel is 0. Give a scan that shows something"),
         ("constant", "every voxel is 7.5. Give a scan that shows something"),
         ("NaN", "3 of 120 voxels are NaN or infinite. Repair the scan"),
@@ -221,7 +219,7 @@ def test_a_damaged_metaimage_header_is_named(
         ("TransformMatrix = 1 0 0 0 1 0 0 0.5 1", "its axes are not perpendicular"),
         ("TransformMatrix = 1 0 0 1", "its MetaImage header is damaged"),
         ("ElementSpacing = 1 1 nan", "its MetaImage header is damaged|is not a number"),
-        ("BinaryData = False", "its MetaImage header is damaged"),
+        ("BinaryData = False", "its MetaImage header is damaged|ends early"),
     ],
 )
 def test_a_metaimage_of_another_kind_is_refused(
@@ -229,8 +227,8 @@ def test_a_metaimage_of_another_kind_is_refused(
 ) -> None:
     path = tmp_path / "scan.mha"
     sitk.WriteImage(image, str(path))
-    content = path.read_bytes().replace(b"ElementType", line.encode() + b"\nElementType", 1)
-    path.write_bytes(content)
+    kept = [one for one in path.read_bytes().split(b"\n") if not one.startswith(line.split()[0].encode())]
+    path.write_bytes(b"\n".join(kept).replace(b"ElementType", line.encode() + b"\nElementType", 1))
     with pytest.raises(ScanError, match=message):
         read_scan(path)
 
