@@ -19,10 +19,14 @@ from diffcl.io.formats import scan_name
 from diffcl.io.scan import Scan
 
 if TYPE_CHECKING:
+    from nibabel.filebasedimages import FileBasedImage
     from nibabel.spatialimages import SpatialImage
 
-ImageInMemory: TypeAlias = "sitk.Image | SpatialImage | tuple[ArrayLike, ArrayLike]"
-"""A SimpleITK image, a nibabel image, or an array `(X, Y, Z)` and its affine `(4, 4)`, RAS millimetres."""
+ImageInMemory: TypeAlias = "sitk.Image | FileBasedImage | tuple[ArrayLike, ArrayLike]"
+"""A SimpleITK image, a nibabel image, or an array `(X, Y, Z)` and its affine `(4, 4)`, RAS millimetres.
+
+What nibabel loads is typed as a `FileBasedImage`; of those, a `SpatialImage` is a scan.
+"""
 
 NOWHERE: Final = Path("(in memory)")
 """Folder that a scan without a file is said to lie in; no file is ever looked for there."""

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, make_studies, publish_untrained, same_place
 
+from diffcl.cli.console import warn
 from diffcl.cli.main import run
 from diffcl.io import read_label
 from diffcl.io.dicom.series_write import write_series
@@ -67,6 +68,27 @@ def test_one_bad_scan_does_not_stop_the_rest(
     errors = capsys.readouterr().err
     assert "bad.nii.gz: " in errors
     assert "Traceback" not in errors
+
+
+def test_what_speaks_against_a_scan_is_said_once_and_before_what_was_found(
+    store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wide = np.random.default_rng(0).normal(100, 10, (48, 48, 48)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(wide), tmp_path / "wide.nii.gz")
+    description = store / "organ" / "1" / "model.json"
+    content = json.loads(description.read_text())
+    content["profile"]["ranges"] = {"brightness": (5.0, 6.0)}
+    description.write_text(json.dumps(content))
+    monkeypatch.setattr("diffcl.inference.outlook.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("diffcl.cli.predict.say", lambda text: warn(f"found: {text}"))
+    assert predict(store, [tmp_path / "wide.nii.gz"], "--out", tmp_path / "out", "--networks", "cs") == 0
+    first, second, found = capsys.readouterr().err.splitlines()
+    assert "The scan's brightness is" in first
+    assert "windows will take about" in second
+    assert "found: wide: organ_head" in found
 
 
 @pytest.fixture
