@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from diffcl.io.dicom.silence import silence
+
 if TYPE_CHECKING:
     from orthanc import Orthanc
 
@@ -19,6 +21,12 @@ os.environ["MPLBACKEND"] = "agg"
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> None:
+    """What the DICOM libraries warn of is no error: pytest puts its own filters before those of the program."""
+    silence()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,35 +64,32 @@ class Dimse(Destination):
     def send(self, files: Sequence[Path]) -> None:
         """Send objects; see `Destination`."""
         where = f"archive {self._title}@{self._host}:{self._port}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's, which may hold values of the header
-            objects = [pydicom.dcmread(file) for file in files]
-            entity = ApplicationEntity(ae_title=self._own_title)
-            entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, CONNECT_SECONDS
-            entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
+        objects = [pydicom.dcmread(file) for file in files]
+        entity = ApplicationEntity(ae_title=self._own_title)
+        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, CONNECT_SECONDS
+        entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
+        for one in objects:
+            entity.add_requested_context(one.SOPClassUID, one.file_meta.TransferSyntaxUID)
+        association = entity.associate(self._host, self._port, ae_title=self._title)
+        if not association.is_established:
+            refused = association.is_rejected
+            what = "refuses the caller" if refused else "does not answer, or takes no segmentations"
+            raise ArchiveDownError(where, what, "Is it running, and does it know the caller?")
+        try:
             for one in objects:
-                entity.add_requested_context(one.SOPClassUID, one.file_meta.TransferSyntaxUID)
-            association = entity.associate(self._host, self._port, ae_title=self._title)
-            if not association.is_established:
-                refused = association.is_rejected
-                what = "refuses the caller" if refused else "does not answer, or takes no segmentations"
-                raise ArchiveDownError(where, what, "Is it running, and does it know the caller?")
-            try:
-                for one in objects:
-                    if not any(
-                        context.abstract_syntax == one.SOPClassUID
-                        for context in association.accepted_contexts
-                    ):
-                        raise ArchiveError(where, f"does not take objects of the kind {one.SOPClassUID.name}")
-                    status = association.send_c_store(one).get("Status")
-                    if status is None:
-                        raise ArchiveDownError(where, "broke off", "Try again later")
-                    if code_to_category(status) not in ("Success", "Warning"):
-                        raise ArchiveError(
-                            where, f"did not store an object (status {status:04X}h)", "Its own log says why"
-                        )
-            finally:
-                association.release()
+                if not any(
+                    context.abstract_syntax == one.SOPClassUID for context in association.accepted_contexts
+                ):
+                    raise ArchiveError(where, f"does not take objects of the kind {one.SOPClassUID.name}")
+                status = association.send_c_store(one).get("Status")
+                if status is None:
+                    raise ArchiveDownError(where, "broke off", "Try again later")
+                if code_to_category(status) not in ("Success", "Warning"):
+                    raise ArchiveError(
+                        where, f"did not store an object (status {status:04X}h)", "Its own log says why"
+                    )
+        finally:
+            association.release()
 
 
 def destination(text: str, own_title: str, credentials: Credentials | None = None) -> Destination:

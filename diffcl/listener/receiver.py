@@ -7,7 +7,6 @@ Source:
 from __future__ import annotations
 
 import time
-import warnings
 from threading import Lock
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from diffcl.errors import OutputError, UsageError
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicomweb.client import is_uid
 from diffcl.listener.queue import Job, Queue
 
@@ -119,14 +118,14 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE; called by pynetdicom in the thread of the association."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # pydicom's, which may hold values of the header
-                series, uid = (
-                    str(event.dataset.SeriesInstanceUID),
-                    str(event.file_meta.MediaStorageSOPInstanceUID),
-                )
-                content = event.encoded_dataset()
-        except DAMAGED:
+            series, uid = (
+                str(event.dataset.SeriesInstanceUID),
+                str(event.file_meta.MediaStorageSOPInstanceUID),
+            )
+            content = event.encoded_dataset()
+        except DAMAGED as error:
+            if not is_damage(error):
+                raise
             return NOT_UNDERSTOOD
         if not (is_uid(series) and is_uid(uid)):
             return NOT_UNDERSTOOD

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import torch
 
 from diffcl.errors import DataError
 from diffcl.files import replace_file
+
+_DAMAGED = (
+    RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError,
+)  # fmt: skip
+"""What torch raises over damaged bytes; they are in memory by then, so it is no error of the disk."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -29,12 +36,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a state; nothing but tensors and plain values is ever unpickled.
 
     Raises:
-        DataError: If there is none or it is damaged.
+        DataError: If there is none, it cannot be read, or it is damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(path, "no such checkpoint", "Start the run without --resume") from error
-    except Exception as error:
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(path, f"cannot be read ({reason})", "Check the disk and who may read it") from error
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
         raise DataError(path, "is damaged", "Delete it and start the run again") from error
     return state

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gdcm
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage
+from pydicom.sequence import Sequence as Items
+from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage, generate_uid
 
 
 def write_enhanced(series: Path, file: Path) -> Path:
@@ -25,21 +26,21 @@ def write_enhanced(series: Path, file: Path) -> Path:
     shared, orientation, measures = Dataset(), Dataset(), Dataset()
     orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
     measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
-    shared.PlaneOrientationSequence = Sequence([orientation])
-    shared.PixelMeasuresSequence = Sequence([measures])
-    whole.SharedFunctionalGroupsSequence = Sequence([shared])
+    shared.PlaneOrientationSequence = Items([orientation])
+    shared.PixelMeasuresSequence = Items([measures])
+    whole.SharedFunctionalGroupsSequence = Items([shared])
     frames, pixels = [], []
     for index, one in enumerate(slices):
         frame, position, transformation = Dataset(), Dataset(), Dataset()
         position.ImagePositionPatient = one.ImagePositionPatient
         transformation.RescaleSlope, transformation.RescaleIntercept = "0.5", str(10 * index)
         transformation.RescaleType = "US"
-        frame.PlanePositionSequence = Sequence([position])
-        frame.PixelValueTransformationSequence = Sequence([transformation])
+        frame.PlanePositionSequence = Items([position])
+        frame.PixelValueTransformationSequence = Items([transformation])
         frames.append(frame)
         values = one.pixel_array.astype(np.int16) + int(one.get("RescaleIntercept", 0))
         pixels.append((2 * (values - 10 * index)).astype("<i2").tobytes())
-    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.PerFrameFunctionalGroupsSequence = Items(frames)
     whole.PixelData = b"".join(pixels)
     if len(whole.PixelData) % 2:
         whole.PixelData += b"\0"
@@ -60,3 +61,20 @@ def compress(series: Path, syntax: int) -> None:
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
+
+
+def write_parts(enhanced: Path, folder: Path, counts: Sequence[int]) -> Path:
+    """Write an enhanced file as several into a new folder, with so many of its frames each."""
+    folder.mkdir()
+    first = 0
+    for number, count in enumerate(counts, start=1):
+        part = pydicom.dcmread(enhanced)
+        frame_size = part.Rows * part.Columns * part.BitsAllocated // 8
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        part.NumberOfFrames, part.InstanceNumber = count, number
+        part.PerFrameFunctionalGroupsSequence = part.PerFrameFunctionalGroupsSequence[first : first + count]
+        content = part.PixelData[first * frame_size : (first + count) * frame_size]
+        part.PixelData = content + b"\0" * (len(content) % 2)
+        part.save_as(folder / f"{number:04d}.dcm")
+        first += count
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_a_journal_is_json_however_deep_an_infinite_number_lies(tmp_path: Path) 
         {"step": 1, "validation": {"hd95_mm": None}},
         {"step": 2, "L_c": None, "validation": {"dice": 0.5, "hd95_mm": None}},
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read (Is a directory). Check the disk"),
+        (b"", "is damaged"),
+        (b"\x80\x02.", "is damaged"),
+    ],
+    ids=["folder", "empty", "other pickle"],
+)
+def test_a_checkpoint_is_only_called_damaged_if_it_is(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(said)):
+        load_checkpoint(path)
 
 
 def test_a_journal_cut_off_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import GoneError
 from diffcl.files import write_text
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicom.seg_read import class_of
 from diffcl.io.dicomweb.client import Archive, SeriesEntry, is_uid
 from diffcl.recipe import Recipe
@@ -152,5 +152,7 @@ def read(header: dict[str, Any]) -> Segmentation | None:
             by_model=all(item.get("SegmentAlgorithmType") == "AUTOMATIC" for item in segments),
             segments=segments,
         )
-    except DAMAGED:
+    except DAMAGED as error:
+        if not is_damage(error):
+            raise
         return None

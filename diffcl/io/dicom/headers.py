@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     EncapsulatedPDFStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     RTDoseStorage,
     RTStructureSetStorage,
     SegmentationStorage,
 )
 
 from diffcl.errors import ScanError
+from diffcl.io.dicom.damage import damage_as
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom
-
-DAMAGED: Final = (
-    BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError,
-    LookupError, MemoryError, NotImplementedError, RecursionError, TypeError, ValueError, struct.error,
-)  # fmt: skip
-"""What pydicom raises over damaged bytes, now here, now there."""
 
 NOT_SCANS: Final = {
     SegmentationStorage: "a segmentation (SEG)",
@@ -37,6 +33,9 @@ NOT_SCANS: Final = {
 REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
 PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
 MOST_LISTED: Final = 8
+
+UNDEFINED: Final = 0xFFFFFFFF
+"""Length of an element that ends with a mark of its own, as that of compressed pixels."""
 
 USED: Final = (
     "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
@@ -80,15 +79,42 @@ def read_header(file: Path) -> DicomFile:
     Raises:
         ScanError: If it is no DICOM file, is damaged or cannot be read.
     """
+    damaged = ScanError(file, "damaged, or not a DICOM file", "Export it again")
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        if not _is_whole(header):
-            raise InvalidDicomError
-        return DicomFile(file, header)
+        with damage_as(damaged):
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=_is_without_preamble(file))
+            whole = _is_whole(header)
     except OSError as error:
         raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
-    except DAMAGED as error:
-        raise ScanError(file, "damaged, or not a DICOM file", "Export it again") from error
+    if not whole:
+        raise damaged
+    return DicomFile(file, header)
+
+
+def transfer_syntax(image: Dataset) -> UID | None:
+    """How an image that was read with its pixels is encoded; told from the content where the file does not say.
+
+    Returns:
+        The TransferSyntaxUID; None where the pixels are compressed and nothing says how.
+    """
+    stated = image.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return UID(str(stated))
+    pixels: Any = image.get_item("PixelData") if "PixelData" in image else None
+    if pixels is not None and (pixels.length == UNDEFINED if pixels.is_raw else pixels.is_undefined_length):
+        return None
+    implicit, little = getattr(image, "original_encoding", None) or (  # the former is of pydicom 3
+        image.read_implicit_vr, image.read_little_endian
+    )  # fmt: skip
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _is_without_preamble(file: Path) -> bool:
+    """Whether a file begins with the first group of a data set, as those of some old programs do."""
+    with file.open("rb") as stream:
+        return stream.read(2) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def _is_whole(header: Dataset) -> bool:
@@ -99,7 +125,7 @@ def _is_whole(header: Dataset) -> bool:
         header.get(keyword)  # pydicom decodes only now, and raises over what it cannot
     if "SOPClassUID" not in header or "SeriesInstanceUID" not in header:
         return False
-    return "Image Storage" not in UID(header.SOPClassUID).name or "Rows" in header
+    return "Image Storage" not in UID(str(header.SOPClassUID)).name or "Rows" in header
 
 
 def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) -> list[DicomFile]:
@@ -142,14 +168,6 @@ def not_a_scan(header: Dataset) -> str | None:
     if "Rows" not in header or "Columns" not in header:
         return f"an object without an image ({sop_class.name or 'of no stated kind'})"
     return None
-
-
-def without_copies(files: list[DicomFile]) -> tuple[list[DicomFile], tuple[str, ...]]:
-    """Leave out files that are copies of another, with the same SOPInstanceUID, and say so."""
-    kept = {str(file.header.get("SOPInstanceUID", file.path)): file for file in reversed(files)}
-    copies = len(files) - len(kept)
-    remarks = (f"{copies} of {len(files)} files are copies of others and were left out",) if copies else ()
-    return [file for file in files if any(file is one for one in kept.values())], remarks
 
 
 def _listed(series: dict[str, list[DicomFile]]) -> str:

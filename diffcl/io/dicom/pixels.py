@@ -2,78 +2,184 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from diffcl.errors import ScanError
-from diffcl.io.dicom.decoder import Decoder
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.damage import damage_as
+from diffcl.io.dicom.decoder import Decoder, DecodingError
+from diffcl.io.dicom.headers import transfer_syntax
 from diffcl.io.dicom.releases import has_decoder
 from diffcl.io.dicom.slices import Slice
+from diffcl.io.dicom.stored_values import StoredValues, stored_values
 
 PLUGIN: Final = "python-gdcm"
 """Decodes JPEG, JPEG Lossless, JPEG-LS, JPEG 2000 and RLE for pydicom 2."""
 
 PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
+NEAR_LOWEST: Final = 0.01
+"""Padding that lies this near to the lowest value, as a share of the range of the values, is background."""
 
-def read_voxels(path: Path, slices: tuple[Slice, ...]) -> npt.NDArray[np.float32]:
-    """Values of the slices after rescaling, each with its own slope and intercept: `(Z, Y, X)`.
+DENSE: Final = 500
+"""Hounsfield units which the middle voxel of a scan cannot reach: it lies in air or in soft tissue."""
+
+
+@dataclass
+class _Voxels:
+    """Voxels `(Z, Y, X)` after rescaling, and what their files say of them.
+
+    Attributes:
+        values: The voxels.
+        padding: Where there is nothing but padding; None where there is none.
+        remarks: What of the headers cannot be meant as it stands.
+        beyond: Images with bits above those that are stored.
+        rather_whole: How many of these look like values that are larger than the header says.
+    """
+
+    values: npt.NDArray[np.float32]
+    padding: npt.NDArray[np.bool_] | None = None
+    remarks: list[str] = field(default_factory=list)
+    beyond: int = 0
+    rather_whole: int = 0
+
+
+def read_voxels(path: Path, slices: tuple[Slice, ...]) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """Values of the slices after rescaling, each with its own slope and intercept, `(Z, Y, X)`; and remarks.
+
+    Padding gets the lowest of the other values. Where low values are meant to be white (MONOCHROME1), values
+    are inverted within their range; but Hounsfield units mean the same, however they are shown.
 
     Raises:
-        ScanError: If pixels are missing, end early or cannot be decoded.
+        ScanError: If pixels are missing, end early or cannot be decoded, or it is not clear what is dark.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number afterwards is refused as such
+        found = _read(path, slices, whole=False)
+        larger = found.rather_whole > found.beyond / 2
+        found = _read(path, slices, whole=True) if larger else found
+    if found.beyond:
+        taken = "taken as part of the values" if larger else "left out"
+        found.remarks.append(f"bits above the stored ones are set in {found.beyond} images and were {taken}")
+    voxels, padding = found.values, found.padding
+    if padding is not None and padding.all():
+        raise ScanError(path, "every voxel is padding", "Give a scan that shows something")
+    low, high = _ends(voxels, padding)
+    inverse = _is_inverse(path, slices)
+    if inverse and slices[0].file.header.get("Modality") == "CT":
+        if np.median(voxels[::2, ::4, ::4]) > DENSE:
+            raise ScanError(
+                path,
+                "MONOCHROME1, and most voxels are denser than bone",
+                "Export it with its Hounsfield units",
+            )
+        found.remarks.append(
+            "low values are meant to be white (MONOCHROME1); Hounsfield units stay as they are"
+        )
+    elif inverse:
+        np.subtract(np.float32(low + high), voxels, out=voxels)
+        found.remarks.append("low values are meant to be white (MONOCHROME1), so the scan was inverted")
+    if padding is not None and np.abs(voxels[padding] - low).max() > NEAR_LOWEST * (high - low):
+        voxels[padding] = low
+        found.remarks.append(f"{padding.mean():.1%} of the voxels are padding, taken as {low:g}")
+    return voxels, tuple(found.remarks)
+
+
+def _read(path: Path, slices: tuple[Slice, ...], *, whole: bool) -> _Voxels:
+    """Read the slices, with all allocated bits or with those that are stored."""
     columns, rows = slices[0].size
-    voxels = np.empty((0, rows, columns), np.float32)
-    stored: npt.NDArray[Any] = np.empty(0)
+    found = _Voxels(np.empty((0, rows, columns), np.float32))
+    stored = StoredValues(np.empty(0))
     decoded: Path | None = None
     with Decoder() as decode:
         for index, one in enumerate(slices):
             if one.file.path != decoded:
-                decoded, stored = one.file.path, _stored(path, one.file.path, decode)
-            image = stored if one.frame is None else stored[one.frame]
+                decoded, stored = one.file.path, read_stored(path, one.file.path, decode)
+                if stored.remark and stored.remark not in found.remarks:
+                    found.remarks.append(stored.remark)
+                found.beyond += stored.whole is not None
+                found.rather_whole += stored.is_rather_whole
+            values = stored.values if stored.whole is None or not whole else stored.whole
+            image = _plane(values, one)
             if image.shape != (rows, columns):
                 raise ScanError(path, f"{decoded.name}: its pixels do not fit its header", "Export it again")
             if index == 0:  # only now: a damaged header can promise any number of pixels
-                voxels = np.empty((len(slices), rows, columns), np.float32)
-            np.multiply(image, np.float32(one.slope), out=voxels[index], casting="unsafe")
-            voxels[index] += np.float32(one.intercept)
-    return voxels
+                found.values = np.empty((len(slices), rows, columns), np.float32)
+            np.multiply(image, np.float32(one.slope), out=found.values[index], casting="unsafe")
+            found.values[index] += np.float32(one.intercept)
+            if stored.padding is not None and (padded := _plane(stored.padding, one)).any():
+                if found.padding is None:
+                    found.padding = np.zeros(found.values.shape, bool)
+                found.padding[index] = padded
+    return found
 
 
-def _stored(path: Path, file: Path, decode: Decoder) -> npt.NDArray[Any]:
-    """Stored values of a file, `(rows, columns)` or `(frames, rows, columns)`."""
+def _plane(image: npt.NDArray[Any], one: Slice) -> npt.NDArray[Any]:
+    """The plane of a slice in the pixels of its file; those of a single frame may have no axis of frames."""
+    return image if one.frame is None or image.ndim == 2 else image[one.frame]
+
+
+def _ends(voxels: npt.NDArray[np.float32], padding: npt.NDArray[np.bool_] | None) -> tuple[float, float]:
+    """The lowest and the highest value of what is no padding."""
+    if padding is None:
+        return float(voxels.min()), float(voxels.max())
+    inside = ~padding
+    return (
+        float(voxels.min(where=inside, initial=np.inf)),
+        float(voxels.max(where=inside, initial=-np.inf)),
+    )
+
+
+def _is_inverse(path: Path, slices: tuple[Slice, ...]) -> bool:
+    """Whether low values are meant to be white."""
+    kinds = {str(one.file.header.get("PhotometricInterpretation", "MONOCHROME2")) for one in slices}
+    if len(kinds) > 1:
+        raise ScanError(path, f"images of {' and '.join(sorted(kinds))}", "Export each kind as a series")
+    return kinds == {"MONOCHROME1"}
+
+
+def read_stored(path: Path, file: Path, decode: Decoder) -> StoredValues:
+    """Stored values of a file.
+
+    Raises:
+        ScanError: If there are none, or they end early or cannot be decoded.
+    """
+    damaged = ScanError(path, f"{file.name}: its pixels are damaged or end early", "Export it again")
     try:
-        image = pydicom.dcmread(file)
-        if not any(keyword in image for keyword in PIXELS):
-            raise ScanError(
-                path, f"{file.name}: the image has no pixel data", "Export the series with its images"
-            )
-        syntax = UID(str(image.file_meta.TransferSyntaxUID))
-        _check_decoder(path, file, syntax)
-        return _meant_bits(image, decode(file) if syntax.is_encapsulated else image.pixel_array)
+        with damage_as(damaged):
+            image = pydicom.dcmread(file, force=True)
+            syntax = transfer_syntax(image)
     except OSError as error:
         raise ScanError(
             path, f"{file.name}: cannot be read ({error.strerror or type(error).__name__})"
         ) from error
-    except (*DAMAGED, RuntimeError) as error:
+    if not any(keyword in image for keyword in PIXELS):
         raise ScanError(
-            path, f"{file.name}: its pixels are damaged or end early", "Export it again"
-        ) from error
-
-
-def _meant_bits(image: Dataset, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Pixels without what stands in the bits above the stored ones, with their sign."""
-    spare = int(image.BitsAllocated) - int(image.BitsStored) if "PixelData" in image else 0
-    if spare > 0:
-        pixels = (pixels << spare) >> spare
-    return pixels
+            path, f"{file.name}: the image has no pixel data", "Export the series with its images"
+        )
+    if syntax is None:
+        raise ScanError(
+            path,
+            f"{file.name}: compressed, but it does not say how (no TransferSyntaxUID)",
+            "Export the series uncompressed",
+        )
+    _check_decoder(path, file, syntax)
+    image.file_meta.TransferSyntaxUID = syntax
+    if syntax.is_encapsulated:
+        try:
+            pixels = decode(file)
+        except DecodingError as error:
+            raise ScanError(path, f"{file.name}: {error}", "Export it again") from error
+    else:
+        with damage_as(damaged):
+            pixels = image.pixel_array
+    with damage_as(damaged):
+        return stored_values(image, pixels, decompressed=syntax.is_encapsulated)
 
 
 def _check_decoder(path: Path, file: Path, syntax: UID) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import ScanError
-from diffcl.geometry import Geometry, straight_axes
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.geometry import Geometry, GeometryError, straight_axes
+from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
 from diffcl.labels import LabelClass
 
-ON_GRID: Final = 0.1
-"""A frame may lie this far, in voxels, from a slice of the grid it is put on."""
+ON_GRID: Final = 0.25
+"""A frame may lie this far, in voxels, from a slice of the grid it is put on: some headers round positions."""
 
 EXPORT_AGAIN: Final = "Export it again"
 
@@ -64,18 +63,18 @@ def read_seg(
         ScanError: If it is no binary segmentation, is damaged, lies on another grid than the reference,
             has a segment that is no class, or segments that overlap.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about values that nobody asks for
-        try:
+    try:
+        with damage_as(ScanError(path, "a damaged DICOM segmentation", EXPORT_AGAIN)):
             content = pydicom.dcmread(path)
             _check_kind(path, content)
             values = _values(path, content, labels)
             frames = _frames(content)
-            grid = _own_grid(path, frames) if reference is None else _grid_of(reference)
-        except OSError as error:
-            raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
-        except (*DAMAGED, RuntimeError) as error:
-            raise ScanError(path, "a damaged DICOM segmentation", EXPORT_AGAIN) from error
+    except OSError as error:
+        raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
+    try:
+        grid = _own_grid(path, frames) if reference is None else _grid_of(reference)
+    except GeometryError as error:
+        raise ScanError(path, f"a damaged DICOM segmentation ({error})", EXPORT_AGAIN) from error
     return _paint(path, frames, values, grid)
 
 
@@ -90,20 +89,20 @@ def _values(path: Path, content: Dataset, labels: Sequence[LabelClass] | None) -
     """Value of every segment number."""
     values = {}
     for segment in content.SegmentSequence:
-        number = int(segment.SegmentNumber)
-        values[number] = number
+        segment_number = int(number(segment.SegmentNumber))
+        values[segment_number] = segment_number
         if labels is not None:
             found = class_of(segment, labels)
             if found is None:
                 raise ScanError(
                     path,
-                    f"segment {number} ({_name_of(segment)}) is no class of this task",
+                    f"segment {segment_number} ({_name_of(segment)}) is no class of this task",
                     f"Name it one of: {', '.join(one.name for one in labels)}",
                 )
-            values[number] = found.value
-        if not 1 <= values[number] <= 255:
+            values[segment_number] = found.value
+        if not 1 <= values[segment_number] <= 255:
             raise ScanError(
-                path, f"segment {number} is beyond 255", "Give a segmentation of fewer structures"
+                path, f"segment {segment_number} is beyond 255", "Give a segmentation of fewer structures"
             )
     return values
 
@@ -130,20 +129,23 @@ def _name_of(segment: Dataset) -> str:
 
 def _frames(content: Dataset) -> list[Frame]:
     shared = content.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    masks = np.reshape(content.pixel_array, (-1, content.Rows, content.Columns)).astype(bool)
+    shape = (-1, int(number(content.Rows)), int(number(content.Columns)))
+    groups = content.PerFrameFunctionalGroupsSequence
+    masks = content.pixel_array
+    if not groups or masks.size != len(groups) * shape[1] * shape[2]:
+        raise OddValueError
     frames = []
-    for mask, group in zip(masks, content.PerFrameFunctionalGroupsSequence, strict=True):
+    for mask, group in zip(masks.reshape(shape).astype(bool), groups, strict=True):
 
         def macro(keyword: str, group: Dataset = group) -> Dataset:
             item: Dataset = (group if keyword in group else shared[0])[keyword][0]
             return item
 
-        down, along = macro("PixelMeasuresSequence").PixelSpacing
-        orientation = macro("PlaneOrientationSequence").ImageOrientationPatient
+        down, along = numbers(macro("PixelMeasuresSequence").PixelSpacing, 2)
         frames.append(Frame(
-            segment=int(macro("SegmentIdentificationSequence").ReferencedSegmentNumber),
-            position=np.array(macro("PlanePositionSequence").ImagePositionPatient, float),
-            axes=np.reshape(np.array(orientation, float), (2, 3)),
+            segment=int(number(macro("SegmentIdentificationSequence").ReferencedSegmentNumber)),
+            position=numbers(macro("PlanePositionSequence").ImagePositionPatient, 3),
+            axes=numbers(macro("PlaneOrientationSequence").ImageOrientationPatient, 6).reshape(2, 3),
             spacing=(float(along), float(down)),
             mask=mask,
         ))  # fmt: skip
@@ -158,7 +160,7 @@ def _own_grid(path: Path, frames: Sequence[Frame]) -> Geometry:
     lowest, extent = int(heights.argmin()), float(np.ptp(heights))
     steps = np.diff(np.unique(heights.round(4)))
     step = float(steps.min()) if steps.size else 1.0
-    count = round(extent / step) + 1
+    count = int(np.rint(steps / step).sum()) + 1
     if count > len(frames) * 100:
         raise ScanError(path, "its frames are unevenly spaced", "Give the scan that it belongs to as well")
     if count > 1:

@@ -22,7 +22,8 @@ from diffcl.files import replace_file
 from diffcl.geometry import Geometry, same_grid
 from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.series import DicomSeries
-from diffcl.io.dicom.source import made_from, series_number, source_images
+from diffcl.io.dicom.source import made_from, refer, series_number, source_images, told_apart
+from diffcl.io.dicom.texts import with_texts
 from diffcl.labels import Code, LabelClass
 from diffcl.version import version
 
@@ -176,14 +177,17 @@ def _write(
     path: Path,
     maker: _Maker,
 ) -> None:
-    if series.frames:
+    if len(series.headers) == 1:
         voxels = voxels[np.argsort(series.frames)]  # highdicom wants the order of the frames
+    segments = [_segment(one, path, maker) for one in labels]
     with made_from(series, path):
+        images = source_images(series, path)
+        apart = told_apart(images)
         segmentation = hd.seg.Segmentation(
-            source_images=source_images(series, path),
+            source_images=apart,
             pixel_array=voxels,
             segmentation_type=kind,
-            segment_descriptions=[_segment(one, path, maker) for one in labels],
+            segment_descriptions=segments,
             series_instance_uid=hd.UID(),
             series_number=series_number(series, SERIES_NUMBER),
             sop_instance_uid=hd.UID(),
@@ -198,6 +202,7 @@ def _write(
             series_description=maker.title[:64],
             omit_empty_frames=False,
         )
+        refer(segmentation, apart, images, series)
         carry_patient(segmentation, series)
         with replace_file(path) as temporary:
             save_dicom(segmentation, temporary)
@@ -206,7 +211,7 @@ def _write(
 def carry_patient(target: hd.base.SOPClass, series: DicomSeries) -> None:
     """Give an object the patient and study of its series, as they stand there."""
     target.SpecificCharacterSet = "ISO_IR 192"
-    target.copy_patient_and_study_information(series.headers[0])
+    target.copy_patient_and_study_information(with_texts(series.headers[0]))
 
 
 def _segment(one: LabelClass, path: Path, maker: _Maker) -> hd.seg.SegmentDescription:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
-from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header, without_copies
+from diffcl.io.dicom.copies import without_copies
+from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header
 from diffcl.io.dicom.pixels import read_voxels
 from diffcl.io.dicom.slices import Grid, arrange, is_localiser, slices_of
 
@@ -24,9 +24,9 @@ class DicomSeries:
         path: The folder, or the multi-frame file.
         uid: SeriesInstanceUID.
         modality: As the header states it, for example `MR`.
-        files: The files; one a slice, or the multi-frame file.
+        files: The file of each slice, or the one multi-frame file.
         headers: Their headers without pixels. They hold the patient's name, so they are not in `repr`.
-        frames: Frame of each slice in the multi-frame file, from 0; empty for single-frame files.
+        frames: Frame of each slice in its multi-frame file, from 0; empty for single-frame files.
         geometry: Where the voxels lie; its axes are row, column and normal.
     """
 
@@ -55,36 +55,41 @@ def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, 
         ScanError: If there is no series that can be used; it says why in one line without the patient's
             name or number.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about values that nobody asks for
-        files = find_dicom(path) if path.is_dir() else [read_header(path)]
-        files, remarks = without_copies(choose_series(path, files, series_uid))
-        for file in files:
-            if odd := not_a_scan(file.header):
-                raise ScanError(path, f"{file.path.name}: {odd} among the images", "Export the series again")
-        images = [file for file in files if not is_localiser(file)]
-        if not images:
-            raise ScanError(path, "holds a localiser only", "Give the series that was planned on it")
-        if len(images) < len(files):
-            remarks = (
-                *remarks,
-                f"{len(files) - len(images)} of {len(files)} images are localisers, left out",
-            )
-        slices = [one for file in images for one in slices_of(path, file)]
-        if len(images) > 1 and any(one.frame is not None for one in slices):
-            raise ScanError(
-                path, f"{len(images)} multi-frame images in one series", "Give the file of one of them"
-            )
-        if path.is_file() and slices[0].frame is None:
-            raise ScanError(path, "one image of a series", "Give the folder that holds the whole series")
+    files = find_dicom(path) if path.is_dir() else [read_header(path)]
+    files, remarks = without_copies(choose_series(path, files, series_uid))
+    for file in files:
+        if odd := not_a_scan(file.header):
+            raise ScanError(path, f"{file.path.name}: {odd} among the images", "Export the series again")
+    images = [file for file in files if not is_localiser(file)]
+    if not images:
+        raise ScanError(path, "holds a localiser only", "Give the series that was planned on it")
+    if len(images) < len(files):
+        remarks = (
+            *remarks,
+            f"{len(files) - len(images)} of {len(files)} images are localisers, left out",
+        )
+    slices = [one for file in images for one in slices_of(path, file)]
+    if path.is_file() and len(slices) == 1:
+        raise ScanError(path, "one image of a series", "Give the folder that holds the whole series")
+    try:
         grid = arrange(path, slices)
-        image = grid.geometry.place(read_voxels(path, grid.slices).T)
-    return image, _series(path, grid), remarks
+    except ScanError as error:
+        if 1 < len(images) < len(slices):
+            what = f"{len(images)} multi-frame images in one series: {error.what}"
+            raise ScanError(path, what, "Give the file of one of them") from error
+        raise
+    voxels, odd_values = read_voxels(path, grid.slices)
+    return grid.geometry.place(voxels.T), _series(path, grid), (*remarks, *odd_values)
 
 
 def _series(path: Path, grid: Grid) -> DicomSeries:
     frames = tuple(one.frame for one in grid.slices if one.frame is not None)
-    files = [one.file for one in grid.slices][: 1 if frames else None]
+    files = [one.file for one in grid.slices]
+    different = len({file.path for file in files})
+    if different == 1:
+        files = files[:1]
+    elif different == len(files):
+        frames = ()
     return DicomSeries(
         path=path,
         uid=str(files[0].header.get("SeriesInstanceUID", "")),

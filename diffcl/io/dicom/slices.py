@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError
-from diffcl.io.dicom.headers import DAMAGED, DicomFile
+from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+from diffcl.io.dicom.headers import DicomFile
 
 Vector = npt.NDArray[np.float64]
 
@@ -28,8 +29,14 @@ SAME_PLACE: Final = 1e-2
 """Slices closer than this, in mm, are at one position."""
 
 SLACK: Final = 0.05
-"""A slice may lie this far, in mm, or 2 % of the slice distance, from its place on the even grid: headers are
-often rounded to a tenth of a millimetre."""
+"""A slice may lie this far, in mm, or 2 % of the slice distance, from its place on the even grid, and farther where
+all positions are rounded."""
+
+ROUNDED: Final = (1.0, 0.5, 0.1)
+"""Parts of a millimetre to which headers round positions, the coarsest first."""
+
+MOST_SLACK: Final = 0.25
+"""Share of the slice distance which rounding may move a slice, so that a missing slice is always found."""
 
 SIDEWAYS: Final = 0.25
 """A slice may be shifted in its plane by this share of a pixel."""
@@ -41,6 +48,11 @@ TELLING: Final = (
 )  # fmt: skip
 """Attributes in which images at one position are likely to differ, the most telling first; in an enhanced image
 they stand in the groups of each frame."""
+
+MACROS: Final = (
+    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence"
+)  # fmt: skip
+"""Functional groups that say where a frame lies and what its values mean."""
 
 EXPORT_AGAIN: Final = "Export the series again"
 
@@ -99,16 +111,15 @@ def slices_of(path: Path, file: DicomFile) -> list[Slice]:
     Raises:
         ScanError: If the image is in colour, or does not say where it lies.
     """
+    damaged = ScanError(path, f"{file.path.name}: its header is damaged", EXPORT_AGAIN)
     try:
-        if (
-            int(file.header.get("NumberOfFrames") or 1) > 1
-            or "PerFrameFunctionalGroupsSequence" in file.header
-        ):
-            return _frames(path, file)
-        header = file.header
-        return [_slice(path, file, None, header, header, header, header, (header,))]
-    except (*DAMAGED, OSError) as error:  # pydicom's own, where a sequence ends early
-        raise ScanError(path, f"{file.path.name}: its header is damaged", EXPORT_AGAIN) from error
+        with damage_as(damaged):
+            header = file.header
+            if "PerFrameFunctionalGroupsSequence" in header or number(header.get("NumberOfFrames") or 1) > 1:
+                return _frames(path, file)
+            return [_slice(path, file, None, header, header, header, header, (header,))]
+    except OSError as error:  # pydicom's own, where a sequence ends early
+        raise damaged from error
 
 
 def is_localiser(file: DicomFile) -> bool:
@@ -133,7 +144,7 @@ def arrange(path: Path, slices: Sequence[Slice]) -> Grid:
     heights = places @ normal
     _check_one_each(path, ordered, heights)
     _check_straight(path, ordered, places, heights)
-    _check_even(path, heights)
+    _check_even(path, heights, _rounding(places, normal))
     row = first.row / np.linalg.norm(first.row)
     axes = np.stack([row, np.cross(normal, row), normal], axis=1)
     step = float(heights[-1] - heights[0]) / (len(ordered) - 1)
@@ -147,35 +158,35 @@ def arrange(path: Path, slices: Sequence[Slice]) -> Grid:
 
 def _frames(path: Path, file: DicomFile) -> list[Slice]:
     """Slices of an enhanced multi-frame image, whose attributes are kept a frame, or once for all frames."""
-    shared = file.header.get("SharedFunctionalGroupsSequence")
     frames = file.header.get("PerFrameFunctionalGroupsSequence")
-    if not frames or len(frames) != int(file.header.NumberOfFrames):
+    if not frames or len(frames) != number(file.header.get("NumberOfFrames") or 1):
         raise ScanError(
             path,
             f"{file.path.name}: a multi-frame image that does not say where each frame lies",
             "Give an enhanced CT or MR image, or one image a slice",
         )
 
-    def macro(frame: Dataset, keyword: str) -> Dataset:
-        for groups in (frame, *(shared or ())):
-            if groups.get(keyword):
-                item: Dataset = groups[keyword][0]
-                return item
-        return file.header
-
-    return [
-        _slice(
-            path,
-            file,
-            index,
-            macro(frame, "PlanePositionSequence"),
-            macro(frame, "PlaneOrientationSequence"),
-            macro(frame, "PixelMeasuresSequence"),
-            macro(frame, "PixelValueTransformationSequence"),
-            tuple(group for element in frame if element.VR == "SQ" for group in element.value),
+    slices = []
+    for index, frame in enumerate(frames):
+        position, orientation, measures, transformation = (
+            macro(file.header, index, keyword) for keyword in MACROS
         )
-        for index, frame in enumerate(frames)
+        groups = tuple(group for element in frame if element.VR == "SQ" for group in element.value)
+        slices.append(_slice(path, file, index, position, orientation, measures, transformation, groups))
+    return slices
+
+
+def macro(header: Dataset, frame: int, keyword: str) -> Dataset:
+    """A functional group of a frame of an enhanced image: its own, that of all frames, or else the whole header."""
+    groups = [
+        header.PerFrameFunctionalGroupsSequence[frame],
+        *(header.get("SharedFunctionalGroupsSequence") or ()),
     ]
+    for group in groups:
+        if group.get(keyword):
+            item: Dataset = group[keyword][0]
+            return item
+    return header
 
 
 def _slice(
@@ -190,7 +201,7 @@ def _slice(
 ) -> Slice:
     header, name = file.header, file.path.name
     photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
-    if int(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
+    if number(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
         raise ScanError(path, f"{name}: an image in colour ({photometric})", "Give images of grey values")
     place = _numbers(path, name, "position", position.get("ImagePositionPatient"), 3)
     axes = _numbers(path, name, "orientation", orientation.get("ImageOrientationPatient"), 6)
@@ -201,10 +212,10 @@ def _slice(
         raise ScanError(
             path, f"{name}: row and column directions are not perpendicular unit vectors", EXPORT_AGAIN
         )
-    slope = float(transformation.get("RescaleSlope") or 1.0)
-    intercept = float(transformation.get("RescaleIntercept") or 0.0)
-    size = int(header.Columns), int(header.Rows)
-    if min(*pixel, *size) <= 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
+    slope = number(transformation.get("RescaleSlope") or 1.0)
+    intercept = number(transformation.get("RescaleIntercept") or 0.0)
+    size = int(number(header.Columns)), int(number(header.Rows))
+    if min(*pixel, *size) <= 0:
         raise ScanError(path, f"{name}: its header is damaged", EXPORT_AGAIN)
     spacing = float(pixel[1]), float(pixel[0])
     return Slice(file, frame, place, row, column, spacing, size, slope, intercept, groups)
@@ -216,10 +227,12 @@ def _numbers(path: Path, name: str, what: str, value: Any, count: int) -> Vector
     Raises:
         ScanError: If there are not as many.
     """
-    numbers = np.array([float(number) for number in value or ()])
-    if numbers.size != count or not np.isfinite(numbers).all():
-        raise ScanError(path, f"{name}: the header does not state the {what} of the image", EXPORT_AGAIN)
-    return numbers
+    try:
+        return numbers(value, count)
+    except OddValueError as error:
+        raise ScanError(
+            path, f"{name}: the header does not state the {what} of the image", EXPORT_AGAIN
+        ) from error
 
 
 def _check_alike(path: Path, slices: Sequence[Slice]) -> None:
@@ -273,23 +286,34 @@ def _check_straight(path: Path, ordered: Sequence[Slice], places: Vector, height
     raise ScanError(path, f"slices are shifted sideways by up to {shift.max():.1f} mm", EXPORT_AGAIN)
 
 
-def _check_even(path: Path, heights: Vector) -> None:
+def _rounding(places: Vector, normal: Vector) -> float:
+    """How far positions may lie from each other along the normal only because all of them were rounded, in mm."""
+    for step in ROUNDED:
+        if np.abs(places / step - np.rint(places / step)).max() < 1e-6:
+            return step * float(np.abs(normal).sum())  # half a step an axis, for each of two positions
+    return 0.0
+
+
+def _check_even(path: Path, heights: Vector, rounding: float) -> None:
     steps = np.diff(heights)
     usual = float(np.median(steps))
     places = np.linspace(heights[0], heights[-1], len(heights))
-    if np.abs(heights - places).max() <= max(SLACK, 0.02 * usual):
+    off = np.abs(heights - places)
+    if off.max() <= max(SLACK, 0.02 * usual, min(rounding, MOST_SLACK * usual)):
         return
     multiples = np.rint(steps / usual)
-    if multiples.min() == 1 and np.abs(steps - multiples * usual).max() <= max(SLACK, 0.1 * usual):
+    missing = int(multiples.sum()) - len(steps)
+    slack = max(SLACK, 0.1 * usual, min(rounding, MOST_SLACK * usual))
+    if missing and multiples.min() == 1 and np.abs(steps - multiples * usual).max() <= slack:
         gap = int(steps.argmax())
-        missing = int(multiples.sum()) - len(steps)
         raise ScanError(
             path,
             f"{steps[gap]:.1f} mm between slices {gap + 1} and {gap + 2}, {usual:.1f} mm elsewhere",
             f"Export the series again with the {missing} missing slice{'s' if missing > 1 else ''}",
         )
+    digits = 2 if np.ptp(steps) > 0.01 else 4
     raise ScanError(
         path,
-        f"slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm apart",
+        f"slices are unevenly spaced, {steps.min():.{digits}f} to {steps.max():.{digits}f} mm apart",
         "Reconstruct the series with even spacing, or resample it",
     )

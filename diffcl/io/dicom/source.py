@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from diffcl.errors import OutputError
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.damage import damage_as
 from diffcl.io.dicom.series import DicomSeries
+from diffcl.io.dicom.slices import macro
 
 CARRIED: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
@@ -23,6 +26,13 @@ CARRIED: Final = (
     "LossyImageCompressionRatio", "LossyImageCompressionMethod", "NumberOfFrames",
 )  # fmt: skip
 """What of an image an object made from it refers to or repeats."""
+
+PLACES: Final = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+}
+"""Where an enhanced image says what another says of itself."""
 
 BLANK: Final = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
@@ -41,33 +51,68 @@ def source_images(series: DicomSeries, path: Path) -> list[Dataset]:
     Raises:
         OutputError: If the series has no frame of reference, which every object made from it refers to.
     """
-    images = [_image(series, header) for header in series.headers]
+    frames = series.frames if len(series.headers) > 1 and series.frames else [0] * len(series.headers)
+    images = [_image(series, header, frame) for header, frame in zip(series.headers, frames, strict=True)]
     if not images[0].get("FrameOfReferenceUID"):
         raise OutputError(
             path, "the series has no frame of reference to refer to", "Write the label as .nii.gz or .nrrd"
         )
-    if series.frames:
+    if len(images) == 1:
         _regroup(series, images[0])
     return images
 
 
+def told_apart(images: list[Dataset]) -> list[Dataset]:
+    """The same images, each with an identifier of its own, for highdicom tells them apart by that."""
+    if len({image.SOPInstanceUID for image in images}) == len(images):
+        return images
+    apart = [copy.deepcopy(image) for image in images]  # one by one, for they share elements
+    for image in apart:
+        image.SOPInstanceUID = generate_uid()
+    return apart
+
+
+def refer(target: Dataset, apart: list[Dataset], images: list[Dataset], series: DicomSeries) -> None:
+    """Let what was made from images that were `told_apart` refer to the images themselves.
+
+    A frame made from an image that shares its identifier with another refers to none: its position says where it
+    belongs.
+    """
+    if apart is images:
+        return
+    frames = series.frames or (None,) * len(images)
+    meant = {
+        one.SOPInstanceUID: (image.SOPInstanceUID, frame)
+        for one, image, frame in zip(apart, images, frames, strict=True)
+    }
+    sharing = Counter(meant.values())
+    for group in target.ReferencedSeriesSequence:
+        items = {}
+        for item in group.ReferencedInstanceSequence:
+            item.ReferencedSOPInstanceUID, _ = meant[item.ReferencedSOPInstanceUID]
+            items[item.ReferencedSOPInstanceUID] = item
+        group.ReferencedInstanceSequence = Sequence(items.values())
+    for group in target.PerFrameFunctionalGroupsSequence:
+        for derivation in group.DerivationImageSequence:
+            for item in derivation.SourceImageSequence:
+                uid, frame = meant[item.ReferencedSOPInstanceUID]
+                item.ReferencedSOPInstanceUID = uid
+                if frame is not None:
+                    item.ReferencedFrameNumber = frame + 1
+                if sharing[uid, frame] > 1:
+                    group.DerivationImageSequence = Sequence()
+
+
 @contextmanager
 def made_from(series: DicomSeries, path: Path) -> Iterator[None]:
-    """Turn what pydicom and highdicom raise over a damaged header into an error for people.
+    """Turn what pydicom and highdicom raise over odd headers into an error for people.
 
     Raises:
-        OutputError: For everything in `DAMAGED`; the patient is not named.
+        OutputError: For what these libraries raise; the patient is not named.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd values in headers that are not ours
-        try:
-            yield
-        except DAMAGED as error:
-            raise OutputError(
-                path,
-                f"series {series.uid} has headers that cannot be referred to ({type(error).__name__})",
-                "Write the label as .nii.gz or .nrrd",
-            ) from error
+    what = f"series {series.uid} has headers that cannot be referred to"
+    with damage_as(OutputError(path, what, "Write the label as .nii.gz or .nrrd")):
+        yield
 
 
 def series_number(series: DicomSeries, offset: int) -> int:
@@ -75,11 +120,17 @@ def series_number(series: DicomSeries, offset: int) -> int:
     return max(int(series.headers[0].get("SeriesNumber") or 0), 0) + offset
 
 
-def _image(series: DicomSeries, header: Dataset) -> Dataset:
+def _image(series: DicomSeries, header: Dataset, frame: int) -> Dataset:
+    """What an object needs of an image; of one of several enhanced images, of one of its frames."""
     image = Dataset()
     for keyword in CARRIED:
         if keyword in header:
             image[keyword] = header[keyword]
+    if len(series.headers) > 1:
+        image.pop("NumberOfFrames", None)
+        if "PerFrameFunctionalGroupsSequence" in header:
+            for keyword, place in PLACES.items():
+                image[keyword] = macro(header, frame, place)[keyword]
     image.Modality = series.modality or "OT"
     for keyword in BLANK:
         setattr(image, keyword, "")

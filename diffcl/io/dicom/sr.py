@@ -84,6 +84,7 @@ def write_sr(
         raise ValueError(f"no volume for {', '.join(missing)}")
     algorithm = hd.sr.AlgorithmIdentification(name=model_name, version=str(model_version))
     with made_from(series, path):
+        images = {image.SOPInstanceUID: image for image in source_images(series, path)}
         groups = [_volume(one, volumes_ml[one.name], segmentation, series, path, algorithm) for one in labels]
         content = hd.sr.MeasurementReport(
             observation_context=_observer(model_name, model_version),
@@ -92,7 +93,7 @@ def write_sr(
             title=REPORT,
         )
         report = hd.sr.Comprehensive3DSR(
-            evidence=[*source_images(series, path), segmentation],
+            evidence=[*images.values(), segmentation],
             content=content[0],
             series_instance_uid=hd.UID(),
             series_number=series_number(series, SERIES_NUMBER),

@@ -6,10 +6,8 @@ Source:
 
 from __future__ import annotations
 
-import logging
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +21,11 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 
-from diffcl.errors import ArchiveDownError, ArchiveError, GoneError, UsageError
+from diffcl.errors import ArchiveDownError, ArchiveError, GoneError, OutputError, UsageError
 from diffcl.files import not_written
-from diffcl.io.dicom.headers import DAMAGED
+from diffcl.io.dicom.damage import DAMAGED, OddValueError, is_damage, number
 
 Answer = TypeVar("Answer")
-
-logging.getLogger("retrying").setLevel(logging.ERROR)  # or the client logs the stack of every failure
 
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take."""
@@ -221,11 +217,8 @@ class Archive:
             ArchiveError: If the archive refuses one of them, or see `search`.
             ArchiveDownError: See `search`.
         """
-
-        def send() -> Dataset:
-            return self._sender.store_instances([pydicom.dcmread(file) for file in files])
-
-        failed = self._ask(send).get("FailedSOPSequence") or []
+        objects = [_object(file) for file in files]
+        failed = self._ask(lambda: self._sender.store_instances(objects)).get("FailedSOPSequence") or []
         if failed:
             reason = int(failed[0].get("FailureReason", 0))
             what = f"did not store {len(failed)} of {len(files)} objects (reason {reason:04X}h)"
@@ -259,10 +252,10 @@ class Archive:
         wait = FIRST_WAIT_SECONDS
         while True:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # pydicom's, which may hold values of the header
-                    return action()
+                return action()
             except (_NothingError, requests.RequestException, *DAMAGED) as error:
+                if not (isinstance(error, _NothingError | requests.RequestException) or is_damage(error)):
+                    raise
                 failure = self._failure(error, wanted)
             except OSError as error:
                 raise not_written(Path(str(error.filename or "the series")), error) from error
@@ -350,19 +343,38 @@ def _tag(keyword: str) -> str:
     return f"{tag:08X}"
 
 
-def _entry(found: Mapping[str, Any]) -> SeriesEntry:
-    def first(keyword: str) -> Any:
-        return next(iter(found.get(_tag(keyword), {}).get("Value", ())), "")
+def _entry(found: Any) -> SeriesEntry:
+    """A series of an answer.
 
+    Raises:
+        OddValueError: If the answer is none of DICOM JSON, or does not say which series.
+    """
+    if not isinstance(found, Mapping):
+        raise OddValueError
+
+    def first(keyword: str) -> Any:
+        element = found.get(_tag(keyword), {})
+        values = element.get("Value", ()) if isinstance(element, Mapping) else ()
+        return values[0] if isinstance(values, list | tuple) and values else ""
+
+    if not (first("SeriesInstanceUID") and first("StudyInstanceUID")):
+        raise OddValueError
     images = first("NumberOfSeriesRelatedInstances")
     return SeriesEntry(
-        uid=found[_tag("SeriesInstanceUID")]["Value"][0],
-        study=found[_tag("StudyInstanceUID")]["Value"][0],
+        uid=str(first("SeriesInstanceUID")),
+        study=str(first("StudyInstanceUID")),
         modality=str(first("Modality")),
-        images=int(images) if images != "" else None,
+        images=int(number(images)) if images != "" else None,
         date=str(first("StudyDate")),
         time=str(first("StudyTime")),
     )
+
+
+def _object(file: Path) -> Dataset:
+    try:
+        return pydicom.dcmread(file)
+    except OSError as error:
+        raise OutputError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
 
 
 def _save(one: Dataset, file: Path) -> None:

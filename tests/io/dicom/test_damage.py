@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from diffcl.errors import OutputError, ScanError
+from diffcl.io.dicom import damage
+from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+
+ERROR = ScanError("series", "damaged", "Export it again")
+
+
+def test_what_pydicom_raises_over_bytes_is_damage() -> None:
+    with pytest.raises(ScanError, match="series: damaged"), damage_as(ERROR):
+        pydicom.dcmread(BytesIO(b"nonsense" * 50))
+    with pytest.raises(ScanError, match="series: damaged"), damage_as(ERROR):
+        _ = Dataset().Rows
+
+
+def test_what_is_raised_by_the_caller_of_pydicom_is_not() -> None:
+    for kind in damage.DAMAGED:
+        with pytest.raises(kind), damage_as(ERROR):
+            raise kind
+
+
+def test_too_little_memory_is_not_called_damage() -> None:
+    error = OutputError("seg.dcm", "damaged")
+    with pytest.raises(OutputError, match=r"seg\.dcm: needs more memory than there is"), damage_as(error):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("value", [None, "", "x", "nan", "inf", [1, 2], b"\0\0"], ids=str)
+@pytest.mark.parametrize("read", [number, lambda value: numbers(value, 3)], ids=["one", "three"])
+def test_values_of_another_kind_are_damage(read: Callable[[object], object], value: object) -> None:
+    with pytest.raises(OddValueError):
+        read(value)
+    with pytest.raises(ScanError), damage_as(ERROR):
+        read(value)
