@@ -84,8 +84,7 @@ class Decoder:
         seconds = LEAST_SECONDS + SECONDS_A_MEGABYTE * file.stat().st_size / 1e6
         with _limit(process, seconds, f"its pixels took longer than {seconds:.0f} s to decode"):
             with suppress(BrokenPipeError):  # it has ended, and so it does not answer
-                process.stdin.write(json.dumps(str(file.resolve())).encode() + b"\n")
-                process.stdin.flush()
+                os.write(process.stdin.fileno(), json.dumps(str(file.resolve())).encode() + b"\n")
             line = process.stdout.readline()
             answer = json.loads(line) if line.endswith(b"\n") else "Ended"
             if isinstance(answer, str):
