@@ -77,7 +77,7 @@ def batch(scans: list[str]) -> list[diffcl.Outcome]:
     )
 
 
-def learn(data: Path) -> diffcl.Table:
+def learn(data: Path) -> diffcl.Scores:
     """From scans to a published model and its scores."""
 
     def step(progress: diffcl.Progress) -> None:
