@@ -35,18 +35,20 @@ from diffcl.inference.served_models import ServedModels
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
+from diffcl.studies.progress import first_at_work
+from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
 from lib.changes import in_words
+from lib.children import SERVER
 from lib.datastore import StudyDatastore
 from lib.http_errors import unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
-from lib.progress import first_at_work
 from lib.sessions import SafeSessions
 from lib.strategies import strategies
 from lib.submission import CHECK_HERE
-from lib.trainer import SERVER, SemiSupervisedTraining
+from lib.trainer import SemiSupervisedTraining
 
 
 class DiffclApp(MONAILabelApp):
@@ -96,7 +98,10 @@ class DiffclApp(MONAILabelApp):
         """One trainer for every task served at the start."""
         return {
             name: SemiSupervisedTraining(
-                name, partial(self._recipe, name, recipe), self._models.store, self._work / name
+                name,
+                StudyTraining(
+                    name, partial(self._recipe, name, recipe), self._models.store, self._work / name
+                ),
             )
             for name, recipe in self._models.recipes().items()
         }

@@ -42,11 +42,12 @@ from diffcl.io.dicom.series_write import write_series
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.labels import Code
 from diffcl.models import ModelRegistry
+from diffcl.studies.training_cases import training_cases
 from lib import archive as archive_module
 from lib import contents, downloads
 from lib.archive import ArchiveDatastore, UnusableError, open_archive
-from lib.collect import collect
 from lib.contents import Contents, View
+from lib.trainer import StudiesOf
 
 OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
     one.model_copy(update={"name": f"other_{one.name}", "type": Code(value=f"1{one.value}", meaning="Other")})
@@ -407,7 +408,7 @@ class TestLabels:
         uids = {name: put(name) for name in ("oblique", "flipped")}
         put("anisotropic", slice(0, 1))
         save(store, uids["oblique"], label_file(make_label("oblique")))
-        found = collect(store, ORGAN, 0.2, tmp_path / "prepared")
+        found = training_cases(StudiesOf(store), ORGAN, 0.2, tmp_path / "prepared")
         assert [case.name for case in found.cases.labelled] == [uids["oblique"]]
         assert isinstance(found.cases.labelled[0], LabelledCase)
         assert [case.name for case in found.cases.unlabelled] == [uids["flipped"]]
@@ -427,7 +428,7 @@ class TestLabels:
         monkeypatch.setattr(contents, "FRESH_SECONDS", 60)
         assert len(store.list_images()) == 2
         orthanc.delete_series(deleted)
-        found = collect(store, ORGAN, 0.2, tmp_path / "prepared")
+        found = training_cases(StudiesOf(store), ORGAN, 0.2, tmp_path / "prepared")
         assert [case.name for case in found.cases.labelled] == [kept]
         assert found.refused.keys() == {deleted}
         assert f"series {deleted} is not there any more" in found.refused[deleted]

@@ -17,10 +17,10 @@ import torch
 from synthetic import ORGAN, SCANS, make_label
 
 from diffcl.models import ModelRegistry
+from diffcl.studies.progress import Progress
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
 from lib.datastore import StudyDatastore
-from lib.progress import Progress
 
 REQUEST = {"steps": 3, "validation_share": 0.3, "margin": 1.0}
 

@@ -25,7 +25,7 @@ from synthetic import SCANS, make_label, publish_untrained, same_place
 from diffcl.inference import Predictor
 from diffcl.io import read_scan
 from diffcl.models import load_model
-from lib.progress import Progress
+from diffcl.studies.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"

@@ -12,6 +12,7 @@ import torch
 from synthetic import ORGAN
 
 from diffcl.models import ModelRegistry
+from diffcl.studies.training import StudyTraining
 from diffcl.training import record
 
 with warnings.catch_warnings():
@@ -53,8 +54,8 @@ def train(studies: Path, store: Path, folder: Path, request: dict[str, Any], mom
     torch.set_num_threads(1)
     record.draw_curves = lambda *_: None  # takes longer than all the rest
     kill_at(moment)
-    task = SemiSupervisedTraining("organ", lambda: ORGAN, ModelRegistry(store), folder)
-    task(request, StudyDatastore(studies, lambda: [ORGAN]))
+    training = StudyTraining("organ", lambda: ORGAN, ModelRegistry(store), folder)
+    SemiSupervisedTraining("organ", training)(request, StudyDatastore(studies, lambda: [ORGAN]))
 
 
 def save_label(studies: Path, image: str, label: Path, moment: str = "") -> None:

@@ -1,111 +1,49 @@
-"""MONAI Label's training task over the library's training: in a child process, from all scans of the studies."""
+"""MONAI Label's training task over the library's: the options that viewers show, and a child process that ends well."""
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import json
 import logging
-import os
-import shutil
-import signal
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
-import torch
 from fastapi import HTTPException
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
-from pydantic import Field
 
-from diffcl.errors import DiffclError, ModelError
-from diffcl.files import write_text
-from diffcl.models import ModelRegistry
-from diffcl.publishing.gate import Version, publish_if_not_worse
-from diffcl.recipe import Recipe
-from diffcl.training import Parent, Plan, train
-from diffcl.training.journal import read_journal
-from diffcl.training.loop import Progress as StepProgress
-from diffcl.training.run import begun, describe_cases, read_run
-from lib.collect import Collected, collect, judges
+from diffcl.errors import ArchiveDownError, DataError, DiffclError
+from diffcl.studies.training import StudyTraining, TrainingOptions
+from lib.children import end_with_the_server, in_child, keep_out_of_the_way
+from lib.datastore import StudyDatastore
 from lib.http_errors import refusals
 from lib.options import Options, check_options
-from lib.progress import Progress
-from lib.uploads import accept
 
 logger = logging.getLogger(__name__)
 
-TOLD_EVERY = 1.0
-"""Seconds between two notes of the progress."""
-
-LOGGED = 10
-"""Lines in the log, at least, about the steps of a training."""
-
-MARGIN = 0.01
-"""How much lower the Dice of a new version may be, where nothing else is said."""
-
-VALIDATION_SHARE = 0.2
-"""Share of the labelled scans that judge instead of teach, where nothing else is said."""
+FINAL = DefaultLabelTag.FINAL.value
 
 STARTS = ("published model", "scratch")
 
 NETWORKS = ("both", "cs", "ds")
 
-SERVER = "DIFFCL_SERVER_PROCESS"
-"""Variable in the environment of a training with the process id of the server."""
 
-PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
-
-
-class TrainOptions(Options):
-    """What a client may ask of a training. Numbers of 0 mean that nothing is asked.
-
-    Attributes:
-        start_from: Where the weights come from: the model in use, or random ones.
-        networks: Which learn. The other one goes on as it is, so it takes a model to start from.
-        steps: Optimiser steps; as many as the recipe says where none are given.
-        minutes: Time for the steps and for judging, in place of a number of steps.
-        validation_share: Share of the labelled scans that judge instead of teach.
-        margin: How much lower the Dice of the result may be than that of the model in use.
-    """
-
-    start_from: Literal["published model", "scratch"] = "published model"
-    networks: Literal["both", "cs", "ds"] = "both"
-    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
-    validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
-    margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
+class TrainOptions(Options, TrainingOptions):
+    """What a client may ask of a training; see `TrainingOptions`."""
 
 
 class SemiSupervisedTraining(TrainTask):
     """Trains a task on the labelled and unlabelled scans of the studies and publishes what is not worse.
 
-        FOLDER/progress.json    how it goes, see `Progress`
-        FOLDER/prepared/        prepared scans, kept from training to training
-        FOLDER/roles.json       which labelled scans judged and which taught
-        FOLDER/current/         the run at work; one that was stopped continues when the same is asked again
-        FOLDER/1/               the first run that ended: journal, curves, best weights, decision
-
     Args:
         name: Of the model.
-        recipe: Gives the settings to start from.
-        store: Where it is published.
-        folder: Where it works.
+        training: What is translated.
     """
 
-    def __init__(self, name: str, recipe: Callable[[], Recipe], store: ModelRegistry, folder: Path) -> None:
+    def __init__(self, name: str, training: StudyTraining) -> None:
         super().__init__(f"Learns {name} from all scans: those with a final label and those without")
-        self._name = name
-        self._recipe = recipe
-        self._store = store
-        self._folder = folder
-        self._progress = Progress(folder)
+        self._training = training
 
     def config(self) -> dict[str, Any]:
         """The options in the viewers' form: a list offers its entries."""
@@ -114,10 +52,10 @@ class SemiSupervisedTraining(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """How the last training goes or went."""
-        return self._progress.read()
+        return self._training.progress.read()
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train, judge and publish.
+        """Train, validate and publish.
 
         In a child process, what people must know of a failure goes into the log, and the process ends.
 
@@ -131,192 +69,67 @@ class SemiSupervisedTraining(TrainTask):
         Raises:
             HTTPException: 4xx with a sentence, if an option is impossible or nothing can be learned.
         """
-        server = os.environ.get(SERVER) == str(os.getpid())
-        child = "local_rank" in request and not server  # MONAI Label's mark, which a client may send as well
+        child = "local_rank" in request and in_child()
         if child:
             end_with_the_server()
             keep_out_of_the_way()
         with refusals():
             try:
-                return self._tell_all(request, datastore)
-            except (DiffclError, HTTPException) as error:
-                logger.error(one_line(error))
+                return self._training.run(check_options(TrainOptions, request), StudiesOf(datastore))
+            except DiffclError as error:
+                logger.error(str(error))
                 if child:
                     sys.exit(1)
                 raise
 
     def accept(self, archive: BinaryIO, datastore: Datastore) -> dict[str, Any]:
-        """Make an uploaded model a new version, under the gate; see `accept`.
+        """Make an uploaded model a new version, under the gate.
 
         Raises:
             HTTPException: 4xx with a sentence, if it is no model of this task.
         """
         with refusals():
-            recipe = with_class_values(self._recipe())
-            found = judges(datastore, recipe, VALIDATION_SHARE, self._folder)
-            answer = accept(archive, self._name, recipe, self._store, found, MARGIN)
-        logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
-        return answer
-
-    def _tell_all(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train, and let the progress say how it ended, whatever happens."""
-        options = check_options(TrainOptions, request)
-        recipe = with_class_values(self._recipe())
-        with self._progress.running(options.steps or recipe.training.steps):
-            try:
-                return self._train(recipe, options, datastore)
-            except Exception as error:
-                with suppress(DiffclError):  # the disk may be full
-                    self._progress.tell("failed", one_line(error))
-                raise
-
-    def _train(self, recipe: Recipe, options: TrainOptions, datastore: Datastore) -> dict[str, Any]:
-        prepared = self._folder / "prepared"
-        for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
-            stale.unlink()
-        found = collect(datastore, recipe, options.validation_share, self._folder)
-        counts = {
-            "labelled": len(found.cases.labelled),
-            "unlabelled": len(found.cases.unlabelled),
-            "validation": len(found.cases.validation),
-            "refused": found.refused,
-        }
-        for image, why in found.refused.items():
-            logger.warning(f"{image} is left out: {why}")
-        logger.info(f"{self._name}: {counts}")
-        run = self._folder / "current"
-        resume = self._same_as_before(run, recipe, options, found)
-        if resume:
-            recipe, plan = (made := read_run(run)).recipe, made.plan
-            start = "A run that was stopped is continued."
-        else:
-            plan, start = self._plan(recipe, options)
-        logger.info(start)
-        steps = plan.schedule(recipe).training.steps
-        self._progress.tell("training", start, total_epochs=steps, **counts)
-        train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, on_step=self._teller())
-        done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
-        self._progress.tell(
-            "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done
-        )
-        version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
-        decision = version.decision
-        result = {**asdict(decision), "version": version.number, **counts}
-        self._archive(run, version)
-        logger.info(f"Version {version.number}. {decision.reason}")
-        scores = {} if decision.candidate is None else {"best_metric": decision.candidate}
-        self._progress.tell("done", decision.reason, **scores, **result)
-        return result
-
-    def _plan(self, recipe: Recipe, options: TrainOptions) -> tuple[Plan, str]:
-        """How long a new run lasts and where it starts from, and the latter in words."""
-
-        def from_weights(parent: Parent | None) -> Plan:
-            return Plan(options.steps or None, options.minutes or None, parent, options.networks)
-
-        if options.start_from == "scratch":
-            return from_weights(None), "The networks learn from scratch."
-        if self._name not in self._store.names():
-            return from_weights(None), "The networks learn from scratch: there is no model yet."
-        try:
-            parent = Parent.of(self._store.folder(self._name))
-            why = parent.unlike(recipe)
-        except ModelError as error:  # damaged
-            why = str(error)
-        if why:
-            return from_weights(None), f"The networks learn from scratch: {why}."
-        who = "The networks go" if options.networks == "both" else f"{options.networks.upper()} goes"
-        return from_weights(parent), f"{who} on from version {parent.version}."
-
-    def _same_as_before(self, run: Path, recipe: Recipe, options: TrainOptions, found: Collected) -> bool:
-        """Whether a run that was stopped learned the same from the same; any other is removed."""
-        asked = [
-            recipe.model_dump(mode="json", exclude={"inference"}),  # which publishing changes
-            options.model_dump(exclude={"margin"}),
-            describe_cases(found.cases),
-        ]
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        mark = self._folder / "current.txt"
-        if begun(run) and mark.is_file() and mark.read_text(encoding="utf-8") == digest:
-            return True
-        mark.unlink(missing_ok=True)  # first, or a kill would leave it beside half a run
-        shutil.rmtree(run, ignore_errors=True)
-        write_text(mark, digest)
-        return False
-
-    def _archive(self, run: Path, version: Version) -> None:
-        """Keep a run that ended, without what only continuing it needs."""
-        numbers = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
-        place = run.rename(self._folder / str(max(numbers, default=0) + 1))
-        (place / "checkpoint.pt").unlink(missing_ok=True)
-        decision = {**asdict(version.decision), "version": version.number}
-        write_text(place / "decision.json", json.dumps(decision, indent=2) + "\n")
-
-    def _teller(self) -> Callable[[StepProgress], None]:
-        told, began, first = 0.0, time.monotonic(), 0
-
-        def tell(progress: StepProgress) -> None:
-            nonlocal told, first
-            first = first or progress.step
-            scored = {} if progress.scores is None else {"best_metric": progress.scores.dice}
-            last = progress.step == progress.steps
-            if scored or last or progress.step % max(1, progress.steps // LOGGED) == 0:
-                a_step = (time.monotonic() - began) / (progress.step - first + 1)
-                logger.info(in_words(progress, a_step * (progress.steps - progress.step)))
-            if scored or last or time.monotonic() - told > TOLD_EVERY:
-                told = time.monotonic()
-                self._progress.tell(
-                    "training", "The networks learn.", epoch=progress.step, total_epochs=progress.steps,
-                    losses=progress.losses, **scored,
-                )  # fmt: skip
-
-        return tell
+            return self._training.accept(archive, StudiesOf(datastore))
 
 
-def in_words(progress: StepProgress, seconds: float) -> str:
-    """A line of the log.
+class StudiesOf:
+    """The studies behind a datastore, as far as a training asks for them."""
 
-    >>> in_words(StepProgress(10, 60, {"L_c": 0.51, "L_d": 0.62}, None), 84.0)
-    'Step 10 of 60: L_c 0.510, L_d 0.620. About 1.4 minutes left.'
-    """
-    losses = progress.losses
-    dice = "" if progress.scores is None else f" Dice {progress.scores.dice:.3f}."
-    return (
-        f"Step {progress.step} of {progress.steps}: L_c {losses['L_c']:.3f}, L_d {losses['L_d']:.3f}.{dice}"
-        f" About {seconds / 60:.1f} minutes left."
-    )
+    def __init__(self, datastore: Datastore) -> None:
+        self._datastore = datastore
 
+    def scans(self) -> list[str]:
+        """The ids of all scans."""
+        with _as_library_errors():
+            return list(self._datastore.list_images())
 
-def one_line(error: Exception) -> str:
-    """Why a training failed, for people."""
-    if isinstance(error, HTTPException):
-        return str(error.detail)
-    return (
-        str(error) if isinstance(error, DiffclError) else f"{type(error).__name__}: {error}".splitlines()[0]
-    )
+    def labelled(self) -> list[str]:
+        """The scans that have a final label."""
+        with _as_library_errors():
+            return list(self._datastore.get_labeled_images())
 
+    def image_path(self, image_id: str) -> Path:
+        """A file of a scan."""
+        with _as_library_errors():
+            return Path(self._datastore.get_image_uri(image_id))
 
-def end_with_the_server() -> None:
-    """The end of the server, of whatever kind, kills this process; where the system is Linux.
-
-    Otherwise nobody could stop a training whose server was killed, and the next one would have to wait for it.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.environ.get(SERVER, str(os.getppid())) != str(os.getppid()):
-        sys.exit("The server ended before the training began.")
-
-
-def keep_out_of_the_way() -> None:
-    """A training gives way to the server: a lower priority, and it leaves one core alone."""
-    os.nice(10)
-    torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
+    def training_label(self, image_id: str, task: str) -> Path | None:
+        """The final label of a scan if it is of a task; the very version, which no later one replaces."""
+        with _as_library_errors():
+            if FINAL not in self._datastore.get_labels_by_image_id(image_id):
+                return None
+            info: dict[str, Any] = self._datastore.get_label_info(image_id, FINAL)
+            if info.get("task") not in (None, task):
+                return None
+            if isinstance(self._datastore, StudyDatastore) and info.get("version"):
+                return self._datastore.history.label(image_id, info["version"])
+            return Path(self._datastore.get_label_uri(image_id, FINAL))
 
 
-def with_class_values(recipe: Recipe) -> Recipe:
-    """The recipe for labels as the studies keep them.
-
-    They hold the values of the classes, whatever the values in other files are.
-    """
-    labels = [entry.model_dump() | {"sources": ()} for entry in recipe.labels]
-    return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"labels": labels})
+@contextmanager
+def _as_library_errors() -> Iterator[None]:
+    try:
+        yield
+    except HTTPException as error:
+        where, _, what = str(error.detail).partition(": ")
+        raise (ArchiveDownError if error.status_code >= 500 else DataError)(where, what) from error

@@ -1,34 +1,54 @@
-"""From the studies to the scans of a training: who teaches, who judges, who is left out and why."""
+"""From studies to the scans of a training: which teach, which validate, which are left out and why."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-from fastapi import HTTPException
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
-from diffcl.errors import DataError, DiffclError
+from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
 from diffcl.files import write_text
 from diffcl.recipe import Recipe
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation
-from lib.datastore import StudyDatastore
 
-FINAL = DefaultLabelTag.FINAL.value
+logger = logging.getLogger(__name__)
 
-ENOUGH_TO_JUDGE = 4
+ENOUGH_TO_VALIDATE = 4
 """With fewer labelled scans all of them teach, and nobody can say how good the result is."""
+
+TOLD = 3
+"""Reasons that a sentence gives before it says how many more there are."""
+
+NO_FAULT_OF_A_SCAN = (ArchiveDownError, OutputError)
+"""Errors that would meet every other scan as well: an archive that does not answer, a full disk."""
+
+
+class LabelledStudies(Protocol):
+    """What a training asks of `diffcl.studies.protocol.Studies`."""
+
+    def scans(self) -> Sequence[str]:
+        """The ids of all scans."""
+
+    def labelled(self) -> Sequence[str]:
+        """The scans that have a final label."""
+
+    def image_path(self, image_id: str) -> Path:
+        """A file of a scan."""
+
+    def training_label(self, image_id: str, task: str) -> Path | None:
+        """The final label of a scan if it is of a task: the very version, which no later one replaces."""
 
 
 @dataclass(frozen=True)
-class Collected:
+class TrainingCases:
     """The scans of a training.
 
     Attributes:
@@ -41,6 +61,16 @@ class Collected:
     scans: Scans
     refused: dict[str, str]
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many scans teach with and without a label and how many validate; which are left out and why."""
+        return {
+            "labelled": len(self.cases.labelled),
+            "unlabelled": len(self.cases.unlabelled),
+            "validation": len(self.cases.validation),
+            "refused": self.refused,
+        }
+
 
 Names = Annotated[frozenset[str], PlainSerializer(sorted)]
 
@@ -49,7 +79,7 @@ class Roles(BaseModel):
     """What the labelled scans of a task have been used for, in FOLDER/roles.json.
 
     Attributes:
-        judged: Scans that have judged a result.
+        judged: Scans that have validated a result.
         taught: Scans that have taught with their label.
     """
 
@@ -83,8 +113,8 @@ class Roles(BaseModel):
     def choose(self, names: Sequence[str], share: float) -> set[str]:
         """The names kept for validation.
 
-        Those that judged before, and of at least `ENOUGH_TO_JUDGE` names those that have not taught yet and have a
-        digest below the share; at least one, and never all.
+        Those that validated before, and of at least `ENOUGH_TO_VALIDATE` names those that have not taught yet and
+        have a digest below the share; at least one, and never all.
 
         >>> first = Roles().choose(["a", "b", "c", "d", "e"], 0.3)
         >>> first <= Roles(judged=first).choose(["a", "b", "c", "d", "e", "f", "g"], 0.1)
@@ -92,7 +122,7 @@ class Roles(BaseModel):
         """
         chosen = set(names) & self.judged
         new = sorted(set(names) - self.judged - self.taught, key=_digest)
-        if len(names) >= ENOUGH_TO_JUDGE and share > 0:
+        if len(names) >= ENOUGH_TO_VALIDATE and share > 0:
             chosen |= {name for name in new if _digest(name) < share}
             chosen = chosen or {next(iter(new), min(names, key=_digest))}
         if chosen and len(chosen) == len(names):
@@ -100,38 +130,36 @@ class Roles(BaseModel):
         return chosen
 
 
-def collect(datastore: Datastore, recipe: Recipe, share: float, folder: Path) -> Collected:
+def training_cases(studies: LabelledStudies, recipe: Recipe, share: float, folder: Path) -> TrainingCases:
     """Find and read the scans of a task among the studies.
 
     Labelled are the scans whose final label is of this task; all others are unlabelled, whatever labels of
-    other tasks they have. Of at least `ENOUGH_TO_JUDGE` labelled scans a share is kept for validation; what each is
-    used for is kept in `folder`, so that a scan that judged keeps judging, and one that taught keeps teaching. See
-    `Roles.choose`.
+    other tasks they have. Of at least `ENOUGH_TO_VALIDATE` labelled scans a share is kept for validation; what each
+    is used for is kept in `folder`, so that a scan that validated goes on validating, and one that taught teaching.
+    See `Roles.choose`. A scan that fails, for whatever reason, is left out.
 
     Args:
-        datastore: The studies.
+        studies: The studies.
         recipe: The task.
         share: Share of the labelled scans for validation, 0..1.
         folder: Where the trainings of the task work; FOLDER/prepared keeps prepared scans.
 
     Raises:
         DataError: If no labelled scan is left.
+        ArchiveDownError: If the archive does not answer.
         OutputError: If something cannot be kept.
     """
     refused: dict[str, str] = {}
     labelled: dict[LabelledCase, TrainingScan] = {}
     unlabelled: dict[UnlabelledCase, TrainingScan] = {}
-    for image in sorted(datastore.list_images()):
+    for image in sorted(studies.scans()):
         try:
-            case = _case(datastore, image, recipe.name)
+            case = _case(studies, image, recipe.name)
             scan = prepare_case(case, recipe, folder / "prepared")
-        except (DiffclError, OSError) as error:
-            refused[image] = str(error)
-            continue
-        except HTTPException as error:
-            if error.status_code >= 500:  # the archive fails, not this scan
-                raise
-            refused[image] = str(error.detail)
+        except NO_FAULT_OF_A_SCAN:
+            raise
+        except Exception as error:  # noqa: BLE001  one scan never stops the others
+            refused[image] = failure_sentence(image, error)
             continue
         if isinstance(case, LabelledCase):
             labelled[case] = scan
@@ -142,25 +170,42 @@ def collect(datastore: Datastore, recipe: Recipe, share: float, folder: Path) ->
     validation = _read([case for case in labelled if case.name in chosen], recipe, refused)
     teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
     if not teachers:
-        why = f" ({'; '.join(refused.values())})" if refused else ""
         raise DataError(
-            f"task {recipe.name}", f"no scan with a usable final label{why}", "Label one and submit it"
+            f"task {recipe.name}",
+            f"no scan with a usable final label{_in_brackets(list(refused.values()))}",
+            "Label one and submit it",
         )
     Roles(judged=roles.judged | chosen, taught=roles.taught | {case.name for case in teachers}).write(folder)
-    return Collected(
+    return TrainingCases(
         Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
         Scans(list(teachers.values()), list(unlabelled.values()), list(validation.values())),
         refused,
     )
 
 
-def judges(datastore: Datastore, recipe: Recipe, share: float, folder: Path) -> list[ValidationScan]:
-    """The validation scans that a training of the task would have now; those that cannot be read are left out."""
+def validation_scans(
+    studies: LabelledStudies, recipe: Recipe, share: float, folder: Path
+) -> list[ValidationScan]:
+    """The validation scans that a training of the task would have now; those that cannot be read are left out.
+
+    Args:
+        studies: The studies.
+        recipe: The task.
+        share: Share of the labelled scans for validation, 0..1.
+        folder: Where the trainings of the task work.
+
+    Raises:
+        ArchiveDownError: If the archive does not answer.
+        OutputError: If a scan of an archive cannot be kept.
+    """
     cases = []
-    for image in sorted(datastore.get_labeled_images()):
+    for image in sorted(studies.labelled()):
         try:
-            case = _case(datastore, image, recipe.name)
-        except (DiffclError, HTTPException):  # its label vanished
+            case = _case(studies, image, recipe.name)
+        except NO_FAULT_OF_A_SCAN:
+            raise
+        except Exception as error:  # noqa: BLE001  one scan never stops the others
+            logger.warning(f"{image} does not validate: {failure_sentence(image, error)}")
             continue
         if isinstance(case, LabelledCase):
             cases.append(case)
@@ -176,31 +221,27 @@ def _read(
     for case in cases:
         try:
             found[case] = read_validation(case, recipe)
-        except DiffclError as error:
-            refused[case.name] = str(error)
+        except NO_FAULT_OF_A_SCAN:
+            raise
+        except Exception as error:  # noqa: BLE001  one scan never stops the others
+            refused[case.name] = failure_sentence(case.name, error)
     return found
 
 
-def _case(datastore: Datastore, image: str, task: str) -> LabelledCase | UnlabelledCase:
-    path = Path(datastore.get_image_uri(image))
-    label = _label(datastore, image, task)
+def _case(studies: LabelledStudies, image: str, task: str) -> LabelledCase | UnlabelledCase:
+    path = studies.image_path(image)
+    label = studies.training_label(image, task)
     return UnlabelledCase(image, path) if label is None else LabelledCase(image, path, label)
 
 
-def _label(datastore: Datastore, image: str, task: str) -> Path | None:
-    """The final label of a scan if it is of the task; the very version, which no later one replaces.
+def _in_brackets(reasons: Sequence[str]) -> str:
+    """The first reasons, and how many more there are; nothing where there are none.
 
-    Raises:
-        UsageError: If its file vanished.
+    >>> _in_brackets(["a: is empty"] * 5)
+    ' (a: is empty; a: is empty; a: is empty; and 2 more)'
     """
-    if FINAL not in datastore.get_labels_by_image_id(image):
-        return None
-    info: dict[str, Any] = datastore.get_label_info(image, FINAL)
-    if info.get("task") not in (None, task):
-        return None
-    if isinstance(datastore, StudyDatastore) and info.get("version"):
-        return datastore.history.label(image, info["version"])
-    return Path(datastore.get_label_uri(image, FINAL))
+    told = [*reasons[:TOLD], f"and {len(reasons) - TOLD} more"] if len(reasons) > TOLD else reasons
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _digest(name: str) -> float:

@@ -18,7 +18,7 @@ from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan, validate
 
 
-def accept(
+def accept_upload(
     archive: BinaryIO,
     name: str,
     recipe: Recipe,
@@ -33,7 +33,7 @@ def accept(
         name: Of the model.
         recipe: Its task; the classes must be the same.
         store: Where it goes.
-        validation_scans: Validation scans.
+        validation_scans: Scans that both models are validated on; none where too few are labelled.
         margin: How much lower its mean Dice may be than that of the model in use, 0..1.
 
     Returns:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
-from lib.progress import Progress
+import pytest
+
+from diffcl.errors import OutputError
+from diffcl.studies.progress import Progress
 
 
 def test_without_a_training_there_is_nothing_to_tell(tmp_path: Path) -> None:
@@ -43,3 +47,38 @@ def test_numbers_that_are_not_finite_reach_no_viewer(tmp_path: Path) -> None:
 def test_a_damaged_note_does_not_keep_viewers_away(tmp_path: Path) -> None:
     (tmp_path / "progress.json").write_text("{")
     assert Progress(tmp_path).read() == {}
+
+
+def test_a_full_disk_is_told_although_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    writer = Progress(tmp_path)
+    with writer.running(100), monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        for _ in range(2):
+            with pytest.raises(OutputError, match="No space left"):
+                writer.tell("training", "The networks learn.", epoch=7)
+    told = Progress(tmp_path).read()
+    assert told["status"] == "failed"
+    assert "the disk is full" in told["message"]
+    assert {"epoch", "total_epochs", "best_metric", "total_time"} <= told.keys()
+    with writer.running(100):
+        assert writer.read()["status"] == "preparing"
+
+
+def test_a_training_that_cannot_begin_on_a_full_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    progress = Progress(tmp_path)
+    with progress.running(100):
+        progress.tell("done", "Published.")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError), progress.running(100):
+        pass
+    assert "the disk is full" in progress.read()["message"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -13,9 +13,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from diffcl.errors import OutputError
 from diffcl.files import finite, write_text
 
 ENDED = ("done", "failed", "stopped")
+
+DISK_FULL = {
+    "status": "failed",
+    "message": "Its files cannot be written: the disk is full, or has become read-only. Make space, and train again"
+    " with the same options to continue.",
+    "epoch": 0,
+    "total_epochs": 1,
+    "best_metric": 0.0,
+    "seconds": 0,
+    "total_time": "0:00:00",
+}
+"""What is told of a training that cannot write any more, not even that. It is written before the disk is full."""
 
 
 def first_at_work(told: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -47,6 +60,7 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "progress.json"
         self._lock = folder / "progress.lock"
+        self._disk_full = folder / "progress-disk-full.json"
         self._reading = Lock()
         self._told: dict[str, Any] = {}
         self._began = 0.0
@@ -64,6 +78,8 @@ class Progress:
         with FileLock(self._lock):
             self._began = time.time()
             self._told = {"epoch": 0, "total_epochs": steps, "best_metric": 0.0, "start_ts": int(self._began)}
+            if not self._disk_full.exists():
+                write_text(self._disk_full, json.dumps(DISK_FULL, indent=2) + "\n")
             self.tell("preparing", "Reading the scans.")
             yield
 
@@ -71,13 +87,18 @@ class Progress:
         """Say how it goes; `ENDED` are the words for its end.
 
         Raises:
-            OutputError: If the file cannot be written.
+            OutputError: If the file cannot be written; from then on the progress says that.
         """
         seconds = round(time.time() - self._began)
         self._told |= {**more, "status": status, "message": message, "seconds": seconds}
         if status in ENDED:
             self._told["total_time"] = str(timedelta(seconds=seconds))
-        write_text(self._file, json.dumps(finite(self._told), indent=2) + "\n")
+        try:
+            write_text(self._file, json.dumps(finite(self._told), indent=2) + "\n")
+        except OutputError:
+            with suppress(OSError):  # it was told before
+                self._disk_full.replace(self._file)  # which takes no space
+            raise
 
     def read(self) -> dict[str, Any]:
         """What was told last; a training whose process is gone was stopped. Empty where there was none."""

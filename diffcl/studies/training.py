@@ -1,0 +1,256 @@
+"""Trains a task of the studies: what it learns from, whether it goes on with a run, what becomes of the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from diffcl.errors import DiffclError, ModelError
+from diffcl.files import write_text
+from diffcl.models import ModelRegistry
+from diffcl.publishing.gate import Version, publish_if_not_worse
+from diffcl.publishing.upload import accept_upload
+from diffcl.recipe import Recipe
+from diffcl.studies.progress import Progress
+from diffcl.studies.training_cases import LabelledStudies, TrainingCases, training_cases, validation_scans
+from diffcl.training import Parent, Plan, train
+from diffcl.training.journal import read_journal
+from diffcl.training.loop import Progress as StepProgress
+from diffcl.training.run import begun, describe_cases, read_run
+
+logger = logging.getLogger(__name__)
+
+TOLD_EVERY = 1.0
+"""Seconds between two notes of the progress."""
+
+LOGGED = 10
+"""Lines in the log, at least, about the steps of a training."""
+
+MARGIN = 0.01
+"""How much lower the Dice of a new version may be, where nothing else is said."""
+
+VALIDATION_SHARE = 0.2
+"""Share of the labelled scans that validate instead of teach, where nothing else is said."""
+
+
+class TrainingOptions(BaseModel):
+    """What may be asked of a training. Numbers of 0 mean that nothing is asked.
+
+    Attributes:
+        start_from: Where the weights come from: the model in use, or random ones.
+        networks: Which learn. The other one goes on as it is, so it takes a model to start from.
+        steps: Optimiser steps; as many as the recipe says where none are given.
+        minutes: Time for the steps and for validation, in place of a number of steps.
+        validation_share: Share of the labelled scans that validate instead of teach.
+        margin: How much lower the Dice of the result may be than that of the model in use.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    start_from: Literal["published model", "scratch"] = "published model"
+    networks: Literal["both", "cs", "ds"] = "both"
+    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
+    validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
+    margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
+
+
+class StudyTraining:
+    """Trains a task on the labelled and unlabelled scans of the studies and publishes what is not worse.
+
+        FOLDER/progress.json    how it goes, see `Progress`
+        FOLDER/prepared/        prepared scans, kept from training to training
+        FOLDER/roles.json       which labelled scans validated and which taught
+        FOLDER/current/         the run at work; one that was stopped continues when the same is asked again
+        FOLDER/1/               the first run that ended: journal, curves, best weights, decision
+
+    Args:
+        name: Of the model.
+        recipe: Gives the settings to start from.
+        store: Where it is published.
+        folder: Where it works.
+
+    Attributes:
+        progress: How the last training goes or went.
+    """
+
+    def __init__(self, name: str, recipe: Callable[[], Recipe], store: ModelRegistry, folder: Path) -> None:
+        self.progress = Progress(folder)
+        self._name = name
+        self._recipe = recipe
+        self._store = store
+        self._folder = folder
+
+    def run(self, options: TrainingOptions, studies: LabelledStudies) -> dict[str, Any]:
+        """Train, validate and publish. The progress says how it ended, whatever happens.
+
+        Args:
+            options: What is asked.
+            studies: The scans.
+
+        Returns:
+            The decision of the gate, the number of the version, and how many scans were used.
+
+        Raises:
+            UsageError: If an option is impossible here.
+            DataError: If nothing can be learned.
+            OutputError: If the disk is full.
+        """
+        recipe = with_class_values(self._recipe())
+        with self.progress.running(options.steps or recipe.training.steps):
+            try:
+                return self._train(recipe, options, studies)
+            except Exception as error:
+                with suppress(DiffclError):  # nothing can be written here at all
+                    self.progress.tell("failed", one_line(error))
+                raise
+
+    def accept(self, archive: BinaryIO, studies: LabelledStudies) -> dict[str, Any]:
+        """Make an uploaded model a new version, under the gate; see `accept_upload`.
+
+        Raises:
+            ModelError: If it is no model of this task.
+        """
+        recipe = with_class_values(self._recipe())
+        found = validation_scans(studies, recipe, VALIDATION_SHARE, self._folder)
+        answer = accept_upload(archive, self._name, recipe, self._store, found, MARGIN)
+        logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
+        return answer
+
+    def _train(self, recipe: Recipe, options: TrainingOptions, studies: LabelledStudies) -> dict[str, Any]:
+        prepared = self._folder / "prepared"
+        for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
+            stale.unlink()
+        found = training_cases(studies, recipe, options.validation_share, self._folder)
+        for image, why in found.refused.items():
+            logger.warning(f"{image} is left out: {why}")
+        logger.info(f"{self._name}: {found.counts}")
+        run = self._folder / "current"
+        resume = self._same_as_before(run, recipe, options, found)
+        if resume:
+            recipe, plan = (made := read_run(run)).recipe, made.plan
+            start = "A run that was stopped is continued."
+        else:
+            plan, start = self._plan(recipe, options)
+        logger.info(start)
+        steps = plan.schedule(recipe).training.steps
+        self.progress.tell("training", start, total_epochs=steps, **found.counts)
+        train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, on_step=self._teller())
+        done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
+        self.progress.tell(
+            "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done
+        )
+        version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
+        decision = version.decision
+        result = {**asdict(decision), "version": version.number, **found.counts}
+        self._archive(run, version)
+        logger.info(f"Version {version.number}. {decision.reason}")
+        scores = {} if decision.candidate is None else {"best_metric": decision.candidate}
+        self.progress.tell("done", decision.reason, **scores, **result)
+        return result
+
+    def _plan(self, recipe: Recipe, options: TrainingOptions) -> tuple[Plan, str]:
+        """How long a new run lasts and where it starts from, and the latter in words."""
+
+        def from_weights(parent: Parent | None) -> Plan:
+            return Plan(options.steps or None, options.minutes or None, parent, options.networks)
+
+        if options.start_from == "scratch":
+            return from_weights(None), "The networks learn from scratch."
+        if self._name not in self._store.names():
+            return from_weights(None), "The networks learn from scratch: there is no model yet."
+        try:
+            parent = Parent.of(self._store.folder(self._name))
+            why = parent.unlike(recipe)
+        except ModelError as error:  # damaged
+            why = str(error)
+        if why:
+            return from_weights(None), f"The networks learn from scratch: {why}."
+        who = "The networks go" if options.networks == "both" else f"{options.networks.upper()} goes"
+        return from_weights(parent), f"{who} on from version {parent.version}."
+
+    def _same_as_before(
+        self, run: Path, recipe: Recipe, options: TrainingOptions, found: TrainingCases
+    ) -> bool:
+        """Whether a run that was stopped learned the same from the same; any other is removed."""
+        asked = [
+            recipe.model_dump(mode="json", exclude={"inference"}),  # which publishing changes
+            options.model_dump(exclude={"margin"}),
+            describe_cases(found.cases),
+        ]
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        mark = self._folder / "current.txt"
+        if begun(run) and mark.is_file() and mark.read_text(encoding="utf-8") == digest:
+            return True
+        mark.unlink(missing_ok=True)  # first, or a kill would leave it beside half a run
+        shutil.rmtree(run, ignore_errors=True)
+        write_text(mark, digest)
+        return False
+
+    def _archive(self, run: Path, version: Version) -> None:
+        """Keep a run that ended, without what only continuing it needs."""
+        numbers = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
+        place = run.rename(self._folder / str(max(numbers, default=0) + 1))
+        (place / "checkpoint.pt").unlink(missing_ok=True)
+        decision = {**asdict(version.decision), "version": version.number}
+        write_text(place / "decision.json", json.dumps(decision, indent=2) + "\n")
+
+    def _teller(self) -> Callable[[StepProgress], None]:
+        told, began, first = 0.0, time.monotonic(), 0
+
+        def tell(progress: StepProgress) -> None:
+            nonlocal told, first
+            first = first or progress.step
+            scored = {} if progress.scores is None else {"best_metric": progress.scores.dice}
+            last = progress.step == progress.steps
+            if scored or last or progress.step % max(1, progress.steps // LOGGED) == 0:
+                a_step = (time.monotonic() - began) / (progress.step - first + 1)
+                logger.info(in_words(progress, a_step * (progress.steps - progress.step)))
+            if scored or last or time.monotonic() - told > TOLD_EVERY:
+                told = time.monotonic()
+                self.progress.tell(
+                    "training", "The networks learn.", epoch=progress.step, total_epochs=progress.steps,
+                    losses=progress.losses, **scored,
+                )  # fmt: skip
+
+        return tell
+
+
+def in_words(progress: StepProgress, seconds: float) -> str:
+    """A line of the log.
+
+    >>> in_words(StepProgress(10, 60, {"L_c": 0.51, "L_d": 0.62}, None), 84.0)
+    'Step 10 of 60: L_c 0.510, L_d 0.620. About 1.4 minutes left.'
+    """
+    losses = progress.losses
+    dice = "" if progress.scores is None else f" Dice {progress.scores.dice:.3f}."
+    return (
+        f"Step {progress.step} of {progress.steps}: L_c {losses['L_c']:.3f}, L_d {losses['L_d']:.3f}.{dice}"
+        f" About {seconds / 60:.1f} minutes left."
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Why a training failed, for people."""
+    return (
+        str(error) if isinstance(error, DiffclError) else f"{type(error).__name__}: {error}".splitlines()[0]
+    )
+
+
+def with_class_values(recipe: Recipe) -> Recipe:
+    """The recipe for labels as the studies keep them.
+
+    They hold the values of the classes, whatever the values in other files are.
+    """
+    labels = [entry.model_dump() | {"sources": ()} for entry in recipe.labels]
+    return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"labels": labels})
