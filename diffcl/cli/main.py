@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from diffcl.cli import (
+    audit,
     evaluate,
     export,
     labels,
@@ -23,6 +24,7 @@ from diffcl.cli import (
     publish,
     serve,
     train,
+    users,
 )
 from diffcl.cli.console import say, warn
 from diffcl.errors import DiffclError, UsageError
@@ -50,9 +52,11 @@ for command in (
     publish.publish,
     export.export,
     phantom.phantom,
+    audit.audit,
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(users.app, name="users")
 
 
 def _say_version(wanted: bool) -> None:

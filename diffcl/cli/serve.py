@@ -15,6 +15,7 @@ import typer
 from diffcl.cli.console import warn
 from diffcl.cli.options import EngineOption
 from diffcl.cli.phantom import write_phantom
+from diffcl.cli.sharing import check_sharing, door_arguments
 from diffcl.errors import UsageError
 from diffcl.files import make_folder
 
@@ -62,6 +63,26 @@ def serve(
             min=1, help="How many inferences may wait before others are sent away for a while; 8 by default."
         ),
     ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(help="File of those who may log in; see diffcl users. Others then get nothing."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate, with its chain, for https. Needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option(help="A proxy on this machine brings the requests, with https of its own.")
+    ] = False,
+    root_path: Annotated[
+        str, typer.Option(help="Prefix of the addresses at that proxy, which takes it away: /diffcl.")
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name by which the server is asked; may be repeated.")
+    ] = None,
+    max_upload: Annotated[
+        int | None, typer.Option(min=1, help="MiB of the largest request with files; 4096 by default.")
+    ] = None,
 ) -> None:
     """Serve scans and models to 3D Slicer, OHIF and every other MONAI Label client.
 
@@ -71,12 +92,14 @@ def serve(
     - `diffcl serve --studies scans/ --models hippocampus --port 8123`
     - `diffcl serve --studies scans/ --recipe my-organ.toml`
     - `diffcl serve --studies http://127.0.0.1:8042/dicom-web`
+    - `diffcl serve --studies scans/ --users users.json --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`
     """
+    tls = check_sharing(host, users, (tls_cert, tls_key), behind_proxy)
     _check_port(host, port)
     served, credentials = _without_credentials(_studies(studies, work))
     app = _app(work)
     command = [
-        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", served,
+        sys.executable, "-m", "lib.start", "start_server", "--app", str(app), "--studies", served,
         "--host", host, "--port", str(port), "--uvicorn_app", "lib.server:app",
     ]  # fmt: skip
     beside = Path(served)
@@ -95,7 +118,9 @@ def serve(
         command += ["--conf", "store", str(store.resolve())]
     if queue is not None:
         command += ["--conf", "queue", str(queue)]
-    warn(_next_steps(host, port, served))
+    command += ["--conf", "audit", str(work.resolve() / "audit")]
+    command += door_arguments(host, users, tls, behind_proxy, root_path, allow_host or [], max_upload)
+    warn(_next_steps(f"http{'s' if tls else ''}://{host}:{port}", served))
     # MONAI Label reads settings from a file .env of the working directory, and PYTHONPATH without asking for it.
     os.chdir(app)
     environment = {**credentials, **os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
@@ -199,8 +224,7 @@ def _recipe(recipe: str) -> str:
     return str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
 
 
-def _next_steps(host: str, port: int, studies: str) -> str:
-    address = f"http://{host}:{port}"
+def _next_steps(address: str, studies: str) -> str:
     ohif = (
         f"{address}/ohif/" if _is_archive(studies) else "needs a DICOMweb archive as --studies; see make pacs"
     )

@@ -8,12 +8,12 @@ have its own name resolved to this server, which `Host` gives away. Programs sen
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from diffcl.access.hosts import is_address, is_loopback, plain_host
 from diffcl.web.answers import SAFE_METHODS, header, refuse, route_path
 
 PORTS: Final = {"http": 80, "https": 443}
@@ -86,39 +86,6 @@ class SameOrigin:
             and header(scope, "sec-fetch-dest") == "document"
             and (path == "/" or path.startswith(self._pages))
         )
-
-
-def plain_host(host: str) -> str:
-    """A host without its port, in lower case, without the brackets of an address; empty for what is none.
-
-    >>> plain_host("[::1]:8000"), plain_host("Server.example.:80"), plain_host("a b")
-    ('::1', 'server.example', '')
-    """
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port  # an impossible one raises
-        name = (parts.hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-    return name if parts.netloc == host and "@" not in host and not any(map(str.isspace, name)) else ""
-
-
-def is_address(name: str) -> bool:
-    """Whether a host is an address rather than a name."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host can be nothing but this machine.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("10.0.0.1"), is_loopback("localhost.evil")
-    (True, True, False, False)
-    """
-    return name == "localhost" or (is_address(name) and ip_address(name).is_loopback)
 
 
 def same_place(url: str, host: str) -> bool:

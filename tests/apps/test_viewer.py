@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from typing import Any
 from urllib.parse import unquote
@@ -17,16 +18,20 @@ with warnings.catch_warnings():
 
 
 class Datastore:
-    """Takes down what is passed on."""
+    """Takes down what is passed on; of study 1 it serves series 1.1, and all of study 2."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.status, self.type, self.content = 200, "application/dicom+json", b"[]"
+
+    def visible_series(self) -> dict[str, str]:
+        return {"1.1": "1", "2.1": "2"}
 
     def pass_on(self, *asked: Any) -> requests.Response:
         self.asked.append(asked)
         answer = requests.Response()
-        answer.status_code, answer.raw = 206, io.BytesIO(b"content")
-        answer.headers.update({"content-type": "application/dicom+json", "x-secret": "word"})
+        answer.status_code, answer.raw = self.status, io.BytesIO(self.content)
+        answer.headers.update({"content-type": self.type, "x-secret": "word"})
         return answer
 
 
@@ -53,7 +58,8 @@ def test_every_file_of_the_viewer_is_served_as_it_is(client: TestClient) -> None
 
 def test_its_settings_end_with_what_it_lacks(client: TestClient) -> None:
     answer = client.get("/ohif/app-config.js")
-    assert answer.text.startswith((viewer.OHIF / "app-config.js").read_text())
+    given = (viewer.OHIF / "app-config.js").read_text()
+    assert answer.text.startswith(given.replace("dicomUploadEnabled: true", "dicomUploadEnabled: false"))
     assert answer.text.endswith(viewer.ADDED.read_text())
     assert answer.headers["cache-control"] == "no-cache"  # or an update would reach nobody
 
@@ -83,37 +89,99 @@ def test_an_address_that_the_user_chose_stays(client: TestClient) -> None:
 
 def test_a_question_reaches_the_archive_whole(client: TestClient, datastore: Datastore) -> None:
     accept = 'multipart/related; type="application/octet-stream"'
-    answer = client.get("/proxy/dicom/qido/studies?limit=1&PatientName=a%2A", headers={"accept": accept})
-    assert datastore.asked == [
-        ("GET", "qido", "studies", "limit=1&PatientName=a%2A", {"accept": accept}, b"")
-    ]
+    datastore.status, datastore.type, datastore.content = 206, accept, b"content"
+    path = "studies/1/series/1.1/instances/1.1.1/frames/1"
+    answer = client.get(f"/proxy/dicom/wado/{path}?a=b%2A", headers={"accept": accept, "cookie": "a=b"})
+    assert datastore.asked == [("GET", "wado", path, "a=b%2A", {"accept": accept}, b"")]
     assert (answer.status_code, answer.content) == (206, b"content")
-    assert answer.headers["content-type"] == "application/dicom+json"
+    assert answer.headers["content-type"] == accept
     assert "x-secret" not in answer.headers
 
 
+def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datastore: Datastore) -> None:
+    client.get("/proxy/dicom/qido/studies/1/series/1.1/metadata")
+    client.get("/proxy/dicom/qido/studies")
+    assert [asked[1] for asked in datastore.asked] == ["wado", "qido"]
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "service"),
+    ("path", "passed"),
     [
-        ("GET", "qido/studies/1/series/2/metadata", "wado"),
-        ("GET", "wado/studies/1", "wado"),
-        ("POST", "wado/studies", "stow"),
+        ("qido/studies", True),
+        ("qido/series", True),
+        ("qido/studies/1/series", True),
+        ("qido/studies/1/instances", True),
+        ("qido/studies/1/series/1.1/instances", True),
+        ("wado/studies/1/metadata", True),
+        ("wado/studies/1/series/1.1", True),
+        ("wado/studies/1/series/1.1/instances/1.1.1", True),
+        ("wado/studies/1/series/1.1/instances/1.1.1/rendered", True),
+        ("wado/studies/1/series/1.1/instances/1.1.1/frames/1,2/rendered", True),
+        ("wado/studies/1/series/1.1/instances/1.1.1/bulkdata/7fe00010", True),
+        ("wado/studies/1", False),
+        ("wado/studies/1/rendered", False),
+        ("wado/instances/1.1.1", False),
+        ("wado/studies/1/series/1.2/metadata", False),
+        ("wado/studies/2/series/1.1/metadata", False),
+        ("wado/studies/3/metadata", False),
+        ("qido/studies/3/series", False),
+        ("qido/studies/1/series/1.1/reject/113001%5EDCM", False),
+        ("wado/studies/1/series/1.1/instances/1.1.1/bulkdata/..%2F..%2Fsystem", False),
+        ("stow/studies", False),
+        ("qido/system", False),
+        ("other/studies", False),
+        ("wado/tools/execute-script", False),
+        ("wado/studies/%2e%2e/%2e%2e/system", False),
+        ("wado/", False),
     ],
 )
-def test_each_question_goes_to_its_service(
-    client: TestClient, datastore: Datastore, method: str, path: str, service: str
+def test_only_resources_of_series_that_are_served_are_passed_on(
+    path: str, passed: bool, client: TestClient, datastore: Datastore
 ) -> None:
-    client.request(method, f"/proxy/dicom/{path}", content=b"body" if method == "POST" else None)
-    assert datastore.asked[0][1] == service
-    assert datastore.asked[0][5] == (b"body" if method == "POST" else b"")
+    assert client.get(f"/proxy/dicom/{path}").status_code == (200 if passed else 404)
+    assert bool(datastore.asked) == passed
+
+
+def test_nothing_is_written_through_it(client: TestClient, datastore: Datastore) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert client.request(method, "/proxy/dicom/wado/studies/1/series/1.1").status_code == 405
+    assert datastore.asked == []
+
+
+def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Datastore) -> None:
+    studies = [{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in ("1", "2", "3")]
+    datastore.content = json.dumps(studies).encode()
+    assert client.get("/proxy/dicom/qido/studies").json() == studies[:2]
+    series = [{**studies[0], "0020000E": {"vr": "UI", "Value": [uid]}} for uid in ("1.1", "1.2")]
+    datastore.content = json.dumps([*series, studies[0], {}, 1]).encode()
+    for path in (
+        "qido/studies/1/series",
+        "qido/series",
+        "qido/studies/1/instances",
+        "wado/studies/1/metadata",
+    ):
+        assert client.get(f"/proxy/dicom/{path}").json() == series[:1]
 
 
 @pytest.mark.parametrize(
-    "path", ["qido/system", "other/studies", "wado/tools/execute-script", "wado/studies/%2e%2e/%2e%2e/system"]
+    ("status", "kind", "content", "expected"),
+    [
+        (200, "text/html", b"<script>", 502),
+        (200, "image/svg+xml", b"<svg>", 502),
+        (200, 'multipart/related; type="text/html"', b"<script>", 502),
+        (500, "text/html", b"a stack", 502),
+        (404, "text/html", b"nothing", 404),
+        (200, "application/dicom+json", b"{", 502),
+        (204, "", b"", 204),
+    ],
 )
-def test_what_is_no_dicomweb_is_not_passed_on(client: TestClient, datastore: Datastore, path: str) -> None:
-    assert client.post(f"/proxy/dicom/{path}").status_code == 404
-    assert datastore.asked == []
+def test_nothing_of_an_answer_runs_in_a_page_of_the_server(
+    status: int, kind: str, content: bytes, expected: int, client: TestClient, datastore: Datastore
+) -> None:
+    datastore.status, datastore.type, datastore.content = status, kind, content
+    answer = client.get("/proxy/dicom/qido/studies")
+    assert answer.status_code == expected
+    assert b"<" not in answer.content
 
 
 def test_a_folder_of_files_has_no_archive(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from synthetic import ORGAN_TOML
 
+from diffcl.access.roles import Role
+from diffcl.access.users import UserFile
 from diffcl.cli.main import run
 from diffcl.resources import app_folder
 
@@ -78,3 +85,74 @@ def test_the_recipe_s_own_model_need_not_be_there_yet(
 def test_how_many_may_wait_is_handed_on(serve: Serve) -> None:
     command, _ = serve("--studies", "http://host/dicom-web", "--queue", "3")
     assert command[command.index("queue") - 1 : command.index("queue") + 2] == ["--conf", "queue", "3"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What `diffcl serve` says of arguments that it refuses, which is one line."""
+    assert run(["serve", "--studies", ".", *words]) in (1, 2)
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    return said
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of one user."""
+    monkeypatch.setattr("diffcl.access.passwords.COST", (1 << 10, 8, 1))
+    UserFile(tmp_path / "users.json").add("ann", Role.ADMIN, "correct horse battery")
+    return tmp_path / "users.json"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of localhost and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, SHA256())
+    )  # fmt: skip
+    cert, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(made.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return cert, secret
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "no.such.host.invalid"])
+def test_others_are_let_in_only_by_log_in_and_https(
+    host: str, serve: Serve, users: Path, certificate: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve is not None
+    tls = ("--tls-cert", str(certificate[0]), "--tls-key", str(certificate[1]))
+    for words in ((), tls, ("--users", str(users))):
+        assert "--users FILE" in refused(capsys, "--host", host, *words)
+    for words in ((*tls, "--users", str(users)), ("--behind-proxy", "--users", str(users))):
+        command, _ = serve("--studies", "http://pacs/dicom-web", "--host", host, *words)
+        assert after(command, "--host") == host
+        assert ("--ssl_certfile" in command) == (words[:4] == tls)
+
+
+def test_a_proxy_is_not_let_in_for_everybody(
+    serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "whom nothing asks" in refused(capsys, "--behind-proxy")
+    monkeypatch.setenv("MONAI_LABEL_AUTH_ENABLE", "true")
+    command, _ = serve("--studies", "http://pacs/dicom-web", "--behind-proxy", "--root-path", "diffcl/")
+    assert after(command, "--root_path") == "/diffcl"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_alone_needs_no_log_in(host: str, serve: Serve) -> None:
+    command, _ = serve("--studies", "http://pacs/dicom-web", "--host", host, "--allow-host", "a.example")
+    assert command[command.index("allow_host") + 1] == f"a.example,{host}"
+
+
+def test_a_certificate_without_its_key_is_refused(
+    serve: Serve, certificate: tuple[Path, Path], users: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve is not None
+    assert "goes with --tls-key" in refused(capsys, "--tls-cert", str(certificate[0]))
+    words = ("--tls-cert", str(users), "--tls-key", str(certificate[1]))
+    assert "no certificate" in refused(capsys, *words)
+    assert "no file of users" in refused(capsys, "--users", "nowhere.json")

@@ -383,6 +383,12 @@ class ArchiveDatastore(Datastore):
             self.refresh()
         return answer
 
+    def visible_series(self) -> dict[str, str]:
+        """StudyInstanceUID by SeriesInstanceUID of the scans that are served, and of their labels."""
+        view = self._contents.now()
+        labels = {one.series: one.study for found in view.labels.values() for one in found}
+        return labels | {uid: entry.study for uid, entry in view.series.items()}
+
     def refresh(self) -> None:
         """Ask the archive again when something is asked next."""
         self._contents.refresh()

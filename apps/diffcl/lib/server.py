@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from typing import Any
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 from monailabel.endpoints import (
@@ -29,26 +28,29 @@ from monailabel.endpoints import (
     datastore,
     infer,
     info,
-    login,
     model,
     scoring,
     train,
 )
+from monailabel.endpoints.user import auth
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.utils import background_executors, stop_background_task, tasks
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as PlainHTTPException
 
+from diffcl.access.audit import AuditTrail
 from diffcl.errors import DiffclError
 from diffcl.version import version
 from diffcl.web.docs_page import docs_page
 from diffcl.web.failures import Failures
 from diffcl.web.headers import SecurityHeaders
 from diffcl.web.limits import UPLOAD, Limits
-from diffcl.web.log_lines import OneLine, one_line
+from diffcl.web.log_lines import one_line
+from diffcl.web.login import LogIn
+from diffcl.web.metrics import CONTENT_TYPE, Counted, Metrics, text
 from diffcl.web.origins import SameOrigin
-from lib import endpoints, viewer
+from lib import endpoints, login, operations, viewer
 from lib.checked import CheckedRoute
 from lib.endpoints import Handler
 from lib.http_errors import status_of
@@ -56,7 +58,22 @@ from lib.http_errors import status_of
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
 
-PAGES = ("/ohif/", "/docs")
+KINDS = (
+    "infer",
+    "activelearning",
+    "datastore",
+    "train",
+    "batch",
+    "session",
+    "model",
+    "info",
+    "proxy",
+    "ohif",
+    "auth",
+)
+"""First parts of the paths that are counted apart."""
+
+PAGES = ("/ohif/", "/docs", "/auth/login")
 """Beginnings of the paths that pages of other sites may link to."""
 
 UNDER_WAY = ("SUBMITTED", "RUNNING")
@@ -67,11 +84,15 @@ RETRY_SECONDS = 5
 
 
 class OneAtATime:
-    """Runs handlers one after the other, each in a thread; sends clients away when too many wait."""
+    """Runs handlers one after the other, each in a thread; sends clients away when too many wait.
+
+    Attributes:
+        inside: How many wait or run.
+    """
 
     def __init__(self) -> None:
         self._turn = asyncio.Semaphore(1)
-        self._inside = 0
+        self.inside = 0
 
     async def __call__(self, handler: Handler, **arguments: Any) -> Any:
         """Run a handler when its turn has come.
@@ -80,20 +101,20 @@ class OneAtATime:
             HTTPException: 503 with Retry-After, if the queue is full.
         """
         limit = int(app_instance().conf.get("queue", QUEUE))
-        if self._inside >= limit:
+        if self.inside >= limit:
             raise HTTPException(
                 503,
-                f"inference: {self._inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
+                f"inference: {self.inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
-        self._inside += 1
+        self.inside += 1
         if arguments.get("output") is infer.ResultType.dicom_seg:
             handler = dicom_seg
         try:
             async with self._turn:
                 return await at_once(handler, **arguments)
         finally:
-            self._inside -= 1
+            self.inside -= 1
 
 
 class OncePerTask:
@@ -146,7 +167,7 @@ async def dicom_seg(
 
 async def at_once(handler: Handler, **arguments: Any) -> Any:
     """Run one of MONAI Label's handlers, which block although they are declared async, in a thread."""
-    return endpoints.tell_task(await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments))))
+    return operations.tell_task(await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments))))
 
 
 async def _call(handler: Handler, arguments: dict[str, Any]) -> Any:
@@ -185,21 +206,12 @@ def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Aw
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Build the app and warm it up before the first request is answered; at the end, end what it started."""
-    keep_lines()
+    operations.keep_lines()
     instance = app_instance()
     instance.server_mode(True)
     await run_in_threadpool(instance.on_init_complete)
     yield
     await run_in_threadpool(end_tasks)
-
-
-def keep_lines() -> None:
-    """Let nothing that a client sends forge a line of a log, and MONAI Label write down no params and paths."""
-    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
-    for handler in {handler for one in loggers for handler in one.handlers}:
-        if not isinstance(handler.formatter, OneLine):
-            handler.setFormatter(OneLine(handler.formatter))
-    logging.getLogger("monailabel").setLevel(logging.WARNING)
 
 
 def end_tasks() -> None:
@@ -211,13 +223,13 @@ def end_tasks() -> None:
 
 async def refused(_: Request, error: Exception) -> JSONResponse:
     """What MONAI Label itself refuses."""
-    return JSONResponse({"detail": endpoints.tell(str(getattr(error, "msg", "refused")))}, 400)
+    return JSONResponse({"detail": operations.tell(str(getattr(error, "msg", "refused")))}, 400)
 
 
 async def answered(_: Request, error: Exception) -> JSONResponse:
     """An answer other than success, as a sentence without paths of this machine."""
     status, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
-    told = endpoints.tell(detail) if isinstance(detail, str) else detail
+    told = operations.tell(detail) if isinstance(detail, str) else detail
     return JSONResponse({"detail": told}, status, headers=getattr(error, "headers", None))
 
 
@@ -231,7 +243,7 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
 async def failed(_: Request, error: Exception) -> JSONResponse:
     """An error for people that no handler has turned into an answer."""
     status = status_of(error) if isinstance(error, DiffclError) else 500
-    return JSONResponse({"detail": endpoints.tell(str(error))}, status)
+    return JSONResponse({"detail": operations.tell(str(error))}, status)
 
 
 async def to_docs(request: Request) -> RedirectResponse:
@@ -247,6 +259,8 @@ async def docs(request: Request) -> HTMLResponse:
 def build() -> FastAPI:
     """MONAI Label's API without `/reload`, which would lose the app, behind checks of who asks and of what is sent."""
     conf = settings.MONAI_LABEL_APP_CONF
+    users, audit = login.users(), AuditTrail(Path(conf["audit"])) if "audit" in conf else None
+    metrics = Metrics(KINDS)
     application = FastAPI(title="diffcl", version=version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     application.router.route_class = CheckedRoute
     for kind, answer in (
@@ -262,12 +276,20 @@ def build() -> FastAPI:
         tag = path.split("/")[1].capitalize()
         application.add_api_route(path, with_signature_of(handler, run), methods=[method], tags=[tag])
     add_routes(application, train.router, OncePerTask())
-    modules = [info, activelearning, datastore, model, batch_infer, scoring]
-    if settings.MONAI_LABEL_AUTH_ENABLE:
-        modules.append(login)
-    for module in modules:
+    for module in (info, activelearning, datastore, model, batch_infer, scoring):
         add_routes(application, module.router, at_once)
     application.include_router(viewer.router)
+    if users is not None:
+        application.include_router(login.router(users))
+    application.dependency_overrides[auth.get_current_user] = login.who_asks
+
+    async def measured() -> PlainTextResponse:
+        """Numbers for those who run the server, in the form of Prometheus."""
+        found = await run_in_threadpool(operations.samples, metrics, waiting.inside)
+        return PlainTextResponse(text(found), media_type=CONTENT_TYPE)
+
+    application.add_api_route("/health", operations.health, tags=["Operations"])
+    application.add_api_route("/metrics", measured, tags=["Operations"], response_class=PlainTextResponse)
     application.add_api_route("/docs", docs, include_in_schema=False)
     application.add_api_route("/", to_docs, include_in_schema=False)
 
@@ -281,10 +303,12 @@ def build() -> FastAPI:
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
+    application.add_middleware(LogIn, users=users, audit=audit)
     hosts = [name for name in str(conf.get("allow_host", "")).split(",") if name]
     application.add_middleware(SameOrigin, hosts=hosts, origins=origins, pages=PAGES)
     application.add_middleware(SecurityHeaders)
     application.add_middleware(Failures)
+    application.add_middleware(Counted, metrics=metrics)
     return application
 
 

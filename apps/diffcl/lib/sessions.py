@@ -8,9 +8,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
 
+from fastapi import File, HTTPException, Query, UploadFile
+from fastapi.responses import FileResponse
+from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.sessions import SessionInfo, Sessions
 
 from diffcl.errors import UsageError
@@ -126,3 +130,62 @@ def about(session: SessionInfo) -> dict[str, object]:
     """What a client is told of a session; where it lies is nobody's business."""
     told: dict[str, object] = session.to_json()
     return {**told, "path": "", "image": Path(session.image).name}
+
+
+async def put_session(
+    files: Annotated[list[UploadFile], File()],
+    uncompress: bool = False,
+    expiry: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
+) -> dict[str, Any]:
+    """Keep a scan for a while: a file, the files of a series, or a ZIP file of them.
+
+    Raises:
+        HTTPException: 400 for names that are none, and for what is no ZIP file, 422 to unpack several.
+    """
+    if uncompress and len(files) > 1:
+        raise HTTPException(422, "session: several files to unpack. Send one ZIP file")
+    with refusals(), TemporaryDirectory(prefix="diffcl-") as folder:
+        target = Path(folder) / SERIES
+        target.mkdir()
+        source = write_files([(one.filename, one.file) for one in files], target)
+        name, session = _sessions().add_session(str(source), expiry, uncompress)
+    return {"session_id": name, "session_info": about(session)}
+
+
+async def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+    """What is known of a session, or its scan.
+
+    Raises:
+        HTTPException: 404 where there is none, 422 for the scan of one of several files.
+    """
+    session = _sessions().get_session(session_id, update_ts=update_ts)
+    if session is None:
+        raise HTTPException(404, "session: there is none of that id, or it has ended")
+    if not image:
+        return about(session)
+    if not Path(session.image).is_file():
+        raise HTTPException(422, "session: of several files. Ask for a session of one")
+    return FileResponse(session.image, filename=Path(session.image).name)
+
+
+async def delete_session(session_id: str) -> dict[str, Any]:
+    """End a session.
+
+    Raises:
+        HTTPException: 404 where there is none.
+    """
+    told = await get_session(session_id)
+    _sessions().remove_session(session_id)
+    return dict(told)
+
+
+def _sessions() -> Any:
+    """The sessions.
+
+    Raises:
+        HTTPException: 406 where the server keeps none.
+    """
+    sessions = app_instance().sessions()
+    if sessions is None:
+        raise HTTPException(406, "session: this server keeps none")
+    return sessions

@@ -11,16 +11,14 @@ from base64 import b64encode
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import quote
 
 import monailabel.endpoints
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
-from starlette.concurrency import run_in_threadpool
+
+from diffcl.web.dicomweb import JSON, resource, safe_type, visible, without_others
 
 START, SETTINGS, STYLES = "index.html", "app-config.js", "app.bundle.css"
 
@@ -35,27 +33,24 @@ FONTS = re.compile(r"<link [^>]*fonts\.g[^>]*>|@import url\(https://fonts\.g[^)]
 SERVER_COOKIE = "MONAILABEL_SERVER_URL"
 """Where OHIF's plug-in looks for the address of the server."""
 
-RESOURCES = ("studies", "series", "instances")
-"""Beginnings of the paths of DICOMweb; an archive may have an interface of its own beside it."""
+UPLOADS = "dicomUploadEnabled: true"
+"""By which the viewer offers to put files of its user's disk into the archive."""
+
+NOTHING = 204
+"""The status of an answer without content."""
 
 FRESH = {"Cache-Control": "no-cache"}
-
-PASSED_ON = ("accept", "content-type")
-
-KEPT = ("content-type", "warning")
 
 TEXTS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".webapp": "application/json"}
 """Suffixes of files in which addresses may stand, and what they are."""
 
 CHUNK = 1 << 20
 
-Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/ohif/{path:path}")
-async def ohif(request: Request, path: str, _: Reader) -> Response:
+async def ohif(request: Request, path: str) -> Response:
     """A file of the viewer; its start page for what is none, for these are addresses inside it.
 
     Raises:
@@ -90,6 +85,7 @@ def served_text(name: str, root: str) -> str:
     if name in (START, STYLES):
         text = FONTS.sub("", text)
     if name == SETTINGS:
+        text = text.replace(UPLOADS, UPLOADS.replace("true", "false"))
         text += ADDED.read_text(encoding="utf-8")
     return re.sub(r"""(?<=['"=(])/(?=(?:ohif|proxy)/)""", f"{root}/", text) if root else text
 
@@ -108,25 +104,32 @@ def policy(root: str) -> str:
     )
 
 
-@router.api_route("/proxy/dicom/{service}/{path:path}", methods=["GET", "POST"])
-async def archive(request: Request, service: str, path: str, _: Reader) -> Response:
-    """The archive's own answer to a viewer.
+@router.get("/proxy/dicom/{service}/{path:path}")
+def archive(request: Request, service: str, path: str) -> Response:
+    """The archive's own answer to a viewer, as far as it is about series that the server serves.
 
     Raises:
-        HTTPException: 404 for what is no DICOMweb, 502 or 503 if the archive fails.
+        HTTPException: 404 for what is not served, 502 or 503 if the archive fails.
     """
-    pass_on = getattr(
-        app_instance().datastore(), "pass_on", None
-    )  # its class is another one once lib is reloaded
-    if pass_on is None:
+    store = app_instance().datastore()
+    if not hasattr(store, "pass_on"):  # its class is another one once lib is reloaded
         raise HTTPException(404, "studies: a folder of files. OHIF needs a DICOM archive, see docs/dicom.md")
-    parts = path.split("/")
-    if service not in ("qido", "wado", "stow") or parts[0] not in RESOURCES or ".." in parts:
-        raise HTTPException(404, f"{service[:8]}: not a path of DICOMweb")
-    body = await request.body()
-    headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-    service = "wado" if parts[-1] == "metadata" else "stow" if request.method == "POST" else service
-    query = request.url.query
-    answer = await run_in_threadpool(pass_on, request.method, service, quote(path), query, headers, body)
-    found = {name: answer.headers[name] for name in KEPT if name in answer.headers}
-    return StreamingResponse(answer.iter_content(CHUNK), answer.status_code, found)
+    asked = resource(path) if service in ("qido", "wado") else None
+    series = store.visible_series()
+    if asked is None or not visible(asked, series):
+        raise HTTPException(404, f"{service[:8]}: not a path of DICOMweb, or of a series that is not served")
+    headers = {"accept": request.headers["accept"]} if "accept" in request.headers else {}
+    service = "wado" if path.endswith("/metadata") else service
+    answer = store.pass_on("GET", service, quote(path), request.url.query, headers, b"")
+    kind = answer.headers.get("content-type", "")
+    if answer.status_code == NOTHING:
+        return Response(status_code=NOTHING)
+    if not answer.ok or not safe_type(kind):
+        answer.close()
+        raise HTTPException(404 if answer.status_code == 404 else 502, "archive: does not answer that")
+    if not asked.listed:
+        return StreamingResponse(answer.iter_content(CHUNK), answer.status_code, {"content-type": kind})
+    try:
+        return Response(without_others(answer.content, asked, series), answer.status_code, media_type=JSON)
+    except ValueError as error:
+        raise HTTPException(502, "archive: its answer makes no sense") from error

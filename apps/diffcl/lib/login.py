@@ -1,0 +1,169 @@
+"""Logging in: MONAI Label's form, which 3D Slicer fills in, and a page for browsers, which OHIF runs in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from monailabel.config import settings
+from monailabel.endpoints.user import auth
+
+from diffcl.access.oidc import OidcUsers, Realm
+from diffcl.access.roles import Role, User
+from diffcl.access.tokens import LocalUsers, TooManyError, WrongPasswordError
+from diffcl.access.users import UserFile
+from diffcl.web.docs_page import STYLE
+from diffcl.web.login import COOKIE, Users
+from lib.http_errors import refusals
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+PAGE = """<!doctype html><html lang=en><title>diffcl</title><style>{style}</style><h1>diffcl</h1><p>{said}</p>
+<form method=post><input type=hidden name=next value="{next}"><p><label>Name
+<input name=username autocomplete=username required autofocus></label><p><label>Password
+<input name=password type=password autocomplete=current-password required></label><p><button>Log in</button></form>"""
+
+Text = Annotated[str, Form(max_length=1024)]
+
+
+def users() -> Users | None:
+    """Those who may come in: of a file, of a provider, or None where nobody has to log in.
+
+    Raises:
+        DiffclError: If the file cannot be used.
+    """
+    file = settings.MONAI_LABEL_APP_CONF.get("users")
+    if file:
+        return LocalUsers(UserFile(Path(file)))
+    if not settings.MONAI_LABEL_AUTH_ENABLE:
+        return None
+    roles = {
+        settings.MONAI_LABEL_AUTH_ROLE_USER: Role.READER,
+        settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR: Role.ANNOTATOR,
+        settings.MONAI_LABEL_AUTH_ROLE_REVIEWER: Role.REVIEWER,
+        settings.MONAI_LABEL_AUTH_ROLE_ADMIN: Role.ADMIN,
+    }
+    url, client = settings.MONAI_LABEL_AUTH_REALM_URI, settings.MONAI_LABEL_AUTH_CLIENT_ID
+    name, role = settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, settings.MONAI_LABEL_AUTH_TOKEN_ROLES
+    return OidcUsers(Realm(url, client, name, role, roles, settings.MONAI_LABEL_AUTH_TIMEOUT))
+
+
+def who_asks(request: Request) -> auth.User:
+    """Who asks, in MONAI Label's words. Whether they may was decided before, so all of its roles are theirs."""
+    user: User | None = getattr(request.state, "user", None)
+    return auth.User(username=user.name if user else "", roles=auth.DEFAULT_USER.roles)
+
+
+def router(users: Users) -> APIRouter:
+    """The addresses of the log-in."""
+    made = APIRouter(prefix="/auth", tags=["Auth"])
+    made.add_api_route("/", enabled, methods=["GET"])
+    made.add_api_route("/token", token_form(users), methods=["POST"])
+    made.add_api_route("/token/valid", valid, methods=["GET"])
+    made.add_api_route("/login", page, methods=["GET"], response_class=HTMLResponse)
+    made.add_api_route("/login", page_form(users), methods=["POST"], status_code=303, response_class=Response)
+    made.add_api_route("/logout", logout, methods=["POST"], status_code=303, response_class=Response)
+    return made
+
+
+async def enabled() -> dict[str, Any]:
+    """Whether one has to log in; Slicer asks before every call."""
+    return {"enabled": True, "client_id": "diffcl", "realm": ""}
+
+
+def token_form(users: Users) -> Callable[..., dict[str, str]]:
+    """The handler that gives a token for a name and password."""
+
+    def token(request: Request, username: Text, password: Text) -> dict[str, str]:
+        """A token for a name and password, the OAuth2 password form."""
+        return {"access_token": logged_in(users, request, username, password), "token_type": "bearer"}
+
+    return token
+
+
+async def valid(request: Request) -> dict[str, Any]:
+    """Whose token it is; 401 for one that is worth nothing."""
+    user: User = request.state.user
+    return {"username": user.name, "email": None, "name": user.name, "roles": [user.role.word]}
+
+
+async def page(next: str = "/") -> HTMLResponse:  # noqa: A002
+    """A page to log in with a browser."""
+    return form("Log in to go on.", next)
+
+
+def page_form(users: Users) -> Callable[..., Response]:
+    """The handler of the page's form."""
+
+    def log_in(
+        request: Request,
+        username: Text,
+        password: Text,
+        next: Annotated[str, Form(max_length=8192)] = "/",  # noqa: A002
+    ) -> Response:
+        """Log in with a browser: the token stays in a cookie that no script reads and no other page sends."""
+        try:
+            token = logged_in(users, request, username, password)
+        except HTTPException as error:
+            return form(str(error.detail), next, error.status_code)
+        root = str(request.scope.get("root_path", "")).rstrip("/")
+        answer = RedirectResponse(root + inside(next), 303)
+        answer.set_cookie(
+            COOKIE,
+            token,
+            path=root or "/",
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return answer
+
+    return log_in
+
+
+async def logout(request: Request) -> Response:
+    """Log out with a browser."""
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    answer = RedirectResponse(f"{root}/auth/login", 303)
+    answer.delete_cookie(COOKIE, path=root or "/")
+    return answer
+
+
+def inside(address: str) -> str:
+    r"""An address inside this server, or its start.
+
+    >>> inside("/ohif/?a=b"), inside("//evil.example"), inside("https://evil.example"), inside("/\\evil.example")
+    ('/ohif/?a=b', '/', '/', '/')
+    """
+    return address if re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*", address) else "/"
+
+
+def form(said: str, wanted: str, status: int = 200) -> HTMLResponse:
+    """The page, with what it says."""
+    text = PAGE.format(style=STYLE, said=escape(said), next=escape(inside(wanted)))
+    return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+
+
+def logged_in(users: Users, request: Request, name: str, password: str) -> str:
+    """A token for a name and password.
+
+    Raises:
+        HTTPException: 401 if they do not go together, 429 after many wrong ones, 503 if that cannot be found out.
+    """
+    try:
+        with refusals():
+            try:
+                return users.log_in(name, password, request.client.host if request.client else "")
+            except WrongPasswordError as error:
+                raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from error
+            except TooManyError as error:
+                raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from error
+    except HTTPException as error:
+        if error.status_code == 422:  # the file of users, of which nobody outside shall know more
+            raise HTTPException(503, "log-in: cannot be checked now. Tell who runs the server") from error
+        raise

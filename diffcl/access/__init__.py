@@ -1,0 +1,1 @@
+"""Who may come in and what for: users, passwords, tokens, roles, and what they did. Knows no server."""

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from diffcl.access.audit import AuditTrail, read_audit
+from diffcl.errors import UsageError
+
+
+def write(trail: AuditTrail, number: int, user: str = "ann", action: str = "PUT /datastore/label") -> None:
+    trail.write(user, "10.0.0.1", action, f"scan {number}", 200)
+
+
+def test_what_is_written_is_read_in_order_through_files_of_a_bounded_size(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path / "audit", size=1000)
+    for number in range(50):
+        write(trail, number)
+    files = list((tmp_path / "audit").iterdir())
+    assert len(files) > 5
+    assert all(file.stat().st_size < 1300 and stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+    records = list(read_audit(tmp_path / "audit"))
+    assert [record.scan for record in records] == [f"scan {number}" for number in range(50)]
+    assert [record.when for record in records] == sorted(record.when for record in records)
+
+
+def test_the_oldest_files_go_first(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path, size=200, kept=3)
+    for number in range(40):
+        write(trail, number)
+    assert len(list(tmp_path.iterdir())) <= 3
+    assert [record.scan for record in read_audit(tmp_path)][-1] == "scan 39"
+
+
+def test_a_trail_goes_on_after_a_restart_and_a_line_cut_off(tmp_path: Path) -> None:
+    write(AuditTrail(tmp_path), 1)
+    with (tmp_path / "audit.jsonl").open("a") as file:
+        file.write('{"when": "20')
+        file.write("\n")
+    write(AuditTrail(tmp_path), 2)
+    assert [record.scan for record in read_audit(tmp_path)] == ["scan 1", "scan 2"]
+
+
+def test_records_are_told_apart_by_who_what_which_and_when(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path)
+    write(trail, 1)
+    write(trail, 2, user="bob")
+    write(trail, 3, action="DELETE /datastore/label")
+    today = next(read_audit(tmp_path)).when[:10]
+
+    def found(**wanted: str) -> list[str]:
+        return [record.scan[-1] for record in read_audit(tmp_path, **wanted)]
+
+    assert found(user="bob") == ["2"]
+    assert found(scan="scan 1") == ["1"]
+    assert found(action="delete") == ["3"]
+    assert found(since=today, until=today) == ["1", "2", "3"]
+    assert found(since="2999") == found(until="2000") == []
+
+
+def test_nothing_that_is_written_makes_a_line_of_its_own_or_a_long_one(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path)
+    trail.write("ann\n{}", "x", "GET /a", "s" * 5000 + "\ud800", 200)
+    [line] = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert json.loads(line)["user"] == "ann\n{}"
+    assert len(line) < 600
+
+
+def test_many_threads_lose_nothing(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path, size=2000)
+    threads = [
+        threading.Thread(target=lambda at=at: [write(trail, at * 50 + i) for i in range(50)])
+        for at in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(int(record.scan.split()[1]) for record in read_audit(tmp_path)) == list(range(200))
+
+
+def test_a_folder_without_a_trail_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no audit trail"):
+        list(read_audit(tmp_path))
