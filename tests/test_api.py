@@ -135,6 +135,17 @@ def test_a_fault_of_the_program_in_one_scan_stops_no_other(
     assert "an oversight" in caplog.text
 
 
+def test_files_are_segmented_by_the_version_that_is_in_use_now(store: Path, tmp_path: Path) -> None:
+    [scan, *_] = make_studies(tmp_path / "scans").glob("*.nii.gz")
+    versions = []
+    for _ in range(2):
+        [outcome] = diffcl.predict_files(scan, "organ", tmp_path / "labels", store=store)
+        assert outcome.report is not None
+        versions.append(outcome.report.version)
+        publish_untrained(ModelRegistry(store))
+    assert versions == [1, 2]
+
+
 def test_a_loaded_model_serves_files_as_well(store: Path, tmp_path: Path) -> None:
     [scan, *_] = make_studies(tmp_path / "scans").glob("*.nii.gz")
     model = diffcl.load_model("organ", store=store)

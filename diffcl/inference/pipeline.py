@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from diffcl.inference.results import check_series, write_results
 from diffcl.io.read import read_scan
 from diffcl.io.scan_list import listed
 from diffcl.models.registry import ModelRegistry
-from diffcl.models.weights import Model
+from diffcl.models.weights import Model, load_model
 from diffcl.resources import models_folder
 
 
@@ -149,6 +149,9 @@ def predict_jobs(
 
         outcomes: Iterable[Outcome] = segment_on_workers(jobs, settings, workers, cluster)
     else:
+        settings = replace(
+            settings, model=str(_registry(settings).folder(settings.model))
+        )  # one version for all
         outcomes = (segment(job, settings, watchers) for job in jobs)
     return list(_told(outcomes, len(jobs), watchers))
 
@@ -181,9 +184,8 @@ def segment(job: Job, settings: Settings, watchers: Watchers | None = None) -> O
     return Outcome(job, prediction.report)
 
 
-@lru_cache(maxsize=1)
 def loaded(settings: Settings) -> Predictor:
-    """The Predictor of the settings, loaded once in a process.
+    """The Predictor of the settings, of the version that is in use now; loaded once in a process.
 
     Raises:
         UsageError: If there is no model of that name.
@@ -191,8 +193,17 @@ def loaded(settings: Settings) -> Predictor:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    model = ModelRegistry(settings.store, models_folder()).load(settings.model, settings.device)
-    return Predictor(model, settings.engine)
+    return _predictor(_registry(settings).folder(settings.model), settings.device, settings.engine)
+
+
+@lru_cache(maxsize=1)
+def _predictor(folder: Path, device: str, engine: EngineChoice) -> Predictor:
+    """The Predictor of a version, which never changes."""
+    return Predictor(load_model(folder, device), engine)
+
+
+def _registry(settings: Settings) -> ModelRegistry:
+    return ModelRegistry(settings.store, models_folder())
 
 
 def folder_of(model: Model) -> str:
