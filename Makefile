@@ -1,18 +1,23 @@
 # make serve    serve the sample scans on 127.0.0.1:8000; PORT=, STUDIES=, MODELS= and RECIPE= change that
 # make pacs     a DICOM archive with the sample scans on 127.0.0.1:8042, for make serve STUDIES=...; needs orthanc;
 #               PACS="--port 8043 --dicom-port 4243" changes its ports
-# make test     every check, then every test
+# make test     every check, then the library's tests at the newest releases of everything, then every test
+# make core     the library's tests alone, without the server, at the newest releases of everything
 # make check    format, lint, types and import order
 # make lock     write constraints.txt anew from pyproject.toml, keeping the versions that still fit
-# make clean    remove .venv and what builds and checks left behind; labels and runs stay
-# The first command that needs .venv makes it; PYTHON=... names the Python to make it with.
+# make clean    remove .venv, .venv-core and what builds and checks left behind; labels and runs stay
+# The first command that needs an environment makes it; PYTHON=... names the Python to make it with.
 
 SHELL := bash
 .SILENT:
-.PHONY: serve pacs test check lock clean
+.PHONY: serve pacs test check core lock clean
 
 PORT ?= 8000
 export PORT STUDIES MODELS RECIPE PYTHON
+
+# What can differ with the releases: no training, and nothing of the server. mamba-ssm is in .venv alone.
+CORE_TESTS := diffcl $(wildcard tests/test_*.py) --ignore tests/networks/test_mamba.py \
+	$(addprefix tests/,cli conversion data evaluation inference io listener models networks planning studies)
 
 serve:
 	.ci/set-up serve
@@ -23,8 +28,13 @@ pacs:
 	.ci/set-up serve
 	.venv/bin/python tests/support/orthanc.py $(PACS)
 
-test: check
+test: check core
 	.venv/bin/python -m pytest --cov
+
+core:
+	.ci/set-up test
+	.ci/set-up core
+	.venv-core/bin/python -m pytest $(CORE_TESTS)
 
 check:
 	.ci/set-up test
@@ -39,5 +49,5 @@ lock:
 		--no-annotate --custom-compile-command "make lock" --quiet --output-file constraints.txt
 
 clean:
-	rm -rf .venv build dist .coverage .*_cache .hypothesis
+	rm -rf .venv .venv-core build dist .coverage .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -94,6 +95,7 @@ def serve(
     - `diffcl serve --studies http://127.0.0.1:8042/dicom-web`
     - `diffcl serve --studies scans/ --users users.json --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`
     """
+    _check_server()
     tls = check_sharing(host, users, (tls_cert, tls_key), behind_proxy)
     _check_port(host, port)
     served, credentials = _without_credentials(_studies(studies, work))
@@ -125,6 +127,18 @@ def serve(
     os.chdir(app)
     environment = {**credentials, **os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     os.execve(sys.executable, command, environment)
+
+
+def _check_server() -> None:
+    if find_spec("monailabel") is not None:
+        return
+    if sys.version_info >= (3, 13):
+        raise UsageError(
+            "diffcl serve",
+            f"MONAI Label does not run with Python {sys.version_info[0]}.{sys.version_info[1]}",
+            'Make an environment with Python 3.10, 3.11 or 3.12, and there pip install "diffcl[server]"',
+        )
+    raise UsageError("diffcl serve", "MONAI Label is not installed", 'Run pip install "diffcl[server]"')
 
 
 def _check_port(host: str, port: int) -> None:

@@ -55,7 +55,7 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     >>> dice(np.array([True, True, False]), np.array([False, True, True]))
     0.5
     """
-    return dice_of(np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other))
+    return dice_of(int(np.count_nonzero(one & other)), int(np.count_nonzero(one) + np.count_nonzero(other)))
 
 
 def dice_of(common: int, total: int) -> float:

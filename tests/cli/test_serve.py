@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -27,6 +28,7 @@ Serve = Callable[..., tuple[list[str], dict[str, str]]]
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Runs the command up to the server itself; the server's command and environment."""
     started: list[Any] = []
+    monkeypatch.setattr("diffcl.cli.serve._check_server", lambda: None)
     monkeypatch.setattr("diffcl.cli.serve._check_port", lambda *_: None)
     monkeypatch.setattr(os, "execve", lambda _, *given: started.append(given))
     monkeypatch.chdir(tmp_path)
@@ -80,6 +82,27 @@ def test_the_recipe_s_own_model_need_not_be_there_yet(
     assert command[command.index("models") - 1 : command.index("models") + 2] == ["--conf", "models", "organ"]
     assert run(["serve", *words, "organ,heart"]) == 2
     assert "model heart: there is none of that name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("python", "line"),
+    [
+        ((3, 12), 'diffcl serve: MONAI Label is not installed. Run pip install "diffcl[server]"'),
+        (
+            (3, 13),
+            "diffcl serve: MONAI Label does not run with Python 3.13. Make an environment with Python 3.10, 3.11 or "
+            '3.12, and there pip install "diffcl[server]"',
+        ),
+    ],
+    ids=["3.12", "3.13"],
+)
+def test_without_monai_label_one_line_says_how_to_install_it(
+    python: tuple[int, int], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "monailabel", None)
+    monkeypatch.setattr(sys, "version_info", python)
+    assert run(["serve"]) == 2
+    assert capsys.readouterr().err.strip() == line
 
 
 def test_how_many_may_wait_is_handed_on(serve: Serve) -> None:

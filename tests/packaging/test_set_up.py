@@ -30,10 +30,10 @@ def program(checkout: Path, name: str, script: str) -> Path:
     return path
 
 
-def set_up(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def set_up(checkout: Path, what: str = "serve", **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{checkout / 'programs'}:{os.environ['PATH']}"
     return subprocess.run(
-        [checkout / ".ci" / "set-up", "serve"],
+        [checkout / ".ci" / "set-up", what],
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
@@ -50,7 +50,7 @@ def test_a_python_that_is_too_old_is_named(checkout: Path) -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("set-up: python3 ")
-    assert "diffcl needs Python 3.10, 3.11 or 3.12" in line
+    assert "MONAI Label needs Python 3.10, 3.11 or 3.12" in line
     assert not (checkout / ".venv").exists()
 
 
@@ -76,3 +76,11 @@ def test_a_set_up_that_is_done_takes_no_time_and_says_nothing(checkout: Path) ->
     (checkout / ".venv" / f"ready-to-serve-{key}").touch()
     done = set_up(checkout)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_second_environment_needs_the_first(checkout: Path) -> None:
+    done = set_up(checkout, "core", PYTHON=sys.executable)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.endswith(".venv is missing, which .venv-core takes torch from. Run make test")
+    assert not (checkout / ".venv-core").exists()
