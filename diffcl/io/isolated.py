@@ -1,0 +1,236 @@
+"""Reads files of strangers in a process of its own, with limits of memory and time.
+
+Native readers may crash, loop or take memory over a file that somebody has made for that; here this ends a child and
+becomes one line, and the next file gets a new child. A child answers many files one after the other, so that its
+start, about a second, is paid once. It answers with JSON and bytes, nothing that could run code. It ends with its
+parent: at once while it waits, within the time limit while it reads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any, Final
+
+import numpy as np
+import SimpleITK as sitk
+
+from diffcl import errors
+from diffcl.errors import DiffclError, ScanError
+from diffcl.geometry import Geometry
+from diffcl.io.formats import image_suffix, is_dicom
+from diffcl.io.images.integrity import LARGEST_VOXELS
+from diffcl.io.read import read_label, read_scan
+from diffcl.io.scan import Scan
+
+SECONDS: Final = 120
+"""Time limit of a file; a gigabyte of gzip takes about ten seconds."""
+
+MEMORY_BYTES: Final = 14 * LARGEST_VOXELS + (2 << 30)
+"""Address space of a child: the largest image as 16-bit numbers in its file and in ITK, as float32, and what is made
+in between, and two gigabytes for Python and the libraries."""
+
+TOO_LARGE: Final = "needs more memory to read than is allowed"
+
+ANOTHER: Final = "Save it with another program and send it again"
+
+
+class IsolatedReader:
+    """Reads image files and labels in a child, one at a time; threads wait for each other.
+
+    Args:
+        seconds: Time limit of a file.
+        memory: Address space of the child, bytes.
+    """
+
+    def __init__(self, seconds: int = SECONDS, memory: int = MEMORY_BYTES) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._lock = Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def scan(self, path: Path) -> Scan:
+        """What `read_scan` gives of a NIfTI, NRRD or MetaImage file. DICOM is read here: its pixels have a child.
+
+        Raises:
+            ScanError: If it is no usable scan, or ends the child, takes longer or needs more memory than allowed.
+        """
+        if path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path)):
+            return read_scan(path)
+        image, about = self._ask("scan", path)
+        return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
+
+    def label(self, path: Path) -> sitk.Image:
+        """What `read_label` gives of a file.
+
+        Raises:
+            ScanError: If it is no label, or ends the child, takes longer or needs more memory than allowed.
+        """
+        return self._ask("label", path)[0]
+
+    @property
+    def process(self) -> int | None:
+        """Number of the child; None while there is none."""
+        return self._child.pid if self._child is not None else None
+
+    def close(self) -> None:
+        """End the child; the next file starts another one."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, kind: str, path: Path) -> tuple[sitk.Image, dict[str, Any]]:
+        with self._lock:
+            child = self._started()
+            try:
+                _send(child.stdin, {"kind": kind, "path": str(path.resolve()), "seconds": self._seconds})
+                answer = json.loads(_pipe(child.stdout).readline())
+                if "size" in answer:
+                    return _received(child.stdout, answer), answer
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+            ) as error:  # it ended: no line, or half of one, or of the voxels
+                raise self._ended(path) from error
+        raise _refusal(answer, path)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """The child that waits for a file."""
+        if self._child is not None and self._child.poll() is not None:  # somebody has ended it
+            self._end()
+        if self._child is None:
+            start = f"import sys; sys.path[:] = {sys.path!r}; from diffcl.io.isolated import main; main()"
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", start, str(self._memory)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )  # fmt: skip
+        return self._child
+
+    def _ended(self, path: Path) -> ScanError:
+        """The error for a file over which the child ended."""
+        child = self._child
+        self._end()
+        code = None if child is None else child.returncode
+        if code == -signal.SIGALRM:
+            return ScanError(path, f"could not be read within {self._seconds} s", ANOTHER)
+        return ScanError(path, f"ended the process that read it ({_cause(code)})", ANOTHER)
+
+    def _end(self) -> None:
+        if self._child is None:
+            return
+        child, self._child = self._child, None
+        with suppress(subprocess.TimeoutExpired):  # one that has ended by itself says why
+            child.wait(0.2 if child.poll() is None else 0)
+        child.kill()
+        child.communicate()
+
+
+def read_scan_isolated(path: Path) -> Scan:
+    """`read_scan` in a child; see `IsolatedReader.scan`."""
+    return _READER.scan(path)
+
+
+def read_label_isolated(path: Path) -> sitk.Image:
+    """`read_label` in a child; see `IsolatedReader.label`."""
+    return _READER.label(path)
+
+
+_READER: Final = IsolatedReader()
+atexit.register(_READER.close)
+
+
+def main() -> None:
+    """Answer files until the parent ends; what libraries print is lost."""
+    memory = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code loops in it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the parent
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        for line in sys.stdin.buffer:
+            question = json.loads(line)
+            signal.setitimer(signal.ITIMER_REAL, question["seconds"])
+            _answer(question["kind"], Path(question["path"]), answers)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
+    """Read a file and send it, or why it cannot be read."""
+    about: dict[str, Any] = {}
+    try:
+        if kind == "scan":
+            scan = read_scan(path)
+            image, about = scan.image, {"name": scan.name, "remarks": scan.remarks}
+        else:
+            image = read_label(path)
+        array = sitk.GetArrayViewFromImage(image)
+    except DiffclError as error:
+        _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})
+        return
+    except MemoryError:
+        _send(answers, {"error": "ScanError", "what": TOO_LARGE, "next_step": ANOTHER})
+        return
+    except Exception as error:  # noqa: BLE001 - a fault of ours, which the parent raises as one
+        _send(answers, {"fault": f"{type(error).__name__}: {error}"})
+        return
+    grid = Geometry.of(image)
+    place = {"size": grid.size, "spacing": grid.spacing, "origin": grid.origin, "direction": grid.direction}
+    _send(answers, {**about, **place, "type": array.dtype.str})
+    answers.write(array.data.cast("B"))
+    answers.flush()
+
+
+def _received(pipe: IO[bytes] | None, answer: dict[str, Any]) -> sitk.Image:
+    """The image whose place stands in an answer and whose voxels follow it.
+
+    Raises:
+        ValueError: If it is larger than a child may send, or of another type.
+        EOFError: If the child ends before it has sent them.
+    """
+    size, kind = tuple(answer["size"]), np.dtype(answer["type"])
+    if kind not in (np.dtype(np.float32), np.dtype(np.uint8)) or not 0 < math.prod(size) <= LARGEST_VOXELS:
+        raise ValueError("an answer that is no scan or label")
+    grid = Geometry(size, answer["spacing"], answer["origin"], answer["direction"])
+    array = grid.zeros(kind)
+    if _pipe(pipe).readinto(array.T.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+        raise EOFError
+    return grid.place(array)
+
+
+def _refusal(answer: dict[str, Any], path: Path) -> Exception:
+    """Why a child could not read a file, or the fault of ours that it met."""
+    if "fault" in answer:
+        return RuntimeError(answer["fault"])
+    kind: type[DiffclError] = getattr(errors, answer["error"], ScanError)
+    return kind(path, answer["what"], answer["next_step"])
+
+
+def _send(pipe: IO[bytes] | None, message: dict[str, Any]) -> None:
+    _pipe(pipe).write(json.dumps(message).encode() + b"\n")
+    _pipe(pipe).flush()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("the child was started with pipes")
+    return pipe
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"code {code}"

@@ -1,0 +1,146 @@
+"""Reading in a child gives what reading here gives, and whatever ends, holds up or bloats the child is one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from diffcl.errors import ScanError
+from diffcl.geometry import Geometry
+from diffcl.io import read_label, read_scan, write_image
+from diffcl.io.isolated import IsolatedReader, read_label_isolated, read_scan_isolated
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[IsolatedReader]:
+    one = IsolatedReader(seconds=2)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
+def test_a_scan_is_what_it_is_when_it_is_read_here(
+    reader: IsolatedReader, image: sitk.Image, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"p07.{suffix}"
+    write_image(image, path)
+    got, want = reader.scan(path), read_scan(path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(got.image), sitk.GetArrayFromImage(want.image))
+    assert Geometry.of(got.image) == Geometry.of(want.image)
+    assert (got.name, got.path, got.remarks) == (want.name, want.path, want.remarks)
+
+
+def test_a_label_is_what_it_is_when_it_is_read_here(
+    reader: IsolatedReader, label: sitk.Image, tmp_path: Path
+) -> None:
+    write_image(label, tmp_path / "p07.nrrd")
+    got = reader.label(tmp_path / "p07.nrrd")
+    assert got.GetPixelID() == sitk.sitkUInt8
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(got), sitk.GetArrayFromImage(label))
+    assert Geometry.of(got) == Geometry.of(read_label(tmp_path / "p07.nrrd"))
+
+
+def test_a_remark_comes_with_the_scan(reader: IsolatedReader, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.arange(60.0).reshape(3, 4, 5), None), tmp_path / "p07.nii")
+    assert reader.scan(tmp_path / "p07.nii").remarks == read_scan(tmp_path / "p07.nii").remarks != ()
+
+
+def test_a_series_is_read_here(reader: IsolatedReader, series: Path) -> None:
+    assert reader.scan(series).series is not None
+
+
+def test_a_refusal_is_the_same_line(reader: IsolatedReader, tmp_path: Path) -> None:
+    (tmp_path / "p07.nrrd").write_bytes(b"text")
+    with pytest.raises(ScanError) as here:
+        read_scan(tmp_path / "p07.nrrd")
+    with pytest.raises(ScanError) as there:
+        reader.scan(tmp_path / "p07.nrrd")
+    assert str(there.value) == str(here.value)
+
+
+def test_one_child_reads_many_files(reader: IsolatedReader, image: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    reader.scan(tmp_path / "p07.nii")
+    child = reader.process
+    for _ in range(3):
+        reader.scan(tmp_path / "p07.nii")
+    assert reader.process == child
+
+
+def test_a_file_that_holds_the_child_up_is_one_line(
+    reader: IsolatedReader, image: sitk.Image, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "p07.nii")
+    with pytest.raises(
+        ScanError, match=r"p07\.nii: could not be read within 2 s\. Save it with another program"
+    ):
+        reader.scan(tmp_path / "p07.nii")
+    write_image(image, tmp_path / "p08.nii")
+    assert reader.scan(tmp_path / "p08.nii").name == "p08"
+
+
+def test_a_file_that_crashes_the_child_is_one_line(
+    reader: IsolatedReader, image: sitk.Image, tmp_path: Path
+) -> None:
+    write_image(image, tmp_path / "p08.nii")
+    reader.scan(tmp_path / "p08.nii")
+    os.mkfifo(tmp_path / "p07.nii")
+    crash = threading.Timer(0.3, os.kill, (reader.process, signal.SIGSEGV))
+    crash.start()
+    with pytest.raises(ScanError, match=r"p07\.nii: ended the process that read it \(SIGSEGV\)"):
+        reader.scan(tmp_path / "p07.nii")
+    crash.join()
+    assert reader.scan(tmp_path / "p08.nii").name == "p08"
+
+
+def test_a_child_that_was_killed_while_it_waited_is_replaced(
+    reader: IsolatedReader, image: sitk.Image, tmp_path: Path
+) -> None:
+    write_image(image, tmp_path / "p08.nii")
+    reader.scan(tmp_path / "p08.nii")
+    os.kill(reader.process or 0, signal.SIGKILL)
+    time.sleep(0.2)
+    assert reader.scan(tmp_path / "p08.nii").name == "p08"
+
+
+def test_a_file_that_needs_more_memory_than_allowed_is_one_line(tmp_path: Path) -> None:
+    reader = IsolatedReader(memory=2 << 30)
+    write_image(
+        sitk.Image(1024, 1024, 300, sitk.sitkUInt8), tmp_path / "p07.nii.gz"
+    )  # float32: 1.2 GB, twice
+    assert (tmp_path / "p07.nii.gz").stat().st_size < 3_000_000
+    with pytest.raises(ScanError, match="needs more memory to read than is allowed"):
+        reader.scan(tmp_path / "p07.nii.gz")
+    reader.close()
+
+
+def test_the_child_ends_with_its_parent(image: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    program = (
+        "import os, pathlib; from diffcl.io.isolated import IsolatedReader; reader = IsolatedReader(); "
+        f"reader.scan(pathlib.Path({str(tmp_path / 'p07.nii')!r})); print(reader.process, flush=True); os._exit(0)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    child = int(run.stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes()
+
+
+def test_everybody_shares_one_reader(image: sitk.Image, label: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    write_image(label, tmp_path / "label.nii")
+    assert read_scan_isolated(tmp_path / "p07.nii").name == "p07"
+    assert read_label_isolated(tmp_path / "label.nii").GetSize() == label.GetSize()
