@@ -30,24 +30,28 @@ from monailabel.interfaces.tasks.train import TrainTask
 from diffcl.active_learning.ranking import DEFAULT
 from diffcl.active_learning.scorer import ScansToScore, Scorer
 from diffcl.active_learning.scores import ScoreBook
+from diffcl.errors import ScanError
 from diffcl.inference.engine import engine_choice
 from diffcl.inference.served_models import ServedModels
+from diffcl.io import read_label
+from diffcl.io.dicom.seg_write import write_seg
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
+from diffcl.studies.label_changes import in_words
+from diffcl.studies.label_check import CHECK_HERE
 from diffcl.studies.progress import first_at_work
+from diffcl.studies.protocol import FINAL, Studies
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
-from lib.archive import ArchiveDatastore, UnusableError, open_archive
 from lib.batch import CpuBatchInfer
-from lib.changes import in_words
 from lib.children import SERVER
-from lib.datastore import StudyDatastore
-from lib.http_errors import unknown
+from lib.datastore import SavedLabel, StudiesDatastore
+from lib.http_errors import refusals, unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
 from lib.sessions import SafeSessions
 from lib.strategies import strategies
-from lib.submission import CHECK_HERE
+from lib.studies import open_studies
 from lib.trainer import SemiSupervisedTraining
 
 
@@ -84,11 +88,15 @@ class DiffclApp(MONAILabelApp):
         """The recipes whose classes a label may hold; models of one task count once."""
         return list({recipe.name: recipe for recipe in self._models.recipes().values()}.values())
 
-    def init_datastore(self) -> Datastore:
-        """The checked local datastore, or that of an archive for a DICOMweb address."""
-        if self.studies.startswith(("http://", "https://")):
-            return open_archive(self.studies, self._beside, self.tasks)
-        return StudyDatastore(Path(self.studies), self.tasks)
+    def init_datastore(self) -> StudiesDatastore:
+        """The studies of the folder or archive that was named, in MONAI Label's words."""
+        with refusals():
+            return StudiesDatastore(open_studies(self.studies, self._beside, self.tasks))
+
+    @property
+    def _studies(self) -> Studies:
+        studies: Studies = self.datastore().studies
+        return studies
 
     def init_infers(self) -> Mapping[str, InferTask]:
         """Two tasks a model; see `InferTasks`."""
@@ -156,7 +164,7 @@ class DiffclApp(MONAILabelApp):
         tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
         tag = str(tag.value if isinstance(tag, DefaultLabelTag) else tag)
         if image_id is not None:
-            self._remember(image_id, task, params, store)
+            self._remember(image_id, task, params)
             if save:
                 store.save_label(image_id, file, tag, {"model": params["model"], "params": params})
         return {"label": image_id if save else file, "tag": tag, "file": file, "params": params}
@@ -167,30 +175,30 @@ class DiffclApp(MONAILabelApp):
         Raises:
             HTTPException: 422 where there is no series or no label, otherwise as `infer`.
         """
-        store, task = self.datastore(), self._infers.get(str(request.get("model")))
-        if not isinstance(store, ArchiveDatastore):
-            raise HTTPException(422, "dicom_seg: the studies are a folder of files. Serve a DICOM archive")
-        if isinstance(task, UncertaintyTask):
+        with refusals():
+            series = self._studies.series(str(request["image"]))
+        if isinstance(self._infers.get(str(request.get("model"))), UncertaintyTask):
             raise HTTPException(422, f"dicom_seg: {request['model']} answers no label. Ask its model")
         wanted = {"check_here": False, "result_extension": ".nii.gz", "result_dtype": "uint8"}
         answer = self.infer({**request, **wanted})
         label, params = Path(answer["file"]), answer["params"]
+        file = label.with_name(f"{label.name.partition('.')[0]}.dcm")
+        made_by = {"model_name": params["model"], "model_version": params["version"]}
         try:
-            labels = self._models.info(params["model"]).recipe.labels
-            return store.write_seg(request["image"], label, labels, (params["model"], params["version"]))
+            with refusals():
+                labels = self._models.info(params["model"]).recipe.labels
+                write_seg(read_label(label), series, labels, file, **made_by)
         finally:
             label.unlink()
+        return file
 
     def _to_score(self) -> ScansToScore | None:
         """The scans that scores are wanted of. No series of an archive is fetched before anybody asks for one."""
-        store = self.datastore()
-        if isinstance(store, ArchiveDatastore) and not self._asked:
+        if self._studies.fetching_is_costly and not self._asked:
             return None
-        if not isinstance(store, StudyDatastore | ArchiveDatastore):
-            return None
-        return ScansToScore(store.to_score(), store.get_labeled_images())
+        return self._studies.to_score()
 
-    def _remember(self, image_id: str, task: InferTask, params: dict[str, Any], store: Datastore) -> None:
+    def _remember(self, image_id: str, task: InferTask, params: dict[str, Any]) -> None:
         """Keep what was proposed for a scan; a map of uncertainty proposes nothing."""
         if isinstance(task, SegmentationTask) and task.prediction is not None:
             about = {
@@ -200,8 +208,7 @@ class DiffclApp(MONAILabelApp):
                 "marked": CHECK_HERE in params["label_names"],
                 "summary": params["summary"],
             }
-            if isinstance(store, StudyDatastore | ArchiveDatastore):
-                store.keep_proposal(image_id, task.prediction.label, about)
+            self._studies.keep_proposal(image_id, task.prediction.label, about)
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The next scan for an annotator.
@@ -217,12 +224,17 @@ class DiffclApp(MONAILabelApp):
             try:
                 found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})
                 return found
-            except UnusableError:  # each series once, for from then on it does not wait for a label
-                continue
+            except HTTPException as error:  # each scan once, for from then on it does not wait for a label
+                if not isinstance(error.__cause__, ScanError):
+                    raise
 
-    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:  # noqa: ARG002
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         """What the annotator is told after submitting: what was changed, also in the proposal, and by the check."""
-        info = self.datastore().get_label_info(label_id, DefaultLabelTag.FINAL.value)
+        info = (
+            label_id.record
+            if isinstance(label_id, SavedLabel)
+            else self._studies.label_notes(image_id, FINAL)
+        )
         keys = ("version", "changed_voxels", "started_from", "remark")
         told = {**{key: info.get(key) for key in keys}, "summary": in_words(info.get("started_from"))}
         return {key: value for key, value in told.items() if value not in (None, "")}
@@ -270,11 +282,8 @@ class DiffclApp(MONAILabelApp):
         if not isinstance(image, str) or not image:
             raise HTTPException(400, "image: none is named, or the session has ended. Name the id of a scan")
         if image in store.list_images():
-            path = (
-                store.scan_path(image)
-                if isinstance(store, ArchiveDatastore)
-                else Path(store.get_image_uri(image))
-            )
+            with refusals():
+                path = self._studies.scan_path(image)
             if path.exists():
                 return image, path
         elif self._was_sent(Path(image), request.get("received")):

@@ -22,8 +22,9 @@ import SimpleITK as sitk
 from filelock import FileLock
 
 from diffcl.errors import UsageError
-from diffcl.files import replace_file, write_text
+from diffcl.files import make_folder, replace_file, write_text
 from diffcl.io.read import read_label
+from diffcl.studies.notes import readable
 
 LABEL_SUFFIX = ".nii.gz"
 
@@ -87,7 +88,7 @@ class History:
             OutputError: If it cannot be written.
         """
         folder = self.folder / image_id
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with FileLock(self.folder / ".lock"):
             number = max(self._numbers(image_id), default=0) + 1
             record = {**record, "version": number, "removed": label is None}
@@ -123,19 +124,21 @@ class History:
     def _numbers(self, image_id: str) -> list[int]:
         folder = self.folder / image_id
         records = folder.glob("*.json") if folder.is_dir() else ()
-        return sorted(int(path.stem) for path in records if path.stem.isdigit())
+        return sorted(int(path.stem) for path in records if path.stem.isascii() and path.stem.isdigit())
 
     def record(self, image_id: str, number: int) -> dict[str, Any]:
         """The record of a version; empty where there is none, of a damaged one what the files say."""
         path = self.folder / image_id / f"{number}.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            record = readable(json.loads(path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        except ValueError:
-            removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
-            return {"version": number, "removed": removed, "remark": "Its record is damaged."}
-        return record
+        except (OSError, ValueError, RecursionError):
+            record = {}
+        if record.get("version") == number and isinstance(record.get("removed"), bool):
+            return record
+        removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
+        return {**record, "version": number, "removed": removed, "remark": "Its record is damaged."}
 
 
 def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import requests
 import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
-from diffcl.labels import LabelClass
+from diffcl.io.dicom.series import DicomSeries
 
 FINAL = "final"
 """Tag of the label that a person submitted: the one that teaches."""
@@ -202,20 +202,12 @@ class Studies(ABC):
         """
 
     @abstractmethod
-    def write_seg(
-        self, image_id: str, label: Path, labels: Sequence[LabelClass], made_by: tuple[str, int]
-    ) -> Path:
-        """Write what a model proposed for a series as a DICOM segmentation beside the file of the label.
-
-        Args:
-            image_id: The series.
-            label: Label map on its grid.
-            labels: Its classes.
-            made_by: Name and version of the model.
+    def series(self, image_id: str) -> DicomSeries:
+        """The series that a scan is, downloaded if need be, for what refers to it.
 
         Raises:
             DataError: If the scans are no series.
-            ScanError: If the series cannot be referred to.
+            ScanError: If the series cannot be used.
         """
 
     @abstractmethod
@@ -223,6 +215,14 @@ class Studies(ABC):
         self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> requests.Response:
         """The archive's own answer to a viewer; see `diffcl.io.dicomweb.client.Archive.pass_on`.
+
+        Raises:
+            NotFoundError: If there is no archive.
+        """
+
+    @abstractmethod
+    def visible_series(self) -> dict[str, str]:
+        """StudyInstanceUID by SeriesInstanceUID of the scans that are served, and of their labels.
 
         Raises:
             NotFoundError: If there is no archive.

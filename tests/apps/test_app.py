@@ -22,8 +22,8 @@ from diffcl.io import read_scan
 from diffcl.io.dicom.series_write import write_series
 from diffcl.models import ModelRegistry, load_model
 from diffcl.resources import app_folder
+from diffcl.studies.folder_contents import SETTLED_NS
 from diffcl.studies.progress import Progress
-from lib.datastore import SETTLED_NS
 
 
 def refusal(app: Any, **request: Any) -> HTTPException:

@@ -1,617 +1,127 @@
+"""MONAI Label's datastore: every method asks the studies, every error is a status with the same sentence."""
+
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import ORGAN, SCANS, make_label, make_scan
+from monailabel.interfaces.datastore import Datastore
+from synthetic import ORGAN, SCANS
 
-from diffcl.errors import OutputError
-from diffcl.geometry import Geometry, voxels
-from diffcl.io import read_label, write_image
-from diffcl.studies.label_history import History, restore_label
-from lib import datastore, index
-from lib.datastore import StudyDatastore
-from lib.index import Index
+from diffcl.errors import (
+    ArchiveDownError,
+    ArchiveError,
+    DataError,
+    DiffclError,
+    GoneError,
+    NotFoundError,
+    OutputError,
+    ReadOnlyError,
+    ScanError,
+    UsageError,
+)
+from diffcl.io.dicomweb.client import Archive
+from diffcl.studies.archive import ArchiveStudies
+from diffcl.studies.folder import FolderStudies
+from lib.datastore import StudiesDatastore
+from lib.http_errors import refusals
 
-Store = StudyDatastore
-SLICER = {
-    "label_info": [{"name": "organ_head", "idx": 1}, {"name": "organ_tail", "idx": 2}],
-    "client_id": "ann",
-}
+ACTIONS: dict[str, tuple[Any, ...]] = {
+    "name": (), "set_name": ("x",), "description": (), "set_description": ("x",), "datalist": (),
+    "list_images": (), "get_labeled_images": (), "get_unlabeled_images": (), "get_labels_by_image_id": ("x",),
+    "get_label_by_image_id": ("x", "final"), "get_image": ("x",), "get_image_uri": ("x",), "get_image_info": ("x",),
+    "update_image_info": ("x", {}), "add_image": ("x", "x.nii.gz", {}), "remove_image": ("x",),
+    "get_label": ("x", "final"), "get_label_uri": ("x", "final"), "get_label_info": ("x", "final"),
+    "update_label_info": ("x", "final", {}), "save_label": ("x", "x.nii.gz", "final", {}),
+    "remove_label": ("x", "final"), "get_dataset_archive": (None,), "refresh": (), "status": (), "json": (),
+}  # fmt: skip
+
+
+class Failing:
+    """Studies of which every question fails."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise ArchiveDownError("archive", "does not answer", "Try again later")
+
+        return fail
 
 
 @pytest.fixture
-def open_store(studies: Path) -> Callable[[], Store]:
-    """Opens the studies, as a new start of the server does."""
-    return lambda: StudyDatastore(studies, lambda: [ORGAN])
-
-
-@pytest.fixture
-def store(open_store: Callable[[], Store]) -> Store:
-    return open_store()
-
-
-def changed(label: Path, folder: Path) -> Path:
-    """A copy of a label with one more voxel of class 1."""
-    image = read_label(label)
-    image[0, 0, 0] = 1
-    write_image(image, folder / "changed.nii.gz")
-    return folder / "changed.nii.gz"
-
-
-def final(studies: Path, image: str) -> np.ndarray:
-    return voxels(read_label(studies / "labels/final" / f"{image}.nii.gz"))
-
-
-def leftovers(studies: Path) -> list[str]:
-    return [path.name for path in studies.rglob(".*") if path.name != ".lock"]
-
-
-def refusal(action: Callable[[], Any]) -> HTTPException:
-    """The refusal of an action; a 4xx with one line."""
-    with pytest.raises(HTTPException) as caught:
-        action()
-    assert 400 <= caught.value.status_code < 500
-    assert "\n" not in caught.value.detail
-    return caught.value
-
-
-class TestReading:
-    def test_a_start_removes_what_a_killed_server_left_half_written(
-        self, store: Store, open_store: Callable[[], Store], studies: Path
-    ) -> None:
-        for folder in (studies, studies / "labels/final", studies / "history"):
-            folder.mkdir(exist_ok=True)
-            half = folder / f".{32 * '0'}.nii.gz"
-            half.write_bytes(b"half")
-            os.utime(half, times=(0, 0))
-        assert len(leftovers(studies)) == 3
-        assert open_store().list_images() == store.list_images()
-        assert not leftovers(studies)
-
-    def test_scans_of_the_folder_are_listed(self, store: Store) -> None:
-        assert store.list_images() == SCANS
-        assert store.status() == {"total": 4, "completed": 0, "label_tags": {}}
-
-    def test_scans_that_come_and_go_by_hand_are_seen_at_once(self, store: Store, studies: Path) -> None:
-        (studies / "oblique.nii.gz").rename(studies / "renamed.nii.gz")
-        (studies / "flipped.nii.gz").unlink()
-        assert store.list_images() == ["anisotropic", "renamed", "straight"]
-        with pytest.raises(HTTPException, match="image flipped: not there"):
-            store.get_image_uri("flipped")
-
-    def test_temporary_and_other_files_are_no_scans(self, store: Store, studies: Path) -> None:
-        for name in (".half.nii.gz", "notes.txt", "._oblique.nii.gz", "model.pt"):
-            (studies / name).write_bytes(b"")
-        (studies / "folder.nii.gz").mkdir()
-        assert store.list_images() == SCANS
-
-    def test_a_label_put_there_by_hand_is_seen(self, store: Store, studies: Path, label_file: Path) -> None:
-        label_file.rename(studies / "labels/final/oblique.nii.gz")
-        assert store.get_labeled_images() == ["oblique"]
-        assert [Path(case["label"]).name for case in store.datalist()] == ["oblique.nii.gz"]
-
-    def test_a_scan_that_returns_has_its_label_again(
-        self, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        (studies / "oblique.nii.gz").rename(studies / "away")
-        assert "oblique" not in store.list_images()
-        (studies / "away").rename(studies / "oblique.nii.gz")
-        assert store.get_labeled_images() == ["oblique"]
-        assert store.get_label_info("oblique", "final")["client_id"] == "ann"
-
-    def test_another_scan_of_that_name_does_not_get_its_label(
-        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store], tmp_path: Path
-    ) -> None:
-        for name, uploaded in (("oblique", False), ("straight", True)):
-            sitk.WriteImage(make_label(name), label_file)
-            store.save_label(name, str(label_file), "final", SLICER)
-            (studies / f"{name}.nii.gz").rename(tmp_path / f"{name}.nii.gz")
-            (studies / "labels/final" / f"{name}.nii.gz").unlink()
-            assert name not in store.list_images()
-            if uploaded:
-                store.add_image(name, str(tmp_path / f"{name}.nii.gz"), {})
-            else:
-                (tmp_path / f"{name}.nii.gz").rename(studies / f"{name}.nii.gz")
-            for now in (store, open_store()):
-                assert name in now.list_images()
-                assert now.get_labeled_images() == []
-        assert len(store.history.versions("oblique")) == 1
-
-    def test_folders_of_labels_that_are_removed_come_back(
-        self, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        shutil.rmtree(studies / "labels")
-        assert store.list_images() == SCANS
-        assert store.get_labeled_images() == []
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert store.get_labeled_images() == ["oblique"]
-
-    def test_without_labels_there_is_no_archive(self, store: Store) -> None:
-        assert refusal(lambda: store.get_dataset_archive(None)).status_code == 404
-
-    def test_two_files_of_one_name_are_one_scan(self, store: Store, studies: Path) -> None:
-        sitk.WriteImage(make_scan("oblique"), studies / "oblique.nrrd")
-        assert store.list_images() == SCANS
-        assert store.get_image_uri("oblique").endswith("oblique.nii.gz")
-
-
-class TestSubmittedLabels:
-    def test_a_label_is_kept_with_who_when_and_what(
-        self, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        store.update_image_info("oblique", {"proposal": {"model": "organ", "version": 4}})
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
-        info = store.get_label_info("oblique", "final")
-        assert info["client_id"] == "ann"
-        assert info["version"] == 1
-        assert info["started_from"] == {"model": "organ", "version": 4}
-        assert info["time"].startswith("20")
-        assert store.status() == {"total": 4, "completed": 1, "label_tags": {"final": 1}}
-
-    @pytest.mark.parametrize("name", SCANS)
-    def test_a_label_has_exactly_the_grid_of_its_scan(self, name: str, store: Store, tmp_path: Path) -> None:
-        sitk.WriteImage(make_label(name), tmp_path / "sent.nrrd")
-        store.save_label(name, str(tmp_path / "sent.nrrd"), "final", SLICER)
-        label = Geometry.of(sitk.ReadImage(store.get_label_uri(name, "final")))
-        scan = Geometry.of(sitk.ReadImage(store.get_image_uri(name)))
-        assert label.size == scan.size
-        np.testing.assert_allclose(label.origin, scan.origin, atol=1e-5)
-        np.testing.assert_allclose(label.direction, scan.direction, atol=1e-6)
-        np.testing.assert_allclose(label.spacing, scan.spacing, rtol=1e-6)
-
-    def test_the_format_sent_leaves_no_second_file(
-        self, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        sitk.WriteImage(sitk.ReadImage(label_file), studies / "labels/final/oblique.nrrd")
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert [path.name for path in (studies / "labels/final").iterdir()] == ["oblique.nii.gz"]
-
-    @pytest.mark.parametrize(
-        "content", [b"", b"random bytes" * 100, None], ids=["empty", "random", "truncated"]
-    )
-    def test_a_bad_file_is_refused_and_the_old_label_stays(
-        self, content: bytes | None, store: Store, studies: Path, label_file: Path, tmp_path: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        bad = tmp_path / "bad.nii.gz"
-        bad.write_bytes(label_file.read_bytes()[:-40] if content is None else content)
-        caught = refusal(lambda: store.save_label("oblique", str(bad), "final", SLICER))
-        assert caught.detail.startswith("label of oblique: ")
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
-        assert len(store.history.versions("oblique")) == 1
-        assert leftovers(studies) == []
-
-    def test_a_label_of_another_scan_is_refused(self, store: Store, label_file: Path) -> None:
-        caught = refusal(lambda: store.save_label("flipped", str(label_file), "final", SLICER))
-        assert caught.status_code == 422
-        assert "reaches beyond" in caught.detail
-
-    def test_an_unknown_scan_is_a_404_that_lists_the_known(self, store: Store, label_file: Path) -> None:
-        caught = refusal(lambda: store.save_label("nobody", str(label_file), "final", SLICER))
-        assert caught.status_code == 404
-        assert "anisotropic, flipped, oblique, straight" in caught.detail
-
-    @pytest.mark.parametrize(
-        "tag", ["../../evil", "/tmp/evil", "a/b", "..", ".hidden", "new\nline", "x" * 300]
-    )
-    def test_a_tag_that_leaves_the_folder_is_refused(
-        self, tag: str, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        before = sorted(studies.parent.rglob("*"))
-        refusal(lambda: store.save_label("oblique", str(label_file), tag, SLICER))
-        assert sorted(studies.parent.rglob("*")) == before
-
-    def test_a_path_is_not_the_id_of_a_scan(self, store: Store, studies: Path, label_file: Path) -> None:
-        for image in (
-            str(studies / "oblique.nii.gz"),
-            "oblique.nii.gz",
-            "./oblique",
-            "../my studies/oblique",
-        ):
-            assert (
-                refusal(
-                    lambda image=image: store.save_label(image, str(label_file), "final", SLICER)
-                ).status_code
-                == 404
-            )
-            assert refusal(lambda image=image: store.remove_image(image)).status_code == 404
-            with pytest.raises(HTTPException, match="not there"):
-                store.get_image_uri(image)
-
-    def test_a_tag_that_leaves_the_folder_names_no_label(self, store: Store, label_file: Path) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        for tag in ("../../datastore_v2", "..", "/etc", "final/../final"):
-            assert store.get_label_uri("oblique", tag) == ""
-            assert refusal(lambda tag=tag: store.remove_label("oblique", tag)).status_code == 404
-
-    def test_a_label_for_a_scan_that_was_just_removed_by_hand_is_refused(
-        self, store: Store, studies: Path, label_file: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        (studies / "oblique.nii.gz").unlink()
-        caught = refusal(lambda: store.save_label("oblique", str(label_file), "final", SLICER))
-        assert caught.status_code == 404
-        assert (studies / "labels/final/oblique.nii.gz").is_file()
-        assert len(store.history.versions("oblique")) == 1
-
-    def test_a_label_of_part_of_the_scan_is_resampled_and_says_so(
-        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
-    ) -> None:
-        whole = sitk.ReadImage(label_file)
-        sitk.WriteImage(whole[2:15, 3:18, 1:12], tmp_path / "part.nii.gz")
-        store.save_label("oblique", str(tmp_path / "part.nii.gz"), "final", SLICER)
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(whole))
-        assert "resampled" in store.get_label_info("oblique", "final")["remark"]
-
-    def test_a_proposal_is_no_version(self, store: Store, label_file: Path) -> None:
-        store.save_label(
-            "oblique", str(label_file), "original", {"model": "organ", "params": {"label_names": {}}}
-        )
-        assert store.history.versions("oblique") == []
-        assert store.get_labeled_images() == []
-        assert store.get_label_info("oblique", "original")["params"] == {"label_names": {}}
-
-    def test_a_full_disk_leaves_the_old_label(
-        self, store: Store, studies: Path, label_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("diffcl.studies.label_history.shutil.copyfile", full)
-        caught = refusal(
-            lambda: store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        )
-        assert "No space left" in caught.detail
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
-        assert leftovers(studies) == []
-
-
-class TestVersions:
-    def test_every_accepted_label_is_kept(self, store: Store, label_file: Path, tmp_path: Path) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        records = store.history.versions("oblique")
-        assert [record["version"] for record in records] == [1, 2]
-        assert [record["changed_voxels"] for record in records] == [None, 1]
-        np.testing.assert_array_equal(
-            voxels(read_label(store.history.label("oblique", 1))), voxels(read_label(label_file))
-        )
-
-    def test_an_older_version_can_be_restored(
-        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        store.restore_label("oblique", 1)
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
-        info = store.get_label_info("oblique", "final")
-        assert (info["version"], info["restored_from"], info["changed_voxels"]) == (3, 1, 1)
-
-    def test_what_is_restored_outside_the_server_is_seen_at_once(
-        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        assert store.get_label_info("oblique", "final")["version"] == 2
-        restore_label(studies, "oblique", 1)
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(label_file)))
-        info = store.get_label_info("oblique", "final")
-        assert (info["version"], info["restored_from"]) == (3, 1)
-        store.save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        assert store.get_label_info("oblique", "final")["version"] == 4
-
-    def test_what_is_restored_while_no_server_runs_is_found_at_the_start(
-        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store]
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.remove_label("oblique", "final")
-        restore_label(studies, "oblique", 1)
-        assert open_store().get_label_info("oblique", "final")["restored_from"] == 1
-
-    def test_a_version_that_is_not_there_is_named(self, store: Store, label_file: Path) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert "has no version 7. Versions: 1" in refusal(lambda: store.restore_label("oblique", 7)).detail
-
-    def test_a_removed_label_stays_among_the_versions(
-        self, store: Store, label_file: Path, open_store: Callable[[], Store]
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.remove_label("oblique", "final")
-        for again in (store, open_store()):
-            assert again.get_labeled_images() == []
-        store.restore_label("oblique", 1)
-        assert store.get_labeled_images() == ["oblique"]
-
-    def test_a_removed_scan_leaves_its_versions(self, store: Store, studies: Path, label_file: Path) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.remove_image("oblique")
-        assert not (studies / "oblique.nii.gz").exists()
-        assert "oblique" not in store.list_images()
-        assert store.history.label("oblique", 1).is_file()
-
-    def test_a_label_removed_by_hand_does_not_come_back(
-        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store]
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        (studies / "labels/final/oblique.nii.gz").unlink()
-        assert open_store().get_labeled_images() == []
-
-    def test_what_is_not_there_cannot_be_removed(self, store: Store) -> None:
-        assert refusal(lambda: store.remove_label("oblique", "final")).status_code == 404
-        assert refusal(lambda: store.remove_image("nobody")).status_code == 404
-
-
-class TestUploadedScans:
-    def test_a_scan_is_added_under_its_name(self, store: Store, studies: Path, tmp_path: Path) -> None:
-        sitk.WriteImage(make_scan("oblique"), tmp_path / "new scan.nrrd")
-        assert store.add_image("", str(tmp_path / "new scan.nrrd"), {"client_id": "ann"}) == "new scan"
-        assert store.get_image_uri("new scan") == str((studies / "new scan.nrrd").resolve())
-        assert store.get_image_info("new scan")["client_id"] == "ann"
-
-    def test_a_scan_uploaded_again_keeps_its_labels(
-        self, store: Store, label_file: Path, tmp_path: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.update_image_info("oblique", {"score": 0.5})
-        sitk.WriteImage(make_scan("oblique"), tmp_path / "again.nrrd")
-        store.add_image("oblique", str(tmp_path / "again.nrrd"), {})
-        assert store.get_labeled_images() == ["oblique"]
-        assert store.get_image_info("oblique")["score"] == 0.5
-        assert store.list_images() == SCANS
-        assert store.get_image_uri("oblique").endswith("oblique.nrrd")
-
-    def test_another_scan_under_a_labelled_name_is_refused(
-        self, store: Store, label_file: Path, tmp_path: Path
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        sitk.WriteImage(make_scan("flipped"), tmp_path / "other.nii.gz")
-        caught = refusal(lambda: store.add_image("oblique", str(tmp_path / "other.nii.gz"), {}))
-        assert "another grid" in caught.detail
-
-    def test_what_is_no_scan_is_refused(self, store: Store, tmp_path: Path) -> None:
-        for name in ("text.nii.gz", "text.txt", "text"):
-            (tmp_path / name).write_text("no scan")
-            assert (
-                refusal(lambda name=name: store.add_image("new", str(tmp_path / name), {})).status_code == 422
-            )
-        assert store.list_images() == SCANS
-
-    @pytest.mark.parametrize("image", ["../evil", "/tmp/evil", "a/b", "..", "new\nline", "x" * 300])
-    def test_an_id_that_leaves_the_folder_is_refused(
-        self, image: str, store: Store, studies: Path, tmp_path: Path
-    ) -> None:
-        sitk.WriteImage(make_scan("oblique"), tmp_path / "new.nii.gz")
-        before = sorted(studies.parent.rglob("*"))
-        refusal(lambda: store.add_image(image, str(tmp_path / "new.nii.gz"), {}))
-        assert sorted(studies.parent.rglob("*")) == before
-
-
-class TestIndex:
-    def test_another_process_loses_nothing(
-        self, store: Store, label_file: Path, open_store: Callable[[], Store]
-    ) -> None:
-        child = open_store()
-        assert child.list_images()
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        child.update_image_info("straight", {"score": 0.25})
-        child.update_image_info("oblique", {"score": 0.75})
-        assert store.get_label_info("oblique", "final")["client_id"] == "ann"
-        assert store.get_image_info("straight")["score"] == 0.25
-        assert store.get_image_info("oblique")["score"] == 0.75
-
-    @pytest.mark.parametrize("left", [0, 1, 300])
-    def test_a_truncated_index_is_rebuilt_from_what_is_there(
-        self, left: int, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store]
-    ) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        index = studies / "datastore_v2.json"
-        index.write_bytes(index.read_bytes()[:left])
-        for again in (store, open_store()):
-            assert again.list_images() == SCANS
-            assert again.get_labeled_images() == ["oblique"]
-            assert again.get_label_info("oblique", "final")["client_id"] == "ann"
-
-    def test_a_lost_index_is_rebuilt_at_once_however_many_labels_there_are(
-        self,
-        studies: Path,
-        open_store: Callable[[], Store],
-        label_file: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        for number in range(30):
-            os.link(studies / "oblique.nii.gz", studies / f"case{number}.nii.gz")
-            History(studies / "history").add(f"case{number}", label_file, {})
-        written, write = [], Index.write
-        monkeypatch.setattr(Index, "write", lambda *given: (written.append(given), write(*given)))
-        store = open_store()
-        assert len(store.get_labeled_images()) == 30
-        assert len(written) < 5
-
-    def test_of_two_processes_the_newer_version_is_the_label(
-        self, store: Store, open_store: Callable[[], Store], studies: Path, label_file: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
-        newer = changed(label_file, tmp_path)
-        add = store.history.add
-
-        def overtaken(*given: Any) -> dict[str, Any]:
-            record = add(*given)
-            open_store().save_label("oblique", str(newer), "final", SLICER)
-            return record
-
-        monkeypatch.setattr(store.history, "add", overtaken)
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert store.get_label_info("oblique", "final")["version"] == 2
-        np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(newer)))
-
-    def test_nobody_writes_over_the_record_of_a_version(self, store: Store, label_file: Path) -> None:
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        store.update_label_info("oblique", "final", {"dice": 0.5, "version": "../9", "client_id": "eve"})
-        info = store.get_label_info("oblique", "final")
-        assert (info["dice"], info["version"], info["client_id"]) == (0.5, 1, "ann")
-
-    def test_an_index_of_monai_label_is_understood(
-        self, studies: Path, open_store: Callable[[], Store]
-    ) -> None:
-        content = {
-            "name": "old", "description": "", "images_dir": ".", "labels_dir": "labels",
-            "objects": {
-                "oblique": {"image": {"ext": ".nii.gz", "info": {"kept": 1}}, "labels": {}},
-                "../../evil": {"image": {"ext": ".nii.gz", "info": {}}, "labels": {}},
-            },
-        }  # fmt: skip
-        (studies / "datastore_v2.json").write_text(json.dumps(content))
-        store = open_store()
-        assert store.list_images() == SCANS
-        assert store.get_image_info("oblique")["kept"] == 1
-        assert store.name() == "old"
-
-    def test_numbers_that_are_not_finite_do_not_reach_the_viewers(
-        self, store: Store, label_file: Path
-    ) -> None:
-        store.update_image_info("oblique", {"score": float("nan")})
-        store.save_label("oblique", str(label_file), "final", {**SLICER, "area": float("inf")})
-        store.update_label_info("oblique", "final", {"score": float("nan")})
-        assert json.dumps(store.json(), allow_nan=False)
-
-    def test_what_is_unknown_has_no_info_to_update(self, store: Store) -> None:
-        assert refusal(lambda: store.update_image_info("nobody", {})).status_code == 404
-        assert refusal(lambda: store.update_label_info("oblique", "final", {})).status_code == 404
-
-    def test_name_and_description_are_kept(self, store: Store, open_store: Callable[[], Store]) -> None:
-        store.set_name("trial 7")
-        store.set_description("Scans of 2026")
-        assert (open_store().name(), open_store().description()) == ("trial 7", "Scans of 2026")
-
-    def test_many_at_once_lose_nothing(self, store: Store, label_file: Path) -> None:
-        def work(number: int) -> int:
-            store.update_image_info("straight", {f"key{number}": number})
-            store.save_label("oblique", str(label_file), "final", {**SLICER, "client_id": str(number)})
-            return len(store.list_images())
-
-        with ThreadPoolExecutor(10) as pool:
-            assert set(pool.map(work, range(20))) == {4}
-        assert {store.get_image_info("straight")[f"key{number}"] for number in range(20)} == set(range(20))
-        assert {record["client_id"] for record in store.history.versions("oblique")} == set(
-            map(str, range(20))
-        )
-
-
-class TestKilledAtAnyMoment:
-    """A kill is a write that never happens: every `os.replace` of a submission is made the last one."""
-
-    @pytest.fixture
-    def kill(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-        real = os.replace
-
-        def at(moment: int) -> None:
-            done = 0
-
-            def replace(source: object, target: object) -> None:
-                nonlocal done
-                if done == moment:
-                    raise KeyboardInterrupt
-                done += 1
-                real(source, target)
-
-            monkeypatch.setattr(os, "replace", replace)
-
-        yield at
-        monkeypatch.undo()
-
-    @pytest.mark.parametrize("moment", range(6))
-    @pytest.mark.parametrize("first", [True, False], ids=["first label", "second label"])
-    def test_the_start_after_it_finds_the_old_or_the_new_label_whole(
-        self, moment: int, first: bool, studies: Path, label_file: Path, tmp_path: Path,
-        open_store: Callable[[], Store], kill: Callable[[int], None], monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
-        old, new = changed(label_file, tmp_path), label_file
-        if not first:
-            open_store().save_label("oblique", str(old), "final", {**SLICER, "client_id": "old"})
-        store = open_store()
-        store.list_images()
-        kill(moment)
-        try:
-            store.save_label("oblique", str(new), "final", {**SLICER, "client_id": "new"})
-            killed = False
-        except KeyboardInterrupt:
-            killed = True
-        monkeypatch.undo()
-        again = open_store()
-        labelled = again.get_labeled_images() == ["oblique"]
-        assert labelled or (killed and first)
-        if labelled:
-            who = again.get_label_info("oblique", "final")["client_id"]
-            assert who == "new" or (killed and not first)
-            expected = new if who == "new" else old
-            np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(expected)))
-            newest = History(studies / "history").newest("oblique")
-            assert newest["client_id"] == who
-        assert len(json.loads((studies / "datastore_v2.json").read_text())["objects"]) == 4
-
-
-class TestProposals:
-    ABOUT = {"model": "organ", "version": 4, "task": "organ", "marked": False}  # noqa: RUF012  read only
-
-    def test_what_was_changed_in_the_proposal_is_kept_with_the_label(
-        self, store: Store, label_file: Path, tmp_path: Path, open_store: Callable[[], Store]
-    ) -> None:
-        store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
-        open_store().save_label("oblique", str(changed(label_file, tmp_path)), "final", SLICER)
-        began = store.history.newest("oblique")["started_from"]
-        assert {key: began[key] for key in self.ABOUT} == self.ABOUT
-        voxels_of_head = int((voxels(read_label(label_file)) == 1).sum())
-        assert began["changes"] == {
-            "organ_head": {
-                "added": 1, "removed": 0, "dice": round(2 * voxels_of_head / (2 * voxels_of_head + 1), 4),
-            },
-            "organ_tail": {"added": 0, "removed": 0, "dice": 1.0},
-        }  # fmt: skip
-
-    def test_a_proposal_for_what_the_scan_was_before_counts_no_more(
-        self, store: Store, label_file: Path
-    ) -> None:
-        store.keep_proposal("oblique", make_label("flipped"), self.ABOUT)
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert store.history.newest("oblique")["started_from"] == self.ABOUT
-
-    @pytest.mark.parametrize("junk", ["text", ["list"], {"model": 1}, 7])
-    def test_what_a_client_writes_in_its_place_stops_nothing(
-        self, junk: Any, store: Store, label_file: Path
-    ) -> None:
-        store.update_image_info("oblique", {"proposal": junk})
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert store.get_labeled_images() == ["oblique"]
-
-    @pytest.mark.parametrize("writer", [(datastore, "write_image"), (index, "write_text")])
-    def test_a_full_disk_costs_the_proposal_only(
-        self, writer: tuple[Any, str], store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def full(*_: object) -> None:
-            raise OutputError("proposals", "cannot be written (No space left on device)")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(*writer, full)
-            store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
-        store.save_label("oblique", str(label_file), "final", SLICER)
-        assert store.history.newest("oblique")["started_from"] is None
-
-    def test_a_removed_scan_leaves_no_proposal(self, store: Store, studies: Path, label_file: Path) -> None:
-        store.keep_proposal("oblique", read_label(label_file), self.ABOUT)
-        store.remove_image("oblique")
-        assert list((studies / "proposals").iterdir()) == []
+def store(studies: Path) -> StudiesDatastore:
+    return StudiesDatastore(FolderStudies(studies, lambda: [ORGAN]))
+
+
+def test_every_method_of_the_interface_is_there() -> None:
+    asked = {
+        name for name, _ in inspect.getmembers(Datastore, inspect.isfunction) if not name.startswith("_")
+    }
+    assert asked == ACTIONS.keys()
+    assert StudiesDatastore.__abstractmethods__ == frozenset()
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_error_of_the_studies_is_a_status_with_its_sentence(name: str) -> None:
+    store = StudiesDatastore(Failing())  # type: ignore[arg-type]
+    with pytest.raises(HTTPException, match=r"archive: does not answer\. Try again later") as caught:
+        getattr(store, name)(*ACTIONS[name])
+    assert caught.value.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError, 400), (NotFoundError, 404), (GoneError, 404), (ReadOnlyError, 405), (ScanError, 422),
+        (DataError, 422), (OutputError, 422), (DiffclError, 422), (ArchiveError, 502), (ArchiveDownError, 503),
+    ],
+)  # fmt: skip
+def test_errors_have_their_status(error: type[DiffclError], status: int) -> None:
+    with pytest.raises(HTTPException) as caught, refusals():
+        raise error("here", "is wrong")
+    assert (caught.value.status_code, caught.value.detail) == (status, "here: is wrong")
+
+
+def test_a_label_goes_the_whole_way(store: StudiesDatastore, label_file: Path) -> None:
+    assert store.list_images() == store.get_unlabeled_images() == SCANS
+    assert store.get_label_uri("oblique", "final") == ""
+    saved = store.save_label("oblique", str(label_file), "final", {"client_id": "ann"})
+    assert saved == "oblique"
+    assert saved.record["version"] == 1
+    assert store.get_labeled_images() == ["oblique"]
+    assert store.get_labels_by_image_id("oblique") == {"final": "oblique"}
+    assert store.get_label_by_image_id("oblique", "final") == "oblique"
+    assert store.get_label_by_image_id("oblique", "other") == ""
+    (pair,) = store.datalist()
+    assert pair == {"image": store.get_image_uri("oblique"), "label": store.get_label_uri("oblique", "final")}
+    assert store.get_label("oblique", "final").read() == Path(pair["label"]).read_bytes()
+    assert store.get_image("oblique").read() == Path(pair["image"]).read_bytes()
+    assert Path(store.get_dataset_archive(None)).is_file()
+    assert store.json()["objects"]["oblique"]["labels"]["final"]["info"]["client_id"] == "ann"
+
+
+def test_the_answer_to_a_label_is_about_that_label(store: StudiesDatastore, label_file: Path) -> None:
+    first = store.save_label("oblique", str(label_file), "final", {"client_id": "ann"})
+    store.save_label("oblique", str(label_file), "final", {"client_id": "bob"})
+    assert (first.record["version"], first.record["client_id"]) == (1, "ann")
+
+
+def test_both_kinds_of_studies_answer_what_they_cannot_do(
+    store: StudiesDatastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Archive, "search", lambda *_: [])
+    archive = StudiesDatastore(ArchiveStudies(Archive("http://127.0.0.1:9/x"), tmp_path / "kept", list))
+    statuses = []
+    for action in (
+        lambda: archive.add_image("x", "x.nii.gz", {}),
+        lambda: archive.set_name("x"),
+        lambda: store.studies.series("oblique"),
+        lambda: store.studies.pass_on("GET", "qido", "studies", "", {}, b""),
+    ):
+        with pytest.raises(HTTPException) as caught, refusals():
+            action()
+        statuses.append(caught.value.status_code)
+    assert statuses == [405, 405, 422, 404]

@@ -17,10 +17,11 @@ import torch
 from synthetic import ORGAN, SCANS, make_label
 
 from diffcl.models import ModelRegistry
+from diffcl.studies.folder import FolderStudies
 from diffcl.studies.progress import Progress
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
-from lib.datastore import StudyDatastore
+from lib.datastore import StudiesDatastore
 
 REQUEST = {"steps": 3, "validation_share": 0.3, "margin": 1.0}
 
@@ -46,7 +47,7 @@ def run(processes: Any, work: Work, *arguments: Any) -> int:
 @pytest.fixture
 def labelled(studies: Path, tmp_path: Path) -> Path:
     """The studies, all scans labelled."""
-    store = StudyDatastore(studies, lambda: [ORGAN])
+    store = StudiesDatastore(FolderStudies(studies, lambda: [ORGAN]))
     for name in SCANS:
         sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
         store.save_label(name, str(tmp_path / "label.nii.gz"), "final", {})
@@ -113,10 +114,10 @@ def test_a_label_is_there_wholly_or_not_at_all_when_the_server_is_killed(
         code = run(processes, killable.save_label, labelled, "oblique", mine, f"{when} {place}")
         assert code == -signal.SIGKILL
         json.loads((labelled / "datastore_v2.json").read_text())
-        store = StudyDatastore(labelled, lambda: [ORGAN])
+        store = StudiesDatastore(FolderStudies(labelled, lambda: [ORGAN]))
         assert store.get_labeled_images() == SCANS
         version = store.get_label_info("oblique", "final")["version"]
-        newest = store.history.newest("oblique")["version"]
+        newest = store.studies.history.newest("oblique")["version"]
         assert version == newest
         found = sitk.ReadImage(store.get_label_uri("oblique", "final"))
         np.testing.assert_array_equal(

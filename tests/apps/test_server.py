@@ -244,7 +244,7 @@ def sender(ask: Callable[[Talk], Any], app: Any, label_file: Path, params: objec
 
     answer = ask(talk)
     assert answer.status_code == 200, answer.text
-    info = app.datastore().history.newest("oblique")
+    info = app.datastore().studies.history.newest("oblique")
     assert info["version"] == answer.json()["version"]
     return {key: info[key] for key in ("client_id", "user", "address") if key in info}
 
@@ -269,7 +269,7 @@ def test_the_removal_of_a_label_says_who_asked_for_it(
         return [(await client.delete("/datastore/label", params=where)).status_code for _ in range(2)]
 
     assert ask(remove) == [200, 404]
-    record = app.datastore().history.newest("oblique")
+    record = app.datastore().studies.history.newest("oblique")
     assert (record["removed"], record["address"]) == (True, "127.0.0.1")
 
 
@@ -363,7 +363,7 @@ def test_twenty_people_work_at_once(ask: Callable[[Talk], Any], app: Any, tmp_pa
 
     answers = ask(talk)
     assert {answer.status_code for each in answers for answer in each} == {200}
-    versions = [record for name in SCANS for record in app.datastore().history.versions(name)]
+    versions = [record for name in SCANS for record in app.datastore().studies.history.versions(name)]
     assert {record["client_id"] for record in versions} == {f"user{number}" for number in range(20)}
     assert sorted(app.datastore().get_labeled_images()) == SCANS
     for name in SCANS:

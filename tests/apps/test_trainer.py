@@ -14,19 +14,20 @@ from synthetic import ORGAN, SCANS, make_label
 
 from diffcl import processes
 from diffcl.models import ModelRegistry
+from diffcl.studies.folder import FolderStudies
 from diffcl.studies.training import StudyTraining
 from lib import children, trainer
-from lib.datastore import StudyDatastore
+from lib.datastore import StudiesDatastore
 from lib.options import check_options
-from lib.trainer import SemiSupervisedTraining, StudiesOf, TrainOptions
+from lib.trainer import SemiSupervisedTraining, TrainOptions
 
 QUICK = {"steps": 4, "validation_share": 0.3}
 
 
 @pytest.fixture
-def labelled(studies: Path, tmp_path: Path) -> StudyDatastore:
+def labelled(studies: Path, tmp_path: Path) -> StudiesDatastore:
     """The studies, all but one scan labelled."""
-    store = StudyDatastore(studies, lambda: [ORGAN])
+    store = StudiesDatastore(FolderStudies(studies, lambda: [ORGAN]))
     for name in SCANS[:-1]:
         sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
         store.save_label(name, str(tmp_path / "label.nii.gz"), "final", {})
@@ -73,14 +74,14 @@ def test_what_slicer_sends_back_is_accepted(make: Callable[[], SemiSupervisedTra
     ],
 )
 def test_an_impossible_option_is_named(
-    option: dict[str, Any], make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
+    option: dict[str, Any], make: Callable[[], SemiSupervisedTraining], labelled: StudiesDatastore
 ) -> None:
     with pytest.raises(HTTPException, match=f"option {next(iter(option))}"):
         make()(option, labelled)
 
 
 def test_a_training_answers_with_the_version_and_tells_how_it_went(
-    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore
+    make: Callable[[], SemiSupervisedTraining], labelled: StudiesDatastore
 ) -> None:
     result = make()({**QUICK, "steps": 1, "model": "organ", "client_id": "ann"}, labelled)
     assert (result["published"], result["version"]) == (True, 1)
@@ -92,17 +93,17 @@ def test_nothing_labelled_is_a_sentence_for_the_client(
     make: Callable[[], SemiSupervisedTraining], studies: Path
 ) -> None:
     with pytest.raises(HTTPException, match="no scan with a usable final label") as caught:
-        make()(QUICK, StudyDatastore(studies, lambda: [ORGAN]))
+        make()(QUICK, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN])))
     assert caught.value.status_code == 422
     assert make().stats()["status"] == "failed"
 
 
 def test_a_label_of_another_task_teaches_nothing_here(
-    labelled: StudyDatastore,
+    labelled: StudiesDatastore,
 ) -> None:
-    assert StudiesOf(labelled).training_label(SCANS[0], "heart") is None
-    assert StudiesOf(labelled).training_label(SCANS[-1], "organ") is None
-    assert StudiesOf(labelled).training_label(SCANS[0], "organ") == labelled.history.label(SCANS[0], 1)
+    assert labelled.studies.training_label(SCANS[0], "heart") is None
+    assert labelled.studies.training_label(SCANS[-1], "organ") is None
+    assert labelled.studies.training_label(SCANS[0], "organ") == labelled.studies.history.label(SCANS[0], 1)
 
 
 def test_a_child_that_fails_ends_with_a_line_in_the_log_and_no_traceback(
@@ -114,7 +115,7 @@ def test_a_child_that_fails_ends_with_a_line_in_the_log_and_no_traceback(
     monkeypatch.setattr(trainer, "keep_out_of_the_way", lambda: None)
     monkeypatch.setattr(trainer, "end_with_the_server", lambda: None)
     with pytest.raises(SystemExit) as caught:
-        make()({**QUICK, "local_rank": 0}, StudyDatastore(studies, lambda: [ORGAN]))
+        make()({**QUICK, "local_rank": 0}, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN])))
     assert caught.value.code == 1
     assert caplog.messages[-1].startswith("task organ: no scan with a usable final label")
 
@@ -138,11 +139,11 @@ def test_a_client_cannot_make_the_server_end_itself(
     monkeypatch.setenv(children.SERVER, str(os.getpid()))
     monkeypatch.setattr(trainer, "keep_out_of_the_way", Mock(side_effect=AssertionError))
     with pytest.raises(HTTPException, match="no scan with a usable final label"):
-        make()({**QUICK, "local_rank": 0}, StudyDatastore(studies, lambda: [ORGAN]))
+        make()({**QUICK, "local_rank": 0}, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN])))
 
 
 def test_a_training_whose_server_is_gone_does_not_begin(
-    make: Callable[[], SemiSupervisedTraining], labelled: StudyDatastore, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], SemiSupervisedTraining], labelled: StudiesDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "keep_out_of_the_way", lambda: None)
     monkeypatch.setattr(processes.ctypes, "CDLL", Mock())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,14 +11,17 @@ import pytest
 import requests
 from fastapi import FastAPI
 
+from diffcl.studies.folder import FolderStudies
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # monailabel uses deprecated modules, starlette prefers another httpx
     from fastapi.testclient import TestClient
 
     from lib import viewer
+    from lib.datastore import StudiesDatastore
 
 
-class Datastore:
+class Studies:
     """Takes down what is passed on; of study 1 it serves series 1.1, and all of study 2."""
 
     def __init__(self) -> None:
@@ -36,9 +40,9 @@ class Datastore:
 
 
 @pytest.fixture
-def datastore(monkeypatch: pytest.MonkeyPatch) -> Datastore:
-    found = Datastore()
-    app = type("App", (), {"datastore": lambda self: found})()
+def datastore(monkeypatch: pytest.MonkeyPatch) -> Studies:
+    found = Studies()
+    app = type("App", (), {"datastore": lambda self: StudiesDatastore(found)})()  # type: ignore[arg-type]
     monkeypatch.setattr(viewer, "app_instance", lambda: app)
     return found
 
@@ -87,7 +91,7 @@ def test_an_address_that_the_user_chose_stays(client: TestClient) -> None:
     assert "set-cookie" not in client.get("/ohif/").headers
 
 
-def test_a_question_reaches_the_archive_whole(client: TestClient, datastore: Datastore) -> None:
+def test_a_question_reaches_the_archive_whole(client: TestClient, datastore: Studies) -> None:
     accept = 'multipart/related; type="application/octet-stream"'
     datastore.status, datastore.type, datastore.content = 206, accept, b"content"
     path = "studies/1/series/1.1/instances/1.1.1/frames/1"
@@ -98,7 +102,7 @@ def test_a_question_reaches_the_archive_whole(client: TestClient, datastore: Dat
     assert "x-secret" not in answer.headers
 
 
-def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datastore: Datastore) -> None:
+def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datastore: Studies) -> None:
     client.get("/proxy/dicom/qido/studies/1/series/1.1/metadata")
     client.get("/proxy/dicom/qido/studies")
     assert [asked[1] for asked in datastore.asked] == ["wado", "qido"]
@@ -136,19 +140,19 @@ def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datast
     ],
 )
 def test_only_resources_of_series_that_are_served_are_passed_on(
-    path: str, passed: bool, client: TestClient, datastore: Datastore
+    path: str, passed: bool, client: TestClient, datastore: Studies
 ) -> None:
     assert client.get(f"/proxy/dicom/{path}").status_code == (200 if passed else 404)
     assert bool(datastore.asked) == passed
 
 
-def test_nothing_is_written_through_it(client: TestClient, datastore: Datastore) -> None:
+def test_nothing_is_written_through_it(client: TestClient, datastore: Studies) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert client.request(method, "/proxy/dicom/wado/studies/1/series/1.1").status_code == 405
     assert datastore.asked == []
 
 
-def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Datastore) -> None:
+def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Studies) -> None:
     studies = [{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in ("1", "2", "3")]
     datastore.content = json.dumps(studies).encode()
     assert client.get("/proxy/dicom/qido/studies").json() == studies[:2]
@@ -176,7 +180,7 @@ def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Dat
     ],
 )
 def test_nothing_of_an_answer_runs_in_a_page_of_the_server(
-    status: int, kind: str, content: bytes, expected: int, client: TestClient, datastore: Datastore
+    status: int, kind: str, content: bytes, expected: int, client: TestClient, datastore: Studies
 ) -> None:
     datastore.status, datastore.type, datastore.content = status, kind, content
     answer = client.get("/proxy/dicom/qido/studies")
@@ -184,8 +188,11 @@ def test_nothing_of_an_answer_runs_in_a_page_of_the_server(
     assert b"<" not in answer.content
 
 
-def test_a_folder_of_files_has_no_archive(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = type("App", (), {"datastore": lambda self: object()})()
+def test_a_folder_of_files_has_no_archive(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = StudiesDatastore(FolderStudies(tmp_path, list))
+    app = type("App", (), {"datastore": lambda self: store})()
     monkeypatch.setattr(viewer, "app_instance", lambda: app)
     answer = client.get("/proxy/dicom/qido/studies")
     assert answer.status_code == 404

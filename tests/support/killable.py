@@ -12,12 +12,13 @@ import torch
 from synthetic import ORGAN
 
 from diffcl.models import ModelRegistry
+from diffcl.studies.folder import FolderStudies
 from diffcl.studies.training import StudyTraining
 from diffcl.training import record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what MONAI Label imports is deprecated in part
-    from lib.datastore import StudyDatastore
+    from lib.datastore import StudiesDatastore
     from lib.trainer import SemiSupervisedTraining
 
 
@@ -55,11 +56,13 @@ def train(studies: Path, store: Path, folder: Path, request: dict[str, Any], mom
     record.draw_curves = lambda *_: None  # takes longer than all the rest
     kill_at(moment)
     training = StudyTraining("organ", lambda: ORGAN, ModelRegistry(store), folder)
-    SemiSupervisedTraining("organ", training)(request, StudyDatastore(studies, lambda: [ORGAN]))
+    SemiSupervisedTraining("organ", training)(
+        request, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN]))
+    )
 
 
 def save_label(studies: Path, image: str, label: Path, moment: str = "") -> None:
     """Submit a final label."""
-    store = StudyDatastore(studies, lambda: [ORGAN])
+    store = StudiesDatastore(FolderStudies(studies, lambda: [ORGAN]))
     kill_at(moment)
     store.save_label(image, str(label), "final", {})

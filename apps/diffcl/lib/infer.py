@@ -23,9 +23,9 @@ from diffcl.inference.served_models import ServedModels
 from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
+from diffcl.studies.label_check import CHECK_HERE
 from lib.http_errors import refusals
 from lib.options import NETWORKS, InferOptions, check_options
-from lib.submission import CHECK_HERE
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from monailabel.interfaces.utils.app import app_instance
 
 from diffcl.web.dicomweb import JSON, resource, safe_type, visible, without_others
+from lib.http_errors import refusals
 
 START, SETTINGS, STYLES = "index.html", "app-config.js", "app.bundle.css"
 
@@ -111,16 +112,16 @@ def archive(request: Request, service: str, path: str) -> Response:
     Raises:
         HTTPException: 404 for what is not served, 502 or 503 if the archive fails.
     """
-    store = app_instance().datastore()
-    if not hasattr(store, "pass_on"):  # its class is another one once lib is reloaded
-        raise HTTPException(404, "studies: a folder of files. OHIF needs a DICOM archive, see docs/dicom.md")
+    studies = app_instance().datastore().studies
     asked = resource(path) if service in ("qido", "wado") else None
-    series = store.visible_series()
+    with refusals():
+        series = studies.visible_series()
     if asked is None or not visible(asked, series):
         raise HTTPException(404, f"{service[:8]}: not a path of DICOMweb, or of a series that is not served")
     headers = {"accept": request.headers["accept"]} if "accept" in request.headers else {}
     service = "wado" if path.endswith("/metadata") else service
-    answer = store.pass_on("GET", service, quote(path), request.url.query, headers, b"")
+    with refusals():
+        answer = studies.pass_on("GET", service, quote(path), request.url.query, headers, b"")
     kind = answer.headers.get("content-type", "")
     if answer.status_code == NOTHING:
         return Response(status_code=NOTHING)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from diffcl.errors import UsageError
-from lib.names import check_name
+from diffcl.studies.names import check_name
 
 
 @pytest.mark.parametrize("name", ["case1", "case 1 (copy)", "p07.v2", "Fälle-3", "1.2.840.113619", "x" * 128])

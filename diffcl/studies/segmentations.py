@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicom.seg_read import class_of
 from diffcl.io.dicomweb.client import Archive, SeriesEntry, is_uid
 from diffcl.recipe import Recipe
+from diffcl.studies.content_time import UNDATED, moment
 
 KEPT = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "ContentDate",
-    "ContentTime", "SegmentationType", "SegmentSequence", "ReferencedSeriesSequence",
+    "ContentTime", "TimezoneOffsetFromUTC", "SegmentationType", "SegmentSequence", "ReferencedSeriesSequence",
 )  # fmt: skip
 """All that is kept of a segmentation's header: nothing about the patient."""
 
@@ -34,7 +36,7 @@ class Segmentation:
         series: Its own SeriesInstanceUID.
         study: StudyInstanceUID.
         image: SeriesInstanceUID of what it segments.
-        made: Date and time of its making, `YYYYMMDDhhmmss.ffffff`; the later sorts after the earlier.
+        made: When, in UTC; see `diffcl.studies.content_time`.
         title: Description of its series.
         binary: Whether it is a label, not a map of probabilities.
         by_model: Whether a model made it alone.
@@ -45,7 +47,7 @@ class Segmentation:
     series: str
     study: str
     image: str
-    made: str
+    made: datetime
     title: str
     binary: bool
     by_model: bool
@@ -53,13 +55,8 @@ class Segmentation:
 
     @property
     def time(self) -> str:
-        """When it was made, for people.
-
-        >>> Segmentation("1", "1", "1", "1", "20260102030405.06", "", True, False, ()).time
-        '2026-01-02T03:04:05'
-        """
-        date, time = self.made[:8], self.made[8:14]
-        return f"{date[:4]}-{date[4:6]}-{date[6:]}T{time[:2]}:{time[2:4]}:{time[4:]}"
+        """When it was made, for people; empty where it does not say."""
+        return "" if self.made == UNDATED else self.made.isoformat(timespec="seconds")
 
     def task(self, tasks: Sequence[Recipe]) -> Recipe | None:
         """The first task whose classes all its segments are; None for none."""
@@ -121,10 +118,10 @@ class Segmentations:
 
     def _read(self, series: str) -> list[dict[str, Any]]:
         try:
-            known: list[dict[str, Any]] = json.loads(self._file(series).read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):
+            known: Any = json.loads(self._file(series).read_bytes())
+        except (OSError, ValueError, RecursionError):
             return []
-        return known
+        return known if isinstance(known, list) and all(isinstance(one, dict) for one in known) else []
 
     def _keep(self, series: str, headers: list[dict[str, Any]]) -> None:
         for header in headers:  # of what it refers to, the series is enough
@@ -146,7 +143,7 @@ def read(header: dict[str, Any]) -> Segmentation | None:
             series=str(one.SeriesInstanceUID),
             study=str(one.StudyInstanceUID),
             image=str(one.ReferencedSeriesSequence[0].SeriesInstanceUID),
-            made=f"{one.get('ContentDate', '')}{one.get('ContentTime', '')}",
+            made=moment(one),
             title=str(one.get("SeriesDescription", "")),
             binary=one.SegmentationType == "BINARY",
             by_model=all(item.get("SegmentAlgorithmType") == "AUTOMATIC" for item in segments),

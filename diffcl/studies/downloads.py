@@ -2,11 +2,14 @@
 
 FOLDER/series/UID/dicom/0001.dcm    the images of a series
 FOLDER/series/UID/UID.nrrd          the same as one file, for viewers
+FOLDER/series/UID/received.json     how many images came, where the archive had announced another number
 FOLDER/labels/UID.nii.gz            a segmentation on the grid of its series, by its SOPInstanceUID
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import time
@@ -20,12 +23,19 @@ import numpy as np
 import SimpleITK as sitk
 
 from diffcl.errors import named
-from diffcl.files import replace_file, replace_folder
+from diffcl.files import make_folder, replace_file, replace_folder, write_text
 from diffcl.io import Scan, read_scan, write_image
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.labels import LabelClass
-from lib.segmentations import Segmentation
+from diffcl.studies.segmentations import Segmentation
+
+logger = logging.getLogger(__name__)
+
+RECEIVED = "received.json"
+
+ENOUGH_TIMES = 2
+"""A series of which so many downloads in a row gave the same number of images has no more of them."""
 
 HELD_SECONDS = 3600
 """What was used within this time stays, however full it is: somebody may be reading it."""
@@ -48,7 +58,9 @@ class Downloads:
         self._turns: dict[str, Lock] = {}
 
     def dicom(self, entry: SeriesEntry) -> Path:
-        """The folder with the images of a series, downloaded unless the same number of them is there.
+        """The folder with the images of a series, downloaded unless all of them are there.
+
+        That is the number that the archive announces, or what it has sent twice in spite of that.
 
         Raises:
             ArchiveError: If it cannot be downloaded.
@@ -58,10 +70,16 @@ class Downloads:
         with self._turns.setdefault(entry.uid, Lock()):
             images = folder / "dicom"
             if not _whole(images, entry):
-                self._series.mkdir(parents=True, exist_ok=True)
+                make_folder(self._series)
+                before = _received(folder, entry)
                 with replace_folder(folder) as temporary:
                     (temporary / "dicom").mkdir()
-                    self._archive.download(entry.study, entry.uid, temporary / "dicom")
+                    count = self._archive.download(entry.study, entry.uid, temporary / "dicom")
+                    if entry.images not in (None, count):
+                        times = before["times"] + 1 if before.get("count") == count else 1
+                        logger.warning(f"series {entry.uid}: {count} images came of {entry.images} announced")
+                        received = {"announced": entry.images, "count": count, "times": times}
+                        write_text(temporary / RECEIVED, json.dumps(received))
                 self._make_room(folder)
             _use(folder)
         return images
@@ -79,7 +97,7 @@ class Downloads:
             _use(images.parent)
             yield images
             return
-        self._series.mkdir(parents=True, exist_ok=True)
+        make_folder(self._series)
         with TemporaryDirectory(dir=self._series, prefix=".") as temporary:
             self._archive.download(entry.study, entry.uid, Path(temporary))
             yield Path(temporary)
@@ -136,7 +154,7 @@ class Downloads:
         file = self._labels / f"{uid}.nii.gz"
         with self._turns.setdefault(uid, Lock()):
             if not file.exists():
-                self._labels.mkdir(parents=True, exist_ok=True)
+                make_folder(self._labels)
                 with TemporaryDirectory(dir=self._labels, prefix=".") as folder:
                     write_image(make(Path(folder)), file)
             _use(file)
@@ -162,7 +180,23 @@ class Downloads:
 
 def _whole(images: Path, entry: SeriesEntry) -> bool:
     """Whether a folder has all images of a series."""
-    return images.is_dir() and entry.images in (None, len(list(images.iterdir())))
+    if not images.is_dir():
+        return False
+    count = len(list(images.iterdir()))
+    received = _received(images.parent, entry)
+    return entry.images in (None, count) or (
+        received.get("count") == count and received["times"] >= ENOUGH_TIMES
+    )
+
+
+def _received(folder: Path, entry: SeriesEntry) -> dict[str, int]:
+    """What is known of a series of which another number of images came than the archive still announces."""
+    try:
+        received = json.loads((folder / RECEIVED).read_bytes())
+        found = {key: int(received[key]) for key in ("announced", "count", "times")}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return found if found["announced"] == entry.images else {}
 
 
 def _smallest(image: sitk.Image) -> sitk.Image:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from fastapi import HTTPException
-
+from diffcl.errors import DiffclError
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.recipe import Recipe
-from lib.http_errors import refusals
-from lib.segmentations import Segmentation, Segmentations
+from diffcl.studies.segmentations import Segmentation, Segmentations
 
 MODALITIES = ("CT", "MR")
 
@@ -40,7 +39,7 @@ class View:
     labels: dict[str, list[Segmentation]] = field(default_factory=dict)
 
 
-class Contents:
+class ArchiveContents:
     """What an archive has, asked for when somebody wants to know, but not again and again.
 
     Args:
@@ -62,7 +61,7 @@ class Contents:
         self._tasks = tasks
         self._filters = dict(filters or {})
         self._view = View()
-        self._refusal: tuple[int, str] | None = None
+        self._refusal: DiffclError | None = None
         self._asked_again_at = 0.0
         self._refreshed = 0
         self._seen = -1
@@ -79,7 +78,7 @@ class Contents:
         Nobody waits while somebody else asks, unless something was stored since the last answer.
 
         Raises:
-            HTTPException: 502 or 503 if the archive fails.
+            ArchiveError: If the archive fails.
         """
         known = self._refusal is not None or self._seen == self._refreshed
         if self._asking.acquire(blocking=not known):
@@ -90,17 +89,16 @@ class Contents:
                 self._asking.release()
         refusal = self._refusal
         if refusal:
-            raise HTTPException(*refusal)
+            raise copy(refusal)
         return self._view
 
     def _update(self) -> None:
         """Ask the archive, and rest the longer the more time that took."""
         began, refreshed = time.monotonic(), self._refreshed
         try:
-            with refusals():
-                self._view = self._ask()
-        except HTTPException as error:
-            self._refusal = error.status_code, error.detail
+            self._view = self._ask()
+        except DiffclError as error:
+            self._refusal = error
             rest = 1
         else:
             self._seen, self._refusal, rest = refreshed, None, REST

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.changes import compare
+from diffcl.studies.label_changes import compare
 
 
 def test_nothing_changed_is_a_dice_of_one() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from diffcl.geometry import voxels
-from lib.submission import Proposal, Submission
+from diffcl.errors import ScanError
+from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.studies.label_check import Proposal, Submission
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -37,14 +42,60 @@ def compare(
     return found
 
 
+def proposal_of(about: object, read: Callable[[], sitk.Image | None], grid: Geometry) -> Proposal | None:
+    """What was last proposed for a scan; without its label where that is gone or the scan is another.
+
+    Args:
+        about: The note `proposal` on the scan; clients may have written anything in its place.
+        read: Reads the proposed label; None or a `ScanError` if it is gone.
+        grid: Of the scan.
+    """
+    if not isinstance(about, dict) or not about:
+        return None
+    label = None
+    try:
+        image = read()
+        if image is not None and same_grid(Geometry.of(image), grid):
+            label = voxels(image)
+    except ScanError as error:
+        logger.warning(str(error))
+    return Proposal(label, str(about.get("task")), about.get("marked") is True)
+
+
+def label_record(
+    params: Mapping[str, Any],
+    found: Submission,
+    about: object,
+    proposal: Proposal | None,
+    changed_voxels: int | None,
+) -> dict[str, Any]:
+    """What is written down about an accepted label.
+
+    Args:
+        params: What the client said.
+        found: What the check found.
+        about: The note `proposal` on the scan.
+        proposal: What was proposed.
+        changed_voxels: Voxels that differ from the former label; None where there was none.
+    """
+    return {
+        **params,
+        "label_info": found.classes,
+        "task": found.task,
+        "remark": found.remark,
+        "changed_voxels": changed_voxels,
+        "started_from": started_from(about if isinstance(about, dict) else None, found, proposal),
+    }
+
+
 def started_from(
-    about: dict[str, Any] | None, checked: Submission, proposal: Proposal | None
+    about: dict[str, Any] | None, found: Submission, proposal: Proposal | None
 ) -> dict[str, Any] | None:
     """What is known of the proposal and, where the label is of the same task, what was changed in it."""
-    if about is None or proposal is None or proposal.label is None or checked.task != proposal.task:
+    if about is None or proposal is None or proposal.label is None or found.task != proposal.task:
         return about
-    classes = {entry["name"]: entry["idx"] for entry in checked.classes}
-    return {**about, "changes": compare(proposal.label, voxels(checked.label), classes)}
+    classes = {entry["name"]: entry["idx"] for entry in found.classes}
+    return {**about, "changes": compare(proposal.label, voxels(found.label), classes)}
 
 
 def in_words(began: Mapping[str, Any] | None) -> str:

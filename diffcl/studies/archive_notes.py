@@ -18,13 +18,14 @@ from typing import Any
 import SimpleITK as sitk
 from filelock import FileLock
 
-from diffcl.files import finite, write_text
+from diffcl.files import finite, make_folder, write_text
 from diffcl.io import read_label, write_image
 from diffcl.studies.label_history import LABEL_SUFFIX
-from lib.names import check_name
+from diffcl.studies.names import check_name
+from diffcl.studies.notes import readable
 
 
-class Kept:
+class ArchiveNotes:
     """Notes and labels beside an archive. Several processes may write.
 
     Args:
@@ -57,7 +58,7 @@ class Kept:
             OutputError: If it cannot be written.
         """
         file = self._folder / "proposals" / f"{uid}{LABEL_SUFFIX}"
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_image(label, file)
 
     def proposal(self, uid: str) -> sitk.Image | None:
@@ -102,7 +103,7 @@ class Kept:
             OutputError: If it cannot be written.
         """
         file = self._label_file(uid, tag)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_image(label, file)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._add(self._notes_file(uid, tag), {**notes, "time": now, "name": file.name})
@@ -121,7 +122,7 @@ class Kept:
 
     def _add(self, file: Path, content: Mapping[str, Any]) -> None:
         """Add to a file of JSON, which other processes may add to at the same time."""
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         with FileLock(self._folder / ".lock"):
             write_text(file, json.dumps(finite({**_read(file), **content}), default=str))
 
@@ -129,7 +130,6 @@ class Kept:
 def _read(file: Path) -> dict[str, Any]:
     """What a file of JSON holds; nothing where there is none, or a damaged one."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return readable(json.loads(file.read_bytes()))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content

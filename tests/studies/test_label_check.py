@@ -11,7 +11,7 @@ from synthetic import ORGAN
 from diffcl.errors import DataError, ScanError
 from diffcl.geometry import Geometry, voxels
 from diffcl.recipe import Recipe
-from lib.submission import Proposal, Submission, check_label
+from diffcl.studies.label_check import Proposal, Submission, check_label
 
 GRID = Geometry(
     (12, 10, 8), (0.7, 0.9, 2.5), (-31.5, 12.25, 101.1), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)

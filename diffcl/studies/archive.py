@@ -1,0 +1,415 @@
+"""Studies in a DICOM archive: its MR and CT series are the scans, its segmentations their labels."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import pydicom
+import requests
+import SimpleITK as sitk
+
+from diffcl.active_learning.scorer import ScansToScore
+from diffcl.active_learning.scores import Scorable
+from diffcl.errors import (
+    DiffclError,
+    GoneError,
+    NotFoundError,
+    ReadOnlyError,
+    ScanError,
+    named,
+    unknown_name,
+)
+from diffcl.files import make_folder, replace_file
+from diffcl.geometry import Geometry, voxels
+from diffcl.io import Scan, read_label
+from diffcl.io.dicom.seg_write import write_annotation
+from diffcl.io.dicom.series import DicomSeries
+from diffcl.io.dicomweb.client import Archive, SeriesEntry
+from diffcl.io.fingerprint import State
+from diffcl.recipe import Recipe
+from diffcl.studies.archive_contents import ArchiveContents
+from diffcl.studies.archive_notes import ArchiveNotes
+from diffcl.studies.content_time import date_content
+from diffcl.studies.downloads import Downloads
+from diffcl.studies.label_changes import label_record, proposal_of
+from diffcl.studies.label_check import Submission, check_label
+from diffcl.studies.label_history import LABEL_SUFFIX
+from diffcl.studies.names import check_name
+from diffcl.studies.notes import added, checked
+from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.segmentations import Segmentation, Segmentations
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = 200
+"""Series without a label that are scored; an archive is not read through for it."""
+
+CACHE_BYTES = 20_000_000_000
+"""How much of the archive is kept on this machine, where nothing else is set."""
+
+
+class ArchiveStudies(Studies):
+    """The studies in a DICOMweb archive, which alone says what there is.
+
+    An image is a series, its id the SeriesInstanceUID. Its final label is the newest binary segmentation of it
+    by a person, with the classes of a task; older ones stay in the archive. Nothing is downloaded before it is
+    needed. Labels with other tags, and what is known of an image beside its header, are kept in the folder.
+
+    Args:
+        archive: The archive.
+        folder: For what is kept on this machine.
+        tasks: Gives the recipes whose classes labels may hold.
+        filters: What else the series must match, as in QIDO-RS; `Modality` replaces MR and CT.
+        cache_bytes: How much of the archive is kept.
+    """
+
+    fetching_is_costly = True
+
+    def __init__(
+        self,
+        archive: Archive,
+        folder: Path,
+        tasks: Callable[[], Sequence[Recipe]],
+        filters: Mapping[str, Any] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._archive = archive
+        self._folder = folder
+        self._tasks = tasks
+        self._notes = ArchiveNotes(folder)
+        self._downloads = Downloads(folder, archive, cache_bytes)
+        self._segmentations = Segmentations(folder / "segmentations", archive)
+        self._contents = ArchiveContents(archive, self._segmentations, tasks, filters)
+        self._saving = Lock()
+
+    def name(self) -> str:
+        """Address of the archive."""
+        return self._archive.url
+
+    def set_name(self, name: str) -> None:  # noqa: ARG002
+        """An archive keeps its name."""
+        raise _not_here("its name")
+
+    def description(self) -> str:
+        """What it is."""
+        return f"DICOMweb {self._archive.where}"
+
+    def set_description(self, description: str) -> None:  # noqa: ARG002
+        """An archive keeps its description."""
+        raise _not_here("its description")
+
+    def scans(self) -> list[str]:
+        """The SeriesInstanceUIDs."""
+        return list(self._contents.now().series)
+
+    def labelled(self) -> list[str]:
+        """The series with a final label."""
+        return list(self._contents.now().labels)
+
+    def waiting(self) -> list[str]:
+        """The series that wait for a label; those that cannot be used do not wait."""
+        view = self._contents.now()
+        return [uid for uid in view.series if uid not in view.labels and not self._unusable(view.series[uid])]
+
+    def tags(self, image_id: str) -> list[str]:
+        """See `Studies.tags`."""
+        view = self._contents.now()
+        if image_id not in view.series:
+            return []
+        return [*self._notes.tags(image_id), *([FINAL] if image_id in view.labels else [])]
+
+    def image_path(self, image_id: str) -> Path:
+        """A file of the series, downloaded if need be."""
+        entry = self._entry(image_id)
+        try:
+            return self._downloads.image(entry)
+        except ScanError as error:
+            self._notes.note_image(image_id, {"unusable": str(error), "images": entry.images})
+            raise
+
+    def scan_path(self, image_id: str) -> Path:
+        """The folder with the images of the series, downloaded if need be."""
+        return self._downloads.dicom(self._entry(image_id))
+
+    def to_score(self) -> ScansToScore:
+        """The series that scores are wanted of: the labelled ones, and a fair sample of those that wait."""
+        waiting = sorted(self.waiting(), key=lambda uid: sha256(uid.encode()).digest())
+        labelled = self.labelled()
+        wanted = [*labelled, *waiting[:SAMPLE]]
+        scans = {uid: Scorable(partial(self._state, uid), partial(self._lent, uid)) for uid in wanted}
+        return ScansToScore(scans, labelled)
+
+    def image_notes(self, image_id: str) -> dict[str, Any]:
+        """What viewers ask about an image, without the patient, and what was added to it."""
+        entry = self._entry(image_id)
+        return {
+            "name": f"{entry.uid}.nrrd",
+            "Modality": entry.modality,
+            "StudyDate": entry.date,
+            "StudyTime": entry.time,
+            "StudyInstanceUID": entry.study,
+            "SeriesInstanceUID": entry.uid,
+            "RetrieveURL": f"{self._archive.url}/studies/{entry.study}/series/{entry.uid}",
+            **self._notes.image_notes(image_id),
+        }
+
+    def note_image(self, image_id: str, notes: Mapping[str, Any]) -> None:
+        """Kept on this machine."""
+        self._entry(image_id)
+        added(self._notes.image_notes(image_id), notes, f"notes on {image_id}")
+        self._notes.note_image(image_id, notes)
+
+    def label_path(self, image_id: str, tag: str) -> Path | None:
+        """A file of the label, downloaded if need be."""
+        if tag != FINAL:
+            return self._notes.label(image_id, tag)
+        found = self._current(image_id)
+        task = None if found is None else found.task(self._tasks())
+        if found is None or task is None:
+            return None
+        return self._downloads.label(found, self._entry(image_id), task.labels)
+
+    def training_label(self, image_id: str, task: str) -> Path | None:
+        """The file of the newest segmentation; another one has another name."""
+        info = self.label_notes(image_id, FINAL)
+        return self.label_path(image_id, FINAL) if info and info.get("task") in (None, task) else None
+
+    def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
+        """See `Studies.label_notes`; of a final one also all `versions` that there are."""
+        if tag != FINAL:
+            return self._notes.label_notes(image_id, tag)
+        all_of_it = self._contents.now().labels.get(image_id)
+        if not all_of_it:
+            return {}
+        current, task = all_of_it[-1], all_of_it[-1].task(self._tasks())
+        return {
+            "name": f"{image_id}{LABEL_SUFFIX}",
+            "version": len(all_of_it),
+            "versions": [{"SeriesInstanceUID": one.series, "time": one.time, "title": one.title} for one in all_of_it],
+            "SeriesInstanceUID": current.series,
+            "SOPInstanceUID": current.uid,
+            "StudyInstanceUID": current.study,
+            "time": current.time,
+            "task": task and task.name,
+            "label_info": [{"name": label.name, "idx": label.value} for label in task.labels] if task else [],
+            **self._notes.record(current.uid),
+        }  # fmt: skip
+
+    def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
+        """Kept on this machine."""
+        where = f"notes on the label of {image_id}"
+        if tag not in self.tags(image_id):
+            self._entry(image_id)
+            raise _no_label(image_id, tag)
+        current = self._current(image_id)
+        if tag == FINAL and current is not None:
+            added(self._notes.record(current.uid), notes, where)
+            self._notes.note_record(current.uid, notes)
+        else:
+            added(self._notes.label_notes(image_id, tag), notes, where)
+            self._notes.note_label(image_id, tag, notes)
+
+    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
+        """Kept on this machine."""
+        try:
+            self._entry(image_id)
+            self._notes.keep_proposal(image_id, label)
+            self.note_image(image_id, {"proposal": dict(about)})
+        except (OSError, DiffclError) as error:
+            logger.error(f"The proposal for {image_id} is not kept: {error}")
+
+    def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Studies.save_label`; a final one is stored in the archive, others are kept on this machine."""
+        entry = self._entry(image_id)
+        where = f"label of {image_id}"
+        with self._saving:
+            tag = check_name(tag, "label tag")
+            params = checked(params, where)
+            scan = self._downloads.scan(entry)
+            grid = Geometry.of(scan.image)
+            about = self._notes.image_notes(image_id).get("proposal")
+            proposal = proposal_of(about, lambda: self._notes.proposal(image_id), grid)
+            with named(where):
+                found = check_label(file, grid, self._tasks(), params, where, proposal)
+            changed = self._changed_voxels(image_id, found.label)
+            record = label_record(params, found, about, proposal, changed)
+            if tag == FINAL:
+                return self._store(entry, scan, found, record)
+            self._notes.keep(image_id, tag, found.label, record)
+            return record
+
+    def series(self, image_id: str) -> DicomSeries:
+        """See `Studies.series`."""
+        series = self._downloads.scan(self._entry(image_id)).series
+        if series is None:
+            raise ValueError("a series is read as one")
+        return series
+
+    def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+        """Remove a label that is kept on this machine, and the notes on it; nothing records by whom.
+
+        Raises:
+            ReadOnlyError: For one in the archive.
+        """
+        if tag == FINAL:
+            raise _not_here("its labels")
+        if self._notes.label(image_id, tag) is None:
+            raise _no_label(image_id, tag)
+        self._notes.remove(image_id, tag)
+
+    def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """Series are sent to the archive, not to the server.
+
+        Raises:
+            ReadOnlyError: Always.
+        """
+        raise ReadOnlyError(self._archive.where, "takes DICOM series", "Send the scan there, not here")
+
+    def remove_image(self, image_id: str) -> None:  # noqa: ARG002
+        """Series are deleted in the archive.
+
+        Raises:
+            ReadOnlyError: Always.
+        """
+        raise _not_here("its series")
+
+    def export(self, limit: int | None = None) -> Path:
+        """See `Studies.export`; what is missing is downloaded."""
+        labelled = self.labelled()
+        if not labelled:
+            raise NotFoundError("studies", "no scan has a final label yet")
+        path = self._folder / "dataset.zip"
+        make_folder(self._folder)
+        with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w") as packed:
+            for uid in labelled[: limit if limit and limit > 0 else None]:
+                scan, label = self.image_path(uid), self.label_path(uid, FINAL)
+                if label:
+                    packed.write(scan, f"image/{scan.name}")
+                    packed.write(label, f"label/{scan.stem}{LABEL_SUFFIX}")
+        return path
+
+    def pass_on(
+        self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> requests.Response:
+        """See `Studies.pass_on`. What is stored in this way is seen at once."""
+        answer = self._archive.pass_on(method, service, path, query, headers, body)
+        if method == "POST":
+            self.refresh()
+        return answer
+
+    def visible_series(self) -> dict[str, str]:
+        """See `Studies.visible_series`."""
+        view = self._contents.now()
+        labels = {one.series: one.study for found in view.labels.values() for one in found}
+        return labels | {uid: entry.study for uid, entry in view.series.items()}
+
+    def refresh(self) -> None:
+        """Ask the archive again when something is asked next."""
+        self._contents.refresh()
+
+    def status(self) -> dict[str, Any]:
+        """How many scans there are, and how many of them have labels."""
+        view = self._contents.now()
+        tags = self._notes.count_tags(view.series) | ({FINAL: len(view.labels)} if view.labels else {})
+        return {"total": len(view.series), "completed": len(view.labels), "label_tags": tags}
+
+    def content(self) -> dict[str, Any]:
+        """See `Studies.content`."""
+        return {
+            "name": self.name(),
+            "description": self.description(),
+            "objects": {
+                uid: {
+                    "image": {"ext": ".nrrd", "info": self.image_notes(uid)},
+                    "labels": {
+                        tag: {"ext": LABEL_SUFFIX, "info": self.label_notes(uid, tag)}
+                        for tag in self.tags(uid)
+                    },
+                }
+                for uid in self.scans()
+            },
+        }
+
+    def _entry(self, image_id: str) -> SeriesEntry:
+        series = self._contents.now().series
+        if image_id not in series:
+            raise unknown_name("image", image_id, series)
+        return series[image_id]
+
+    def _current(self, image_id: str) -> Segmentation | None:
+        return next(reversed(self._contents.now().labels.get(image_id, [])), None)
+
+    def _state(self, image_id: str) -> State:
+        """What changes when a series does: its number of images."""
+        entry = self._contents.now().series.get(image_id)
+        if entry is None:
+            raise GoneError(f"series {image_id}", "is not there any more")
+        return ((entry.images or 0, 0),)
+
+    @contextmanager
+    def _lent(self, image_id: str) -> Iterator[Path]:
+        """The folder with the images of a series for the time of the block; see `Downloads.lent`."""
+        with self._downloads.lent(self._entry(image_id)) as folder:
+            yield folder
+
+    def _unusable(self, entry: SeriesEntry) -> bool:
+        """Whether a series could not be used when it was tried, and has not grown since."""
+        info = self._notes.image_notes(entry.uid)
+        return "unusable" in info and info.get("images") == entry.images
+
+    def _changed_voxels(self, image_id: str, label: sitk.Image) -> int | None:
+        """Voxels that differ from the final label, else the original one; None without either."""
+        try:
+            file = self.label_path(image_id, FINAL) or self.label_path(image_id, ORIGINAL)
+            former = voxels(read_label(file)) if file else None
+        except (ScanError, GoneError) as error:  # by other software, and not usable
+            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
+            return None
+        now = voxels(label)
+        return None if former is None or former.shape != now.shape else int((former != now).sum())
+
+    def _store(
+        self, entry: SeriesEntry, scan: Scan, found: Submission, record: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Store a final label in the archive; only then does anything here change."""
+        if scan.series is None:
+            raise ValueError("a series is read as one")
+        tasks = {task.name: task for task in self._tasks()}
+        began = record["started_from"] or {}
+        task = tasks.get(found.task or str(began.get("task"))) or next(iter(tasks.values()))
+        former = self._contents.now().labels.get(entry.uid, [])
+        record["version"] = len(former) + 1
+        model, number = began.get("model"), began.get("version")
+        made_by = (model, number) if isinstance(model, str) and isinstance(number, int) else None
+        make_folder(self._folder)
+        with TemporaryDirectory(dir=self._folder, prefix=".") as folder:
+            file = Path(folder) / "seg.dcm"
+            title = f"Label {record['version']}: {task.name}"
+            write_annotation(found.label, scan.series, task.labels, file, proposed_by=made_by, title=title)
+            header = pydicom.dcmread(file)
+            date_content(header, scan.series.headers[0], former[-1].made if former else None)
+            header.save_as(file)
+            self._archive.store([file])
+        record["task"] = task.name
+        self._notes.note_record(str(header.SOPInstanceUID), record)
+        self._segmentations.remember(header)
+        self._downloads.keep_label(str(header.SOPInstanceUID), lambda _: found.label)
+        self.refresh()
+        return record
+
+
+def _not_here(what: str) -> ReadOnlyError:
+    return ReadOnlyError("archive", f"{what} cannot be changed from here", "Use the archive's own program")
+
+
+def _no_label(image_id: str, tag: str) -> NotFoundError:
+    return NotFoundError(f"label of {image_id[:80]}", f"there is none with the tag {tag[:40]!r}")

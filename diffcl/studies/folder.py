@@ -1,0 +1,369 @@
+"""Studies in a folder: scans and labels as files that no upload, crash or second process can hurt."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+from zipfile import ZipFile
+
+import requests
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from diffcl.active_learning.scorer import ScansToScore
+from diffcl.active_learning.scores import Scorable
+from diffcl.errors import DataError, DiffclError, NotFoundError, ScanError, UsageError, named, unknown_name
+from diffcl.files import make_folder, remove_leftovers, replace_file
+from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.io import read_label, read_scan, scan_name, write_image
+from diffcl.io.dicom.series import DicomSeries
+from diffcl.io.fingerprint import state_of
+from diffcl.io.formats import image_suffix
+from diffcl.recipe import Recipe
+from diffcl.studies.folder_contents import SUFFIXES, FolderContents
+from diffcl.studies.index import FileEntry, ScanEntry
+from diffcl.studies.label_changes import label_record, proposal_of
+from diffcl.studies.label_check import check_label
+from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
+from diffcl.studies.names import check_name
+from diffcl.studies.notes import added, checked, readable
+from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+
+logger = logging.getLogger(__name__)
+
+NO_ARCHIVE = "a folder of files"
+
+
+class FolderStudies(Studies):
+    """The studies in a folder, as MONAI Label's local datastore lays them out.
+
+    What is on disk is looked at whenever something is asked, so files may come and go by hand and other
+    processes may write. All that is written is written beside its place and moved in; a label is checked
+    before it replaces another, and every accepted one is kept.
+
+    Args:
+        folder: The studies; made if missing.
+        tasks: Gives the recipes whose classes labels may hold.
+
+    Attributes:
+        history: The versions of the final labels.
+
+    Raises:
+        OutputError: If the folder cannot be made.
+    """
+
+    fetching_is_costly = False
+
+    def __init__(self, folder: Path, tasks: Callable[[], Sequence[Recipe]]) -> None:
+        make_folder(folder)
+        remove_leftovers(folder)
+        self.history = History(folder / "history")
+        self._folder = folder
+        self._proposals = folder / "proposals"
+        self._tasks = tasks
+        self._saving = Lock()
+        self._contents = FolderContents(folder, self.history)
+
+    def name(self) -> str:
+        """What the index says, `studies` at first."""
+        return self._contents.now().name
+
+    def set_name(self, name: str) -> None:
+        """See `Studies.set_name`."""
+        checked({"name": name}, "name")
+        with self._contents.change() as content:
+            content.name = name
+
+    def description(self) -> str:
+        """What the index says."""
+        return self._contents.now().description
+
+    def set_description(self, description: str) -> None:
+        """See `Studies.set_description`."""
+        checked({"description": description}, "description")
+        with self._contents.change() as content:
+            content.description = description
+
+    def scans(self) -> list[str]:
+        """The names of the files, without their suffixes."""
+        return list(self._contents.now().objects)
+
+    def labelled(self) -> list[str]:
+        """See `Studies.labelled`."""
+        return [image_id for image_id, entry in self._contents.now().objects.items() if FINAL in entry.labels]
+
+    def waiting(self) -> list[str]:
+        """See `Studies.waiting`."""
+        objects = self._contents.now().objects
+        return [image_id for image_id, entry in objects.items() if FINAL not in entry.labels]
+
+    def tags(self, image_id: str) -> list[str]:
+        """See `Studies.tags`."""
+        entry = self._contents.now().objects.get(image_id)
+        return list(entry.labels) if entry else []
+
+    def image_path(self, image_id: str) -> Path:
+        """The file of the scan."""
+        content = self._contents.now()
+        if image_id not in content.objects:
+            raise NotFoundError(f"image {image_id[:80]}", "not there, or not any more")
+        return Path(os.path.realpath(self._contents.scan_file(content, image_id)))
+
+    def scan_path(self, image_id: str) -> Path:
+        """The same file."""
+        return self.image_path(image_id)
+
+    def to_score(self) -> ScansToScore:
+        """All scans."""
+        content = self._contents.now()
+        files = {image_id: self._contents.scan_file(content, image_id) for image_id in content.objects}
+        scans = {
+            image_id: Scorable(partial(state_of, file), partial(_as_it_is, file))
+            for image_id, file in files.items()
+        }
+        return ScansToScore(scans, [name for name, entry in content.objects.items() if FINAL in entry.labels])
+
+    def image_notes(self, image_id: str) -> dict[str, Any]:
+        """The notes and the `path` of the file, from which a viewer on this machine reads it."""
+        return {**readable(self._entry(image_id).image.info), "path": str(self.image_path(image_id))}
+
+    def note_image(self, image_id: str, notes: Mapping[str, Any]) -> None:
+        """See `Studies.note_image`."""
+        self._entry(image_id)
+        checked(notes, f"notes on {image_id}")
+        with self._contents.change() as content:
+            if image_id in content.objects:
+                image = content.objects[image_id].image
+                image.info = added(image.info, notes, f"notes on {image_id}")
+
+    def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:
+        """See `Studies.add_image`."""
+        with self._saving:
+            image_id = check_name(image_id or scan_name(file), "image id")
+            notes = checked(notes, f"notes on {image_id}")
+            suffix = image_suffix(file) or ""
+            if suffix not in SUFFIXES:
+                raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
+            with named(f"scan {image_id}"):
+                grid = Geometry.of(read_scan(file).image)
+            known = self._contents.now().objects.get(image_id)
+            if known and known.labels and not same_grid(grid, self._grid(image_id)):
+                raise DataError(f"scan {image_id}", "has labels, and the new scan lies on another grid",
+                                "Upload it under another name")  # fmt: skip
+            with self._contents.change() as content:
+                with replace_file(
+                    self._contents.scan_file(content, image_id, suffix), durable=True
+                ) as temporary:
+                    shutil.copyfile(file, temporary)
+                new = self._contents.new_entry(image_id, suffix)
+                entry = content.objects.setdefault(image_id, new)
+                former = self._contents.scan_file(content, image_id)
+                entry.image.ext = suffix
+                entry.image.info.update({**notes, **stamp(), "name": f"{image_id}{suffix}"})
+                if former != self._contents.scan_file(content, image_id):
+                    former.unlink(missing_ok=True)
+        return image_id
+
+    def remove_image(self, image_id: str) -> None:
+        """See `Studies.remove_image`."""
+        for tag in self._entry(image_id).labels:
+            self.remove_label(image_id, tag)
+        with self._contents.change() as content:
+            if image_id in content.objects:
+                self._contents.scan_file(content, image_id).unlink(missing_ok=True)
+                self._proposal_file(image_id).unlink(missing_ok=True)
+                del content.objects[image_id]
+
+    def label_path(self, image_id: str, tag: str) -> Path | None:
+        """The file that lies in the folder of the tag."""
+        file = self._contents.label_file(self._contents.now(), image_id, tag)
+        return file and Path(os.path.realpath(file))
+
+    def training_label(self, image_id: str, task: str) -> Path | None:
+        """The version among the kept ones; the file in the folder of final labels where it was put there by hand."""
+        info = self.label_notes(image_id, FINAL)
+        if not info or info.get("task") not in (None, task):
+            return None
+        version = info.get("version")
+        return (
+            self.history.label(image_id, version)
+            if isinstance(version, int)
+            else self.label_path(image_id, FINAL)
+        )
+
+    def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
+        """See `Studies.label_notes`."""
+        label = self._contents.now().label(image_id, tag)
+        return readable(label.info) if label else {}
+
+    def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
+        """See `Studies.note_label`."""
+        self._label_entry(image_id, tag)
+        with self._contents.change() as content:
+            label = content.label(image_id, tag)
+            if label:
+                record = self.history.newest(image_id) if tag == FINAL else {}
+                label.info = {**added(label.info, notes, f"notes on the label of {image_id}"), **record}
+
+    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
+        """Kept as STUDIES/proposals/ID.nii.gz."""
+        try:
+            self._proposals.mkdir(exist_ok=True)
+            write_image(label, self._proposal_file(image_id))
+            self.note_image(image_id, {"proposal": dict(about)})
+        except (OSError, DiffclError) as error:
+            logger.error(f"The proposal for {image_id} is not kept: {error}")
+
+    def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Studies.save_label`."""
+        self._entry(image_id)
+        where = f"label of {image_id}"
+        with self._saving, TemporaryDirectory() as temporary:
+            tag = check_name(tag, "label tag")
+            params = checked(params, where)
+            grid, tasks = self._grid(image_id), self._tasks()
+            about = self._entry(image_id).image.info.get("proposal")
+            proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
+            with named(where):
+                found = check_label(file, grid, tasks, params, where, proposal)
+            label = Path(temporary) / f"label{LABEL_SUFFIX}"
+            write_image(found.label, label)
+            changed = self._changed_voxels(image_id, voxels(found.label))
+            return self._keep(image_id, tag, label, label_record(params, found, about, proposal, changed))
+
+    def restore_label(self, image_id: str, version: int) -> None:
+        """Make an older version the final label again, as a new version.
+
+        Raises:
+            NotFoundError: For an unknown scan.
+            UsageError: For an unknown version, or one that records a removal.
+        """
+        self._entry(image_id)
+        with self._saving:
+            record = self.history.restore(image_id, version)
+            self._install(image_id, FINAL, self.history.label(image_id, record["version"]), record)
+
+    def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:
+        """See `Studies.remove_label`."""
+        self._label_entry(image_id, tag)
+        with self._saving:
+            self._keep(image_id, tag, None, checked(by or {}, f"label of {image_id}"))
+
+    def series(self, image_id: str) -> DicomSeries:  # noqa: ARG002
+        """Scans that are files are no series.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError("dicom_seg", f"the studies are {NO_ARCHIVE}", "Serve a DICOM archive")
+
+    def pass_on(self, *_: Any, **__: Any) -> requests.Response:
+        """There is no archive.
+
+        Raises:
+            NotFoundError: Always.
+        """
+        raise NotFoundError("studies", NO_ARCHIVE, "OHIF needs a DICOM archive, see docs/dicom.md")
+
+    def visible_series(self) -> dict[str, str]:
+        """There is no archive.
+
+        Raises:
+            NotFoundError: Always.
+        """
+        raise NotFoundError("studies", NO_ARCHIVE, "OHIF needs a DICOM archive, see docs/dicom.md")
+
+    def refresh(self) -> None:
+        """Look at the disk again."""
+        self._contents.refresh()
+
+    def status(self) -> dict[str, Any]:
+        """See `Studies.status`."""
+        objects = self._contents.now().objects
+        tags = Counter(tag for entry in objects.values() for tag in entry.labels)
+        return {
+            "total": len(objects),
+            "completed": tags[FINAL],
+            "label_tags": {tag: tags[tag] for tag in tags if tags[tag]},
+        }
+
+    def content(self) -> dict[str, Any]:
+        """What the index holds."""
+        return self._contents.now().model_dump()
+
+    def export(self, limit: int | None = None) -> Path:
+        """STUDIES/dataset.zip, with the notes in `metadata.json`."""
+        content = self._contents.now()
+        labelled = [name for name, entry in content.objects.items() if FINAL in entry.labels]
+        if not labelled:
+            raise NotFoundError("studies", "no scan has a final label yet")
+        path = self._folder / "dataset.zip"
+        with replace_file(path) as temporary, ZipFile(temporary, "w") as packed:
+            for image_id in labelled[: limit if limit and limit > 0 else None]:
+                scan, label = self.image_path(image_id), self.label_path(image_id, FINAL)
+                if label:
+                    packed.write(scan, f"image/{scan.name}")
+                    packed.write(label, f"label/{label.name}")
+            packed.writestr("metadata.json", content.model_dump_json())
+        return path
+
+    def _entry(self, image_id: str) -> ScanEntry:
+        objects = self._contents.now().objects
+        if image_id not in objects:
+            raise unknown_name("image", image_id, objects)
+        return objects[image_id]
+
+    def _label_entry(self, image_id: str, tag: str) -> FileEntry:
+        labels = self._entry(image_id).labels
+        if tag not in labels:
+            raise NotFoundError(f"label of {image_id}", f"there is none with the tag {tag[:40]!r}")
+        return labels[tag]
+
+    def _grid(self, image_id: str) -> Geometry:
+        return Geometry.of(read_scan(self.image_path(image_id)).image)
+
+    def _proposal_file(self, image_id: str) -> Path:
+        return self._proposals / f"{image_id}{LABEL_SUFFIX}"
+
+    def _changed_voxels(self, image_id: str, array: NDArray[Any]) -> int | None:
+        """Voxels that differ from the final label, else the original one; None without either, or if it is damaged."""
+        file = self.label_path(image_id, FINAL) or self.label_path(image_id, ORIGINAL)
+        if file is None:
+            return None
+        try:
+            former = voxels(read_label(file))
+        except ScanError as error:
+            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
+            return None
+        return int((former != array).sum()) if former.shape == array.shape else None
+
+    def _keep(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a label in its place, None for none; a final one after it stands among the versions."""
+        record = {**record, **stamp()}
+        if tag == FINAL:
+            record = self.history.add(image_id, label, record)
+        self._install(image_id, tag, label, record)
+        return record
+
+    def _install(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> None:
+        with self._contents.change() as content:
+            if image_id not in content.objects:
+                raise UsageError(f"image {image_id}", "was removed meanwhile", "Ask for the next scan")
+            if tag != FINAL or self.history.newest(image_id)["version"] == record["version"]:
+                self._contents.put_label(
+                    content, image_id, tag, label, record
+                )  # else another process has a newer one
+
+
+def _as_it_is(file: Path) -> AbstractContextManager[Path]:
+    """A file that stays when it is given back."""
+    return nullcontext(file)
