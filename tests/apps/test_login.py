@@ -316,3 +316,43 @@ def test_a_provider_s_token_lets_in(build: Callable[..., Any], monkeypatch: pyte
     assert ask("GET", "/auth/").json()["enabled"] is True
     assert [ask("GET", "/info/", token).status_code for token in ("good", "plain", "bad")] == [200, 200, 401]
     assert [ask("DELETE", "/train/", token).status_code for token in ("good", "plain")] == [200, 403]
+
+
+def test_no_answer_tells_where_something_lies(ask: Ask, studies: Path, tmp_path: Path) -> None:
+    token = token_of(ask, "admin")
+    paths = [
+        "/info/",
+        "/datastore/",
+        "/datastore/?output=all",
+        "/datastore/?output=train",
+        "/openapi.json",
+        "/train/",
+    ]
+    paths += [
+        "/datastore/image/info?image=oblique",
+        "/datastore/image?image=nobody",
+        "/model/organ",
+        "/logs/",
+    ]
+    answers = [ask("GET", path, token) for path in paths]
+    answers.append(ask("POST", "/activelearning/first", token, json={}))
+    answers.append(ask("POST", "/infer/organ?image=oblique&output=json", token))
+    answers.append(
+        ask("PUT", "/datastore/label?image=oblique", token, files={"label": ("a.nii.gz", b"no scan")})
+    )
+    answers.append(ask("PUT", "/session/", token, files={"files": ("a.nii.gz", b"no scan")}))
+    assert answers[-1].status_code == answers[-4].status_code == 200
+    for answer in answers:
+        for place in (tmp_path, studies, Path.home(), app_folder(), "/tmp/"):
+            assert str(place) not in answer.text, answer.url
+
+
+def test_every_operation_is_described_with_its_refusals(ask: Ask) -> None:
+    described = ask("GET", "/openapi.json", token_of(ask, "reader")).json()
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            for code in ("4XX", "422", "5XX"):
+                schema = operation["responses"][code]["content"]["application/json"]["schema"]
+                assert schema["$ref"].endswith("/Refusal"), (method, path)
+    infer = described["paths"]["/infer/{model}"]["post"]["responses"]["200"]["content"]
+    assert "multipart/form-data" in infer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Query, 
 from fastapi.responses import FileResponse
 from monailabel.endpoints import batch_infer, datastore, infer
 from monailabel.interfaces.utils.app import app_instance
+from pydantic import BaseModel
 
 from diffcl.web.uploads import received
 from lib import operations, sessions
@@ -27,6 +28,23 @@ OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
 """Of a task, what its address says, and what would put a folder into the search path of its program."""
 
 Handler = Callable[..., Awaitable[Any]]
+
+
+class Refusal(BaseModel):
+    """What is answered in place of what was asked for: one line with what is wrong, where, and what to do next."""
+
+    detail: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Refusal, "description": said}
+    for code, said in (
+        ("4XX", "Refused, in one sentence."),
+        (422, "Refused, in one sentence."),
+        ("5XX", "Not possible now, in one sentence, or a fault, with its error id."),
+    )
+}
+"""For every operation."""
 
 
 def who(request: Request) -> dict[str, str]:
@@ -212,6 +230,15 @@ async def put_model(model: str, file: UploadFile) -> dict[str, Any]:
     answer: dict[str, Any] = app_instance().accept_model(model, file.file)
     return answer
 
+
+FILES: dict[Handler, Sequence[str]] = {
+    post_infer: ("multipart/form-data", "application/json", "application/octet-stream", "application/dicom"),
+    get_dataset: ("application/zip",),
+    sessions.get_session: ("application/json", "application/octet-stream"),
+    operations.get_logs: ("text/plain",),
+    operations.get_gpu: ("text/plain",),
+}
+"""Handlers that answer other than JSON, and how."""
 
 ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "/infer/{model}", post_infer),

@@ -65,9 +65,9 @@ def router(users: Users) -> APIRouter:
     made.add_api_route("/", enabled, methods=["GET"])
     made.add_api_route("/token", token_form(users), methods=["POST"])
     made.add_api_route("/token/valid", valid, methods=["GET"])
-    made.add_api_route("/login", page, methods=["GET"], response_class=HTMLResponse)
-    made.add_api_route("/login", page_form(users), methods=["POST"], status_code=303, response_class=Response)
-    made.add_api_route("/logout", logout, methods=["POST"], status_code=303, response_class=Response)
+    made.add_api_route("/login", page, methods=["GET"], include_in_schema=False)
+    made.add_api_route("/login", page_form(users), methods=["POST"], include_in_schema=False)
+    made.add_api_route("/logout", logout, methods=["POST"], include_in_schema=False)
     return made
 
 

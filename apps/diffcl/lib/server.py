@@ -53,7 +53,7 @@ from diffcl.web.origins import SameOrigin
 from lib import endpoints, login, operations, viewer
 from lib.checked import CheckedRoute
 from lib.endpoints import Handler
-from lib.http_errors import status_of
+from lib.http_errors import status_of, unknown
 
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
@@ -170,6 +170,25 @@ async def at_once(handler: Handler, **arguments: Any) -> Any:
     return operations.tell_task(await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments))))
 
 
+async def without_path(handler: Handler, **arguments: Any) -> Any:
+    """Run a handler; where a scan lies is of use on this machine alone, and those who log in come from elsewhere."""
+    found = await at_once(handler, **arguments)
+    return {key: value for key, value in found.items() if key != "path"} if isinstance(found, dict) else found
+
+
+async def known_scoring(handler: Handler, **arguments: Any) -> Any:
+    """Run a handler of scorings, of those that there are.
+
+    Raises:
+        HTTPException: 404 for another one.
+    """
+    endpoints.check_task(arguments.get("params"))
+    known = (await run_in_threadpool(app_instance().info))["scoring"]
+    if arguments.get("method", next(iter(known), "")) not in {"", *known}:
+        raise unknown("scoring", arguments["method"], known)
+    return await at_once(handler, **arguments)
+
+
 async def _call(handler: Handler, arguments: dict[str, Any]) -> Any:
     return await handler(**arguments)
 
@@ -261,7 +280,14 @@ def build() -> FastAPI:
     conf = settings.MONAI_LABEL_APP_CONF
     users, audit = login.users(), AuditTrail(Path(conf["audit"])) if "audit" in conf else None
     metrics = Metrics(KINDS)
-    application = FastAPI(title="diffcl", version=version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    application = FastAPI(
+        title="diffcl",
+        version=version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=endpoints.REFUSALS,
+    )
     application.router.route_class = CheckedRoute
     for kind, answer in (
         (MONAILabelException, refused),
@@ -274,9 +300,16 @@ def build() -> FastAPI:
     for method, path, handler in endpoints.ROUTES:
         run = waiting if handler is endpoints.post_infer else at_once
         tag = path.split("/")[1].capitalize()
-        application.add_api_route(path, with_signature_of(handler, run), methods=[method], tags=[tag])
+        kinds = endpoints.FILES.get(handler, ("application/json",))
+        told: dict[int | str, Any] = {200: {"content": {kind: {} for kind in kinds}}}
+        application.add_api_route(
+            path, with_signature_of(handler, run), methods=[method], tags=[tag], responses=told
+        )
     add_routes(application, train.router, OncePerTask())
-    for module in (info, activelearning, datastore, model, batch_infer, scoring):
+    for module in (activelearning, datastore):
+        add_routes(application, module.router, at_once if users is None else without_path)
+    add_routes(application, scoring.router, known_scoring)
+    for module in (info, model, batch_infer):
         add_routes(application, module.router, at_once)
     application.include_router(viewer.router)
     if users is not None:
@@ -289,7 +322,9 @@ def build() -> FastAPI:
         return PlainTextResponse(text(found), media_type=CONTENT_TYPE)
 
     application.add_api_route("/health", operations.health, tags=["Operations"])
-    application.add_api_route("/metrics", measured, tags=["Operations"], response_class=PlainTextResponse)
+    application.add_api_route(
+        "/metrics", measured, tags=["Operations"], responses={200: {"content": {"text/plain": {}}}}
+    )
     application.add_api_route("/docs", docs, include_in_schema=False)
     application.add_api_route("/", to_docs, include_in_schema=False)
 
