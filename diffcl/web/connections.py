@@ -13,9 +13,6 @@ MOST: Final = 512
 FIRST_SECONDS: Final = 20.0
 """How long a new connection may take to send the head of its first request."""
 
-LONGEST_HEAD: Final = 1 << 15
-"""Bytes of the longest head of a request."""
-
 
 class BoundedProtocol(H11Protocol):
     """uvicorn's protocol, in which silent connections make room for others."""

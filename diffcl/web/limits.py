@@ -17,6 +17,9 @@ TEXT: Final = 40_000
 """Bytes of the largest request without files. Settings of a training travel as one argument of a command, which
 Linux bounds at 131,072 bytes, and a character may take three times its bytes there."""
 
+LONGEST_HEAD: Final = 1 << 15
+"""Bytes of all headers of a request."""
+
 RESERVE: Final = 256 << 20
 """Bytes that stay free on the disk of the temporary files."""
 
@@ -37,12 +40,15 @@ class Limits:
         self._upload = upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 400 for zero bytes in the address, 413 for too much, and 507 where there is no space for it."""
+        """Answer 400 for zero bytes in the address, 413 or 431 for too much, 507 where there is no space for it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             await refuse(send, 400, "address: holds a zero byte")
+            return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_HEAD:
+            await refuse(send, 431, f"request: headers of more than {LONGEST_HEAD} bytes")
             return
         files = (header(scope, "content-type") or "").lower().startswith("multipart/")
         body = _Body(receive, send, self._upload if files else TEXT)

@@ -69,3 +69,8 @@ def test_the_disk_is_watched_while_it_fills(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("path", ["/a%00b", "/a?image=%00"])
 def test_zero_bytes_in_an_address_are_refused(path: str) -> None:
     assert answer(b"", path=path).status_code == 400
+
+
+def test_headers_are_bounded_together() -> None:
+    assert answer(b"", {f"x-{number}": "a" * 1000 for number in range(20)}).status_code == 200
+    assert answer(b"", {f"x-{number}": "a" * 1000 for number in range(40)}).status_code == 431

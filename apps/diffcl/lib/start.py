@@ -10,7 +10,8 @@ from functools import partial
 import uvicorn
 from monailabel.main import Main
 
-from diffcl.web.connections import LONGEST_HEAD, BoundedProtocol
+from diffcl.web.connections import BoundedProtocol
+from diffcl.web.limits import LONGEST_HEAD
 
 BEHIND_PROXY = "behind_proxy"
 """The setting by which headers of a proxy on this machine are believed."""
