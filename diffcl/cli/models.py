@@ -115,7 +115,7 @@ def rollback(
     - `diffcl models rollback hippocampus 1 --store scans/models`
     """
     known = open_store(store)
-    before = known.folder(name).name
+    before = known.in_use(name)
     known.switch(name, version)
     say(f"{name}: version {version} is in use, before it was {before}")
 

@@ -85,14 +85,24 @@ class ModelRegistry:
                 return direct
             if (direct / CURRENT).is_file():
                 return ModelRegistry(direct.parent).folder(direct.name)
-        home = self._using(str(name_or_folder))
-        text = (home / CURRENT).read_text(encoding="utf-8").strip()
-        places = (place / text for place in (home, *self._homes(home.name)))
+        name = str(name_or_folder)
+        number = self.in_use(name)
+        places = (home / number for home in (self._using(name), *self._homes(name)))
         folder = next((place for place in places if _is_version(place)), None)
         if folder is None:
-            raise ModelError(home / CURRENT, f"names version {text[:20]!r}, which is not there",
-                             "Write the number of a version that is")  # fmt: skip
+            newest = self._numbers(name)[-1:]
+            say = f"diffcl models rollback {name} {newest[0]}" if newest else "diffcl publish"
+            raise ModelError(self._using(name) / CURRENT, f"names version {number[:20]!r}, which is not there",
+                             f"Put one into use that is, with {say}")  # fmt: skip
         return folder
+
+    def in_use(self, name: str) -> str:
+        """Number of the version that is to be in use, as it is recorded; there may be none such.
+
+        Raises:
+            UsageError: If there is no model of that name.
+        """
+        return (self._using(name) / CURRENT).read_text(encoding="utf-8").strip()
 
     def info(self, name_or_folder: str | Path) -> ModelInfo:
         """Description of the version of a model that is in use."""

@@ -14,6 +14,7 @@ from synthetic import ORGAN_TOML, SCANS, make_label, make_scan, publish_untraine
 
 from diffcl.cli.main import run
 from diffcl.models import ModelRegistry
+from diffcl.resources import models_folder, samples_folder
 
 
 @pytest.fixture
@@ -84,13 +85,35 @@ def test_a_seed_is_gone_back_to_without_being_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "mine"
-    assert run(["models", "rollback", "hippocampus", "1", "--store", str(mine)]) == 0
+    assert run(["models", "rollback", "hippocampus", "2", "--store", str(mine)]) == 0
     assert [path.relative_to(mine).as_posix() for path in mine.rglob("*") if path.is_file()] == [
         "hippocampus/current"
     ]
     assert run(["models", "history", "hippocampus", "--store", str(mine), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [one["version"] for one in listed if one["current"]] == [1]
+    assert [one["version"] for one in listed if one["current"]] == [2]
+
+
+def test_a_version_that_is_not_shipped_any_more_is_said_and_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--store", str(tmp_path)]
+    assert run(["models", "rollback", "hippocampus", "1", *place]) == 2
+    assert capsys.readouterr().err.splitlines() == ["model hippocampus: has no version 1. Versions: 2"]
+    current = tmp_path / "hippocampus" / "current"
+    current.parent.mkdir()
+    current.write_text("1\n")  # by a release that had it
+    scan = str(samples_folder() / "images" / "phantom-000.nii.gz")
+    assert (
+        run(["predict", scan, "--model", "hippocampus", "--out", str(tmp_path / "out.nii.gz"), *place]) == 1
+    )
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"{current}: names version '1', which is not there. "
+        "Put one into use that is, with diffcl models rollback hippocampus 2"
+    )
+    assert run(["models", "rollback", "hippocampus", "2", *place]) == 0
+    assert ModelRegistry(tmp_path, models_folder()).info("hippocampus").version == 2
 
 
 def test_a_model_is_tuned_and_published_if_it_is_not_worse(
