@@ -165,7 +165,7 @@ def evaluate(model: Model, validation_scans: Sequence[ValidationScan], networks:
         prediction = predictor(one.scan, networks=networks)
         classes = evaluate_case(prediction.label, one.truth, model.info.recipe.labels)
         report = prediction.report
-        found.append(CaseScore(one.scan.name, classes, report.disagreement, report.doubt))
+        found.append(CaseScore(one.name, classes, report.disagreement, report.doubt))
     return Scores(tuple(found))
 
 
@@ -233,9 +233,7 @@ def _draw_cases(
     ranked = sorted(scores.cases, key=lambda case: case.dice)
     for which, score in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
         scan = next(
-            validation_scan.scan
-            for validation_scan in validation_scans
-            if validation_scan.scan.name == score.case
+            validation_scan.scan for validation_scan in validation_scans if validation_scan.name == score.case
         )
         found = Predictor(model)(scan, networks=networks_of(model.info.recipe))
         draw_prediction(scan.image, found.label, found.uncertainty, model.info.recipe.labels,

@@ -87,7 +87,7 @@ def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise not_written(path, error) from error
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
@@ -121,6 +121,15 @@ def make_folder(folder: Path) -> None:
         raise OutputError(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that it holds, as far as that is possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder and in those inside it.
 
@@ -132,7 +141,7 @@ def remove_leftovers(folder: Path) -> None:
             if former and not path.with_name(former[1]).exists():
                 path.replace(path.with_name(former[1]))
             elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                _remove(path)
+                remove(path)
 
 
 def finite(value: Any) -> Any:
@@ -178,7 +187,7 @@ def _change_places(new: Path, path: Path) -> None:
         new.replace(path)
     finally:
         _bring_back(path)
-    _remove(former)
+    remove(former)
 
 
 def _bring_back(path: Path) -> None:
@@ -190,15 +199,6 @@ def _bring_back(path: Path) -> None:
         if former and former[1] == path.name:
             entry.replace(path)
             return
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that it holds, as far as that is possible."""
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

@@ -134,9 +134,10 @@ class Batches:
         """A voxel about which to crop: on the object or anywhere, the crop covering what it can of the scan."""
         target = None
         if scan.label is not None and random.random() < self._recipe.training.crop_on_object:
-            inside = torch.nonzero(scan.label)
+            inside = torch.nonzero(scan.label.flatten())
             if len(inside):
-                target = inside[int(random.integers(len(inside)))].tolist()
+                place = int(inside[int(random.integers(len(inside)))])
+                target = [int(index) for index in np.unravel_index(place, tuple(scan.label.shape))]
         centre = []
         for axis, crop in enumerate(self._recipe.grid.crop):
             first, last = sorted((0, scan.image.shape[1 + axis] - crop))

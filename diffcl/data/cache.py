@@ -1,39 +1,40 @@
-"""Cases as a training reads them, and prepared scans kept on disk under a digest of what they came from."""
+"""Cases as a training reads them: prepared once, kept on disk and mapped into memory."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcl.data import array_cache
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.data.preprocess import prepare, prepare_label
-from diffcl.files import replace_file
+from diffcl.data.traits import traits
 from diffcl.io import read_label, read_scan
-from diffcl.io.formats import files_of
 from diffcl.recipe import Recipe
-
-_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)
 class TrainingScan:
-    """A case as training keeps it in memory.
+    """A case as training has it; from a cache, its voxels are in memory only where they are looked at.
 
     Attributes:
         name: Name of the case.
         image: `(1, X, Y, Z)`, float32.
-        label: Class values `(X, Y, Z)`, int64; None for an unlabelled case.
+        label: Class values `(X, Y, Z)`, uint8; None for an unlabelled case.
+        traits: What the scan is like, see `diffcl.data.traits`.
     """
 
     name: str
     image: Tensor
     label: Tensor | None
+    traits: Mapping[str, float] = field(default_factory=dict)
 
 
 def prepare_case(
@@ -44,44 +45,41 @@ def prepare_case(
     Args:
         case: An unlabelled case has no label to open.
         recipe: Its grid, intensity and labels decide.
-        cache: Folder for prepared arrays; each file is named by a digest of the content it came from.
+        cache: Folder for prepared arrays; each entry is named by a digest of the content it came from.
 
     Raises:
         ScanError: If the scan or label cannot be read.
         DataError: If they do not fit each other or the recipe.
+        OutputError: If the cache cannot be written.
     """
-    label_file = case.label if isinstance(case, LabelledCase) else None
-    entry = None if cache is None else cache / f"{_digest(case.image, label_file, recipe)}.npz"
-    if entry is not None and entry.exists():
-        with np.load(entry) as stored:
-            label = torch.from_numpy(stored["label"].astype(np.int64)) if label_file else None
-            return TrainingScan(case.name, torch.from_numpy(stored["image"]), label)
-    scan = read_scan(case.image)
-    prepared = prepare(scan, recipe)
-    label = None
-    if label_file is not None:
-        label = prepare_label(read_label(label_file), prepared.original, recipe, label_file)
-    if entry is not None:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"image": prepared.image.numpy()}
-        if label is not None:
-            arrays["label"] = label.numpy().astype(np.uint8)
-        with replace_file(entry) as temporary:
-            np.savez(temporary, **arrays)
-    return TrainingScan(case.name, prepared.image, label)
-
-
-def _digest(image: Path, label: Path | None, recipe: Recipe) -> str:
-    """Names what a prepared case depends on: file contents, grid, intensity, label values."""
-    digest = hashlib.sha256(str(_CACHE_VERSION).encode())
+    if cache is None:
+        arrays, notes = _prepared(case, recipe)
+        return _training_scan(case.name, arrays, notes)
     settings = {
         "spacing": recipe.grid.spacing,
         "intensity": recipe.intensity.model_dump(),
         "sources": [entry.source_values for entry in recipe.labels],
     }
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    for path in (image, label):
-        digest.update(b"|")
-        for part in files_of(path) if path is not None else []:
-            digest.update(part.read_bytes())
-    return digest.hexdigest()[:32]
+    sources = [case.image, case.label] if isinstance(case, LabelledCase) else [case.image]
+    key = array_cache.digest("training", settings, sources)
+    entry = array_cache.load(cache, key)
+    if entry is None or "image" not in entry.arrays or (len(sources) > 1) != ("label" in entry.arrays):
+        entry = array_cache.keep(cache, key, *_prepared(case, recipe))
+    return _training_scan(case.name, {name: stored() for name, stored in entry.arrays.items()}, entry.notes)
+
+
+def _prepared(
+    case: LabelledCase | UnlabelledCase, recipe: Recipe
+) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+    """The arrays of a case, and its traits."""
+    prepared = prepare(read_scan(case.image), recipe)
+    arrays = {"image": prepared.image.numpy()}
+    if isinstance(case, LabelledCase):
+        label = prepare_label(read_label(case.label), prepared.original, recipe, case.label)
+        arrays["label"] = label.numpy().astype(np.uint8)
+    return arrays, traits(prepared)
+
+
+def _training_scan(name: str, arrays: Mapping[str, NDArray[Any]], found: Mapping[str, float]) -> TrainingScan:
+    label = torch.from_numpy(arrays["label"]) if "label" in arrays else None
+    return TrainingScan(name, torch.from_numpy(arrays["image"]), label, dict(found))

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
-from diffcl.geometry import nearest_axes
+from diffcl.data.traits import TRAITS, traits
 
 if TYPE_CHECKING:
     from diffcl.data.preprocess import PreparedScan
     from diffcl.io.scan import Scan
 
-_AXES = ("right-left", "front-back", "foot-head")
 _UNITS = {"spacing": "mm between voxels", "extent": "mm", "brightness": "", "contrast": ""}
-_TRAITS = (*(f"{kind} {axis}" for kind in ("spacing", "extent") for axis in _AXES), "brightness", "contrast")
-
-
-def traits(prepared: PreparedScan) -> dict[str, float]:
-    """Numbers that describe a scan.
-
-    Spacing and extent along the working grid's axes in mm, and mean (`brightness`) and standard deviation
-    (`contrast`) of the prepared intensities.
-    """
-    size = np.array(prepared.working.size) * np.array(prepared.working.spacing)
-    numbers = {}
-    for index, (axis, spacing) in enumerate(zip(_AXES, _along(prepared), strict=True)):
-        numbers[f"spacing {axis}"] = spacing
-        numbers[f"extent {axis}"] = float(size[index])
-    numbers["brightness"] = float(prepared.image.mean())
-    numbers["contrast"] = float(prepared.image.std())
-    return numbers
-
-
-def _along(prepared: PreparedScan) -> list[float]:
-    """Spacing of the scan along each axis of its working grid."""
-    return [prepared.original.spacing[axis] for axis in nearest_axes(prepared.working, prepared.original)]
 
 
 class Profile(BaseModel):
@@ -60,16 +36,16 @@ class Profile(BaseModel):
     @classmethod
     def _of_traits(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         for name, (low, high) in ranges.items():
-            if name not in _TRAITS:
-                raise ValueError(f"{name[:40]!r} is no trait of a scan; known are {', '.join(_TRAITS)}")
+            if name not in TRAITS:
+                raise ValueError(f"{name[:40]!r} is no trait of a scan; known are {', '.join(TRAITS)}")
             if low > high:
                 raise ValueError(f"{name} of {low:g} to {high:g} is no range")
         return ranges
 
     @classmethod
-    def of(cls, scans: Iterable[PreparedScan], modality: str) -> Profile:
-        """The profile of a training's scans."""
-        seen = [traits(scan) for scan in scans]
+    def of(cls, scans: Iterable[Mapping[str, float]], modality: str) -> Profile:
+        """The profile of a training's scans, by the `traits` of each."""
+        seen = list(scans)
         names = seen[0] if seen else {}
         ranges = {name: (min(one[name] for one in seen), max(one[name] for one in seen)) for name in names}
         return cls(ranges=ranges, modality=modality)

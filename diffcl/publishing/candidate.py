@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from diffcl.data.preprocess import PreparedScan, prepare
+from diffcl.data.cache import prepare_case
+from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.errors import DiffclError, ModelError, UsageError
 from diffcl.evaluation.scores import Scores
 from diffcl.files import write_text
-from diffcl.io import read_scan
 from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
 from diffcl.models.onnx.export import write_onnx
 from diffcl.models.profile import Profile
@@ -28,7 +28,7 @@ from diffcl.publishing.comparison import compare
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe
 from diffcl.training.best import read_best
-from diffcl.training.run import read_run
+from diffcl.training.run import read_preparation, read_run
 from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.version import version
 
@@ -118,11 +118,11 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
     recipe, cases, best = made.recipe, made.cases, read_best(run)
     if best.cs_alone:
         raise UsageError(run, "trained CS alone", "Publish a run of the whole method")
-    model = best.model
+    model, preparation = best.model, read_preparation(run)
     validation_scans = []
     for case in cases.validation:
         with suppress(DiffclError):
-            validation_scans.append(read_validation(case, recipe))
+            validation_scans.append(read_validation(case, recipe, preparation.cache))
     scores: dict[str, Any] = {}
     found: dict[str, Scores] = {}
     if validation_scans:
@@ -133,7 +133,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
     provenance = {
         "labelled": [case.name for case in cases.labelled],
         "unlabelled": [case.name for case in cases.unlabelled],
-        "validation": [validation_scan.scan.name for validation_scan in validation_scans],
+        "validation": [validation_scan.name for validation_scan in validation_scans],
         "parent": parent and {"name": parent.name, "version": parent.version},
         "training": made.scheduled.training.model_dump(),
         "best_step": best.step,
@@ -141,7 +141,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "diffcl": version(),
         "torch": torch.__version__,
     }
-    seen = [case.image for case in cases.labelled] + [case.image for case in cases.unlabelled]
+    seen = preparation.traits or _traits((*cases.labelled, *cases.unlabelled), recipe, preparation.cache)
     info = ModelInfo(
         name=recipe.name,
         version=0,
@@ -149,13 +149,17 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         recipe=recipe,
         scores=scores,
         provenance=provenance,
-        profile=Profile.of(_prepared(seen, recipe), recipe.modality),
+        profile=Profile.of(seen, recipe.modality),
     )
     return Candidate(Model(info, model.cs, model.ds, model.device), validation_scans, made.id, found)
 
 
-def _prepared(images: Iterable[Path], recipe: Recipe) -> Iterator[PreparedScan]:
-    """Those scans that can be read, prepared."""
-    for image in images:
+def _traits(
+    cases: Iterable[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path
+) -> list[Mapping[str, float]]:
+    """What those cases are like that can be read."""
+    found = []
+    for case in cases:
         with suppress(DiffclError):
-            yield prepare(read_scan(image), recipe)
+            found.append(prepare_case(case, recipe, cache).traits)
+    return found

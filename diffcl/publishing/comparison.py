@@ -55,7 +55,7 @@ def compare(run: Path, validation_scans: Sequence[ValidationScan]) -> Comparison
         DataError: If the run has no weights yet.
     """
     made, best = read_run(run), read_best(run)
-    names = [validation_scan.scan.name for validation_scan in validation_scans]
+    names = [validation_scan.name for validation_scan in validation_scans]
     if [case.name for case in made.cases.validation] != names:
         raise UsageError(run, f"was not validated on the model's {len(names)} scans", "Name a run that was")
     alone = best.cs_alone

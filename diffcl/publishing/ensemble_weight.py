@@ -98,7 +98,7 @@ class Answer:
         trial, truth = self.trials[weight], self.scan.truth
         found = trial.label.grid.place(trial.label.values())
         classes = evaluate_case(found, truth, recipe.labels)
-        return CaseScore(self.scan.scan.name, classes, None if alone else self.disagreement, trial.doubt)
+        return CaseScore(self.scan.name, classes, None if alone else self.disagreement, trial.doubt)
 
 
 def choose_ensemble_weight(model: Model, scans: Sequence[ValidationScan]) -> tuple[float, dict[str, Scores]]:

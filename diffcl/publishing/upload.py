@@ -52,7 +52,7 @@ def accept_upload(
     provenance = {
         "labelled": [],
         "unlabelled": [],
-        "validation": [validation_scan.scan.name for validation_scan in validation_scans],
+        "validation": [validation_scan.name for validation_scan in validation_scans],
         "parent": None,
         "uploaded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "said": {"scores": model.info.scores, "provenance": model.info.provenance},

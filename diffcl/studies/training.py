@@ -16,7 +16,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffcl.errors import DiffclError, ModelError
-from diffcl.files import write_text
+from diffcl.files import remove, write_text
 from diffcl.models import ModelRegistry
 from diffcl.publishing.gate import Version, publish_if_not_worse
 from diffcl.publishing.upload import accept_upload
@@ -130,7 +130,7 @@ class StudyTraining:
     def _train(self, recipe: Recipe, options: TrainingOptions, studies: LabelledStudies) -> dict[str, Any]:
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
-            stale.unlink()
+            remove(stale)
         found = training_cases(studies, recipe, options.validation_share, self._folder)
         for image, why in found.refused.items():
             logger.warning(f"{image} is left out: {why}")
@@ -145,7 +145,8 @@ class StudyTraining:
         logger.info(start)
         steps = plan.schedule(recipe).training.steps
         self.progress.tell("training", start, total_epochs=steps, **found.counts)
-        train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, on_step=self._teller())
+        train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, cache=prepared,
+              on_step=self._teller())  # fmt: skip
         done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
         self.progress.tell(
             "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
+from diffcl.data.array_cache import prune
 from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
@@ -172,7 +173,7 @@ def training_cases(studies: LabelledStudies, recipe: Recipe, share: float, folde
             unlabelled[case] = scan
     roles = Roles.read(folder)
     chosen = roles.choose([case.name for case in labelled], share)
-    validation = _read([case for case in labelled if case.name in chosen], recipe, refused)
+    validation = _read([case for case in labelled if case.name in chosen], recipe, folder, refused)
     teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
     if not teachers:
         raise DataError(
@@ -180,6 +181,7 @@ def training_cases(studies: LabelledStudies, recipe: Recipe, share: float, folde
             f"no scan with a usable final label{_in_brackets(list(refused.values()))}",
             "Label one and submit it",
         )
+    prune(folder / "prepared")
     Roles(judged=roles.judged | chosen, taught=roles.taught | {case.name for case in teachers}).write(folder)
     return TrainingCases(
         Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
@@ -215,17 +217,17 @@ def validation_scans(
         if isinstance(case, LabelledCase):
             cases.append(case)
     chosen = Roles.read(folder).choose([case.name for case in cases], share)
-    return list(_read([case for case in cases if case.name in chosen], recipe, {}).values())
+    return list(_read([case for case in cases if case.name in chosen], recipe, folder, {}).values())
 
 
 def _read(
-    cases: Sequence[LabelledCase], recipe: Recipe, refused: dict[str, str]
+    cases: Sequence[LabelledCase], recipe: Recipe, folder: Path, refused: dict[str, str]
 ) -> Mapping[LabelledCase, ValidationScan]:
     """The validation scans that can be read; why the others cannot goes into `refused`."""
     found = {}
     for case in cases:
         try:
-            found[case] = read_validation(case, recipe)
+            found[case] = read_validation(case, recipe, folder / "prepared")
         except NO_FAULT_OF_A_SCAN:
             raise
         except Exception as error:  # noqa: BLE001  one scan never stops the others

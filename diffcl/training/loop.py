@@ -23,7 +23,16 @@ from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.record import record_of
-from diffcl.training.run import PREPARED, Run, begun, check_unused, continue_run, start_run
+from diffcl.training.run import (
+    PREPARED,
+    Preparation,
+    Run,
+    begun,
+    check_unused,
+    continue_run,
+    note_preparation,
+    start_run,
+)
 from diffcl.training.scans import Scans, load_scans
 from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
@@ -68,7 +77,7 @@ def train(
         recipe: All settings.
         run: Folder of the run; must be new unless resumed.
         plan: How the run departs from the recipe; by default not at all.
-        scans: The cases, prepared and read; by default that is done here.
+        scans: The cases, prepared and read, of the cache if one is named; by default that is done here.
         resume: Continue from the run's checkpoint, with the run's own recipe, plan and cases.
         cache: Folder for prepared scans; by default inside the run.
         device: Where to compute.
@@ -97,6 +106,9 @@ def train(
     begin = continue_run if resume else start_run
     made = distributed.first_says(begin(run, cases, recipe, plan) if distributed.rank() == 0 else None)
     assert made is not None
+    if distributed.rank() == 0:
+        seen = tuple(dict(scan.traits) for scan in (*loaded.labelled, *loaded.unlabelled) if scan.traits)
+        note_preparation(run, Preparation(cache or run / PREPARED, seen))
     ends = monotonic() + seconds
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))

@@ -3,6 +3,7 @@
 RUN/recipe.json         all settings, before the schedule of this run
 RUN/plan.json           how long it lasts and where it starts from
 RUN/cases.json          which scans were used for what
+RUN/prepared.json       where the prepared scans are, and what the scans are like
 """
 
 from __future__ import annotations
@@ -121,6 +122,39 @@ def read_run(folder: Path) -> Run:
     unlabelled = tuple(UnlabelledCase(c["name"], Path(c["image"])) for c in listed["unlabelled"])
     cases = Cases(labelled("labelled"), unlabelled, labelled("validation"))
     return Run(recipe, cases, Plan.from_json(planned) if planned else Plan(), planned.get("id", ""))
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the scans of a run were prepared.
+
+    Attributes:
+        cache: Folder of the prepared scans.
+        traits: Of the scans that taught, see `diffcl.data.traits`; none where a run of version 0.1.0 kept none.
+    """
+
+    cache: Path
+    traits: tuple[dict[str, float], ...] = ()
+
+
+def note_preparation(folder: Path, made: Preparation) -> None:
+    """Write down how the scans of a run were prepared.
+
+    Raises:
+        OutputError: If that is not possible.
+    """
+    own = made.cache == folder / PREPARED
+    content = {"cache": None if own else str(made.cache.absolute()), "traits": made.traits}
+    write_text(folder / "prepared.json", json.dumps(content, indent=2) + "\n")
+
+
+def read_preparation(folder: Path) -> Preparation:
+    """How the scans of a run were prepared."""
+    try:
+        content = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return Preparation(folder / PREPARED)
+    return Preparation(Path(content["cache"] or folder / PREPARED), tuple(content["traits"]))
 
 
 def describe_cases(cases: Cases) -> dict[str, list[dict[str, str]]]:

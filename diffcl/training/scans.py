@@ -1,4 +1,4 @@
-"""The scans of a training in memory, so that a file that vanishes meanwhile does no harm."""
+"""The scans of a training, kept in its cache, so that a file that vanishes or changes meanwhile does no harm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcl.data.array_cache import prune
 from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import DataError, DiffclError
@@ -29,7 +30,7 @@ class Scans:
 
 
 def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
-    """Prepare and read all cases, before any training.
+    """Prepare and read all cases, before any training; what nobody has used for long leaves the cache.
 
     Raises:
         DataError: Naming every case that cannot be used.
@@ -47,10 +48,11 @@ def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
             faults.append(str(error))
     for validation_scan in cases.validation:
         try:
-            validation.append(read_validation(validation_scan, recipe))
+            validation.append(read_validation(validation_scan, recipe, cache))
         except DiffclError as error:
             faults.append(str(error))
     if faults:
         count = len(used) + len(cases.validation)
         raise DataError(f"{len(faults)} of {count} cases", " | ".join(faults), "Mend or unlist them")
+    prune(cache)
     return Scans(prepared[True], prepared[False], validation)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 
+from diffcl.data import array_cache
 from diffcl.data.cases import LabelledCase
 from diffcl.data.preprocess import to_classes
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
-from diffcl.geometry import Geometry
+from diffcl.geometry import Geometry, voxels
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.predictor import Predictor
 from diffcl.io import Scan, read_label, read_scan
@@ -27,27 +33,99 @@ from diffcl.training.distributed import share, unite
 
 @dataclass(frozen=True)
 class ValidationScan:
-    """A scan that validates, in memory.
+    """A scan that validates; its voxels are in memory only while somebody has them.
 
     Attributes:
-        scan: As it is.
-        truth: Values of the task's classes on its grid, uint8.
+        name: Name of the case.
+        path: Where it came from.
+        grid: Of the scan and its label.
+        intensities: Gives the voxels of the scan `(X, Y, Z)`.
+        classes: Gives the values of the task's classes `(X, Y, Z)`, uint8.
+        modality: DICOM modality when the source states one.
     """
 
-    scan: Scan
-    truth: sitk.Image
+    name: str
+    path: Path
+    grid: Geometry
+    intensities: Callable[[], NDArray[Any]]
+    classes: Callable[[], NDArray[Any]]
+    modality: str | None = None
+
+    @property
+    def scan(self) -> Scan:
+        """The scan as it is."""
+        image = self.grid.place(self.intensities().astype(np.float32))
+        return Scan(image, self.name, self.path, self.modality)
+
+    @property
+    def truth(self) -> sitk.Image:
+        """Values of the task's classes on its grid, uint8."""
+        return self.grid.place(self.classes())
 
 
-def read_validation(case: LabelledCase, recipe: Recipe) -> ValidationScan:
-    """Read a validation case.
+def read_validation(case: LabelledCase, recipe: Recipe, cache: Path | None = None) -> ValidationScan:
+    """Read a validation case, from the cache where its content and the classes are unchanged.
+
+    Args:
+        case: The scan and its label.
+        recipe: Its labels decide.
+        cache: Folder of arrays, see `diffcl.data.array_cache`; without one, the voxels stay in memory.
 
     Raises:
         ScanError: If the scan or label cannot be read.
         DataError: If they do not fit each other or the recipe.
+        OutputError: If the cache cannot be written.
     """
-    scan = replace(read_scan(case.image), name=case.name)
-    truth = to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label)
-    return ValidationScan(scan, truth)
+    if cache is None:
+        arrays, notes = _read(case, recipe)
+        scan, truth = (partial(_same, arrays[name]) for name in ("scan", "truth"))
+        return ValidationScan(case.name, case.image, _grid(notes), scan, truth, notes["modality"])
+    settings = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    key = array_cache.digest("validation", settings, [case.image, case.label])
+    entry = array_cache.load(cache, key)
+    if entry is None or {*entry.arrays} != {"scan", "truth"}:
+        entry = array_cache.keep(cache, key, *_read(case, recipe))
+    stored, grid = entry.arrays, _grid(entry.notes)
+    return ValidationScan(
+        case.name, case.image, grid, stored["scan"], stored["truth"], entry.notes["modality"]
+    )
+
+
+def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The voxels of a scan and of its label, and where they lie."""
+    scan = read_scan(case.image)
+    grid = Geometry.of(scan.image)
+    truth = to_classes(read_label(case.label), grid, recipe, case.label)
+    return {"scan": smallest(voxels(scan.image)), "truth": voxels(truth)}, {
+        "grid": asdict(grid),
+        "modality": scan.modality,
+    }
+
+
+def _grid(notes: dict[str, Any]) -> Geometry:
+    return Geometry(**{name: tuple(numbers) for name, numbers in notes["grid"].items()})
+
+
+def _same(array: NDArray[Any]) -> NDArray[Any]:
+    return array
+
+
+def smallest(values: NDArray[np.float32]) -> NDArray[Any]:
+    """The same values `(X, Y, Z)` in half the memory where int16 holds each of them, as it does those of CT and MR.
+
+    >>> smallest(np.float32([[[1.0, -7.0]]])).dtype.name, smallest(np.float32([[[0.5, 3.0]]])).dtype.name
+    ('int16', 'float32')
+    """
+    low, high = np.iinfo(np.int16).min, np.iinfo(np.int16).max
+    if not (values.min() >= low and values.max() <= high):
+        return values
+    small = np.empty_like(values, np.int16)
+    for z in range(values.shape[2]):
+        plane = values[..., z]
+        small[..., z] = plane
+        if not np.array_equal(small[..., z], plane) or np.signbit(plane[plane == 0]).any():
+            return values
+    return small
 
 
 def unpublished(
@@ -73,7 +151,7 @@ def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Network
     for one in share(scans):
         found = predictor(one.scan, networks=networks)
         classes = evaluate_case(found.label, one.truth, model.info.recipe.labels)
-        scores.append(CaseScore(one.scan.name, classes, found.report.disagreement, found.report.doubt))
+        scores.append(CaseScore(one.name, classes, found.report.disagreement, found.report.doubt))
     model.cs.train(training)
     model.ds.train(training)
     return Scores(tuple(unite(scores)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from diffcl.data.cache import prepare_case
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.data.preprocess import normalise, prepare, prepare_label, to_classes
 from diffcl.data.resample import interpolate, smooth
+from diffcl.data.traits import traits
 from diffcl.errors import DataError, ScanError
 from diffcl.geometry import Geometry, same_grid, voxels
-from diffcl.io import Scan
+from diffcl.io import Scan, read_scan
 from diffcl.recipe import Intensity, Recipe, parse_recipe
 
 SLANT = sitk.Euler3DTransform()
@@ -209,6 +211,28 @@ def test_an_unlabelled_case_is_prepared_without_a_label(
     unlabelled = UnlabelledCase("a", case.image)
     for _ in range(2):
         assert prepare_case(unlabelled, recipe, tmp_path / "cache").label is None
+
+
+def test_a_cached_case_is_mapped_and_keeps_what_the_scan_is_like(
+    case: LabelledCase, recipe: Recipe, tmp_path: Path
+) -> None:
+    alone = prepare_case(case, recipe)
+    for _ in range(2):
+        kept = prepare_case(case, recipe, tmp_path / "cache")
+        assert kept.traits == alone.traits == traits(prepare(read_scan(case.image), recipe))
+        assert kept.label is not None
+        assert (kept.image.dtype, kept.label.dtype) == (torch.float32, torch.uint8)
+    shutil.rmtree(tmp_path / "cache")
+    assert torch.equal(kept.image, alone.image)
+
+
+def test_a_damaged_entry_is_made_anew(case: LabelledCase, recipe: Recipe, tmp_path: Path) -> None:
+    first = prepare_case(case, recipe, tmp_path / "cache")
+    [image] = (tmp_path / "cache").rglob("image.npy")
+    image.write_bytes(image.read_bytes()[:-8])
+    again = prepare_case(case, recipe, tmp_path / "cache")
+    assert torch.equal(again.image, prepare_case(case, recipe).image)
+    assert first.image.shape == again.image.shape
 
 
 def test_an_unreadable_scan_leaves_nothing_in_the_cache(tmp_path: Path, recipe: Recipe) -> None:

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from diffcl.data.preprocess import prepare
+from diffcl.data.traits import traits
 from diffcl.geometry import Geometry
 from diffcl.io import Scan
-from diffcl.models.profile import Profile, traits
+from diffcl.models.profile import Profile
 from diffcl.recipe import Recipe
 
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -35,7 +36,7 @@ def scan(
 @pytest.fixture
 def profile(recipe: Recipe) -> Profile:
     seen = [scan((38 + n, 48 + n, 34 + n), seed=n) for n in range(5)]
-    return Profile.of((prepare(one, recipe) for one in seen), "MR")
+    return Profile.of((traits(prepare(one, recipe)) for one in seen), "MR")
 
 
 def test_traits_follow_the_anatomy_not_the_order_of_axes(recipe: Recipe) -> None:

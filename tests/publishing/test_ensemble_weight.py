@@ -110,7 +110,7 @@ def by_definition(model: Model, scans: list[ValidationScan]) -> tuple[float, dic
             disagreement = None if alone else NetworkProbabilities(*halves, halves[0]).disagreement
             doubt = expected_error(mixed(weight, [half.float() for half in halves]))
             classes = evaluate_case(label, one.truth, recipe.labels)
-            cases.append(CaseScore(one.scan.name, classes, disagreement, doubt))
+            cases.append(CaseScore(one.name, classes, disagreement, doubt))
         return Scores(tuple(cases), reliability)
 
     best = max(WEIGHTS_TRIED, key=quality)
@@ -147,7 +147,7 @@ def test_networks_that_see_nothing_in_scans_without_an_object_agree_with_them(
 ) -> None:
     model = unpublished(recipe, Seer(sees=False), Seer(sees=False), torch.device("cpu"))  # type: ignore[arg-type]
     one = read_validation(cases.validation[0], recipe)
-    empty = replace(one, truth=one.truth * 0)
+    empty = replace(one, classes=lambda: one.classes() * 0)
     weight, found = choose_ensemble_weight(model, [empty])
     assert weight == 0.5
     assert (found["ensemble"].dice, found["ensemble"].hd95) == (1, 0)

@@ -46,6 +46,7 @@ def test_a_run_leaves_everything_behind(cases: Cases, recipe: Recipe, tmp_path: 
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
         "recipe.json", "plan.json", "cases.json", "journal.jsonl", "curves.png", "checkpoint.pt", "best.pt", "prepared",
+        "prepared.json",
     }  # fmt: skip
     made = read_run(tmp_path / "run")
     assert (made.recipe, made.cases, made.plan) == (recipe, cases, Plan())

@@ -1,0 +1,38 @@
+"""What a scan is like, in a few numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffcl.geometry import nearest_axes
+
+if TYPE_CHECKING:
+    from diffcl.data.preprocess import PreparedScan
+
+AXES = ("right-left", "front-back", "foot-head")
+
+TRAITS = (*(f"{kind} {axis}" for kind in ("spacing", "extent") for axis in AXES), "brightness", "contrast")
+"""Names of the numbers."""
+
+
+def traits(prepared: PreparedScan) -> dict[str, float]:
+    """Numbers that describe a scan.
+
+    Spacing and extent along the working grid's axes in mm, and mean (`brightness`) and standard deviation
+    (`contrast`) of the prepared intensities.
+    """
+    size = np.array(prepared.working.size) * np.array(prepared.working.spacing)
+    numbers = {}
+    for index, (axis, spacing) in enumerate(zip(AXES, _along(prepared), strict=True)):
+        numbers[f"spacing {axis}"] = spacing
+        numbers[f"extent {axis}"] = float(size[index])
+    numbers["brightness"] = float(prepared.image.mean())
+    numbers["contrast"] = float(prepared.image.std())
+    return numbers
+
+
+def _along(prepared: PreparedScan) -> list[float]:
+    """Spacing of the scan along each axis of its working grid."""
+    return [prepared.original.spacing[axis] for axis in nearest_axes(prepared.working, prepared.original)]
