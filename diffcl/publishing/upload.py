@@ -14,6 +14,7 @@ from diffcl.models import ModelRegistry
 from diffcl.models.archive import open_package
 from diffcl.publishing.candidate import Candidate
 from diffcl.publishing.gate import pass_gate
+from diffcl.publishing.trial import try_prediction
 from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan, validate
 
@@ -40,14 +41,17 @@ def accept_upload(
         The number of the version and the decision.
 
     Raises:
-        ModelError: If it is no model of ours, or one of another task; nothing is kept of it.
+        ModelError: If it is no model of ours, one of another task, or one that does not get through its trial
+            prediction, see `diffcl.publishing.trial`; nothing is kept of it.
     """
     where = f"model {name}"
     with TemporaryDirectory() as folder:
         model = open_package(archive, Path(folder), where)
-    own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
-    if own != wanted:
-        raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
+        own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
+        if own != wanted:
+            raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
+        used = [store.info(name).profile] if name in store.names() else []
+        try_prediction(Path(folder), where, used)
     scores = {"ensemble": validate(validation_scans, model).numbers()} if validation_scans else {}
     provenance = {
         "labelled": [],
