@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from diffcl.data.cases import Cases
+from diffcl.data.preprocess import prepare
+from diffcl.data.traits import traits
 from diffcl.errors import UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference import Predictor
-from diffcl.io import read_scan
+from diffcl.io import Scan, read_scan
 from diffcl.models import ModelRegistry
-from diffcl.models.metadata import DOUBT_PICTURE
+from diffcl.models.metadata import DOUBT_PICTURE, read_info
+from diffcl.models.profile import Profile
 from diffcl.publishing import publish
 from diffcl.recipe import Recipe
 from diffcl.training import train
@@ -102,3 +105,34 @@ def test_a_run_with_other_validation_scans_is_not_set_beside(run: Path, tmp_path
     with pytest.raises(UsageError, match="was not validated on the model's"):
         publish(run, "organ", ModelRegistry(tmp_path / "store"), beside=[other])
     assert not (tmp_path / "store").exists()
+
+
+def test_training_and_publishing_read_each_scan_once(
+    cases: Cases, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> Scan:
+        read.append(path.name)
+        return read_scan(path)
+
+    for module in ("diffcl.data.cache", "diffcl.training.validation"):
+        monkeypatch.setattr(f"{module}.read_scan", counted)
+    train(cases, recipe.changed(training={"steps": 3}), tmp_path / "run", cache=tmp_path / "shared")
+    every = (*cases.labelled, *cases.unlabelled, *cases.validation)
+    assert sorted(read) == sorted(case.image.name for case in every)
+    folder = publish(tmp_path / "run", "organ", ModelRegistry(tmp_path / "models"))
+    assert len(read) == len(every)
+    assert not (tmp_path / "run" / "prepared").exists()
+    seen = [traits(prepare(read_scan(case.image), recipe)) for case in (*cases.labelled, *cases.unlabelled)]
+    assert read_info(folder).profile == Profile.of(seen, recipe.modality)
+
+
+def test_a_run_that_kept_no_traits_gets_its_profile_from_its_scans(
+    run: Path, tmp_path: Path, cases: Cases, recipe: Recipe
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "prepared.json").unlink()
+    folder = publish(tmp_path / "run", "organ", ModelRegistry(tmp_path / "models"))
+    seen = [traits(prepare(read_scan(case.image), recipe)) for case in (*cases.labelled, *cases.unlabelled)]
+    assert read_info(folder).profile == Profile.of(seen, recipe.modality)
