@@ -9,20 +9,26 @@ nobody holds it any longer.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import math
+import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from weakref import finalize
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffcl.errors import ScanError
 from diffcl.files import remove, remove_leftovers, replace_folder
@@ -42,10 +48,12 @@ LARGEST_BYTES = 20 * 2**30
 
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.npz)?")
 _CHUNK = 2**20
+_NOT_NEEDED = 4
+"""MADV_DONTNEED of Linux."""
 
 
 class StoredArray:
-    """An array in a `.npy` file that is held open and mapped when it is wanted.
+    """An array in a `.npy` file that is mapped for as long as this object lives, and takes memory while it is used.
 
     Args:
         path: The file.
@@ -56,18 +64,31 @@ class StoredArray:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        finalize(self, self._file.close)
-        if npy.read_magic(self._file) != (1, 0):  # type: ignore[no-untyped-call]
-            raise ValueError(f"{path} is of another form than numpy writes")
-        self._shape, self._fortran, self._dtype = npy.read_array_header_1_0(self._file)  # type: ignore[no-untyped-call]
-        self._offset = self._file.tell()
-        self()  # raises if it ends too early
+        with path.open("rb") as file:
+            if npy.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+                raise ValueError(f"{path} is of another form than numpy writes")
+            self._shape, self._fortran, self._dtype = npy.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+            self._offset = file.tell()
+            size = os.fstat(file.fileno()).st_size
+        if self._offset + math.prod(self._shape) * self._dtype.itemsize != size:
+            raise ValueError(f"{path} is not as long as its header says")
+        # Python's own mmap would hold a file open for each array, and a process may open about a thousand.
+        self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
     def __call__(self) -> NDArray[Any]:
-        """The array. What is written to it stays in this process."""
-        order: Literal["F", "C"] = "F" if self._fortran else "C"
-        return np.memmap(self._file, self._dtype, "c", self._offset, self._shape, order)
+        """The array. Nothing is to be written to it; what is stays in this process, and not for long."""
+        flat = self._bytes.numpy()[self._offset :].view(self._dtype)
+        array: NDArray[Any] = flat.reshape(self._shape, order="F" if self._fortran else "C")
+        finalize(array, _give_back, self._bytes).atexit = False
+        return array
+
+
+def _give_back(mapped: Tensor) -> None:
+    """Give memory back to the system, which reads the file again where somebody looks at it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).madvise(
+            ctypes.c_void_p(mapped.data_ptr()), ctypes.c_size_t(mapped.numel()), _NOT_NEEDED
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,12 @@ def load(folder: Path, key: str) -> Entry | None:
         notes = json.loads((place / "notes.json").read_text(encoding="utf-8"))
         arrays = {path.stem: StoredArray(path) for path in place.glob("*.npy")}
         (place / "notes.json").touch()
-    except (OSError, ValueError, EOFError):
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ):  # the last is torch's, for a file that has just gone
         return None
     return Entry(arrays, notes)
 

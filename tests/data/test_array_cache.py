@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -40,10 +41,37 @@ def test_what_was_opened_stays_although_its_files_go_or_are_replaced(tmp_path: P
     assert np.array_equal(held.arrays["image"](), ARRAY)
 
 
-def test_what_is_written_to_a_mapped_array_stays_in_memory(tmp_path: Path) -> None:
+def test_what_is_written_to_a_mapped_array_reaches_no_file(tmp_path: Path) -> None:
     entry = keep(tmp_path, KEY, {"image": ARRAY}, {})
     entry.arrays["image"]()[:] = 7
-    assert np.array_equal(entry.arrays["image"](), ARRAY)
+    found = load(tmp_path, KEY)
+    assert found is not None
+    assert np.array_equal(found.arrays["image"](), ARRAY)
+
+
+def test_an_array_takes_memory_only_while_it_is_used(tmp_path: Path) -> None:
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssFile:")))
+
+    entry = keep(tmp_path, KEY, {"image": np.ones(2**25, np.uint8)}, {})
+    before = mapped()
+    array = entry.arrays["image"]()
+    assert array.sum() == 2**25
+    assert mapped() - before > 2**24
+    del array
+    assert mapped() - before < 2**22
+
+
+def test_more_arrays_can_be_held_than_files_be_open(tmp_path: Path) -> None:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    keep(tmp_path, KEY, {"image": ARRAY}, {})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, most))
+    try:
+        held = [load(tmp_path, KEY) for _ in range(300)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    assert all(one is not None for one in held)
 
 
 @pytest.mark.parametrize("hurt", ["cut off", "no array", "other form", "no notes", "notes no JSON"])
