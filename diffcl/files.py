@@ -44,10 +44,10 @@ def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            _settle(temporary)
+            settle(temporary)
         temporary.replace(path)
         if durable:
-            _settle(path.parent)
+            settle(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
@@ -77,13 +77,13 @@ def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
         yield temporary
         if durable:
             for entry in (*temporary.rglob("*"), temporary):
-                _settle(entry)
+                settle(entry)
         if path.exists():
             _change_places(temporary, path)
         else:
             temporary.replace(path)
         if durable:
-            _settle(path.parent)
+            settle(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
@@ -201,7 +201,7 @@ def _bring_back(path: Path) -> None:
             return
 
 
-def _settle(path: Path) -> None:
+def settle(path: Path) -> None:
     """Wait until a file is on the disk, or the names in a folder, where the file system can do that."""
     folder = path.is_dir()
     with suppress(OSError) if folder else nullcontext():

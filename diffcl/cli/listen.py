@@ -44,6 +44,15 @@ def listen(
     quiet: Annotated[
         float, typer.Option(min=0.1, help="Seconds without an image after which a series counts as whole.")
     ] = 5.0,
+    keep_hours: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Hours for which images are kept, for others of their series that come late."
+        ),
+    ] = 24.0,
+    keep_gb: Annotated[
+        float, typer.Option(min=0, help="Gigabytes that kept images may take; the oldest go first.")
+    ] = 20.0,
     report: Annotated[
         bool, typer.Option("--report", help="Send a structured report with volumes as well.")
     ] = False,
@@ -103,7 +112,7 @@ def listen(
 
     target = destination(to, title, Credentials(user, password, token))
     predictor = Predictor(ModelRegistry(store, models_folder()).load(model, usable_device(device)))
-    waiting = Queue(queue)
+    waiting = Queue(queue, kept_hours=keep_hours, kept_bytes=keep_gb * 1e9)
     receiver = Receiver(waiting, title, host, port, quiet)
     listener = Listener(waiting, receiver, predictor, target, report=report, tell=_tell)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -32,6 +32,11 @@ class Destination(ABC):
             ArchiveDownError: If it does not answer.
         """
 
+    def count(self, series: str) -> int | None:
+        """How many images of a series it has; None where it cannot be asked or does not know the series."""
+        del series
+        return None
+
 
 class DicomWeb(Destination):
     """Sends by STOW-RS.
@@ -46,6 +51,14 @@ class DicomWeb(Destination):
     def send(self, files: Sequence[Path]) -> None:
         """Send objects; see `Destination`."""
         self._archive.store(files)
+
+    def count(self, series: str) -> int | None:
+        """How many images of a series it has; see `Destination`."""
+        try:
+            found = self._archive.search({"SeriesInstanceUID": series})
+        except ArchiveError:
+            return None
+        return next((entry.images for entry in found if entry.uid == series), None)
 
 
 class Dimse(Destination):

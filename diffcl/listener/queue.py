@@ -1,9 +1,12 @@
 """The queue of the listener: folders on disk, so that neither a kill nor a crash loses a series.
 
+    QUEUE/incoming/                         an image that is being written
     QUEUE/receiving/UID/images/SOP.dcm      a series that is being received, by its SeriesInstanceUID
-    QUEUE/waiting/UID/images/SOP.dcm        a whole series, to be segmented
-    QUEUE/sending/UID/*.dcm                 the results, to be sent
+    QUEUE/waiting/UID/images/SOP.dcm        a series to be segmented
+    QUEUE/waiting/UID/earlier/SOP.dcm       images of it that were segmented before the others came
+    QUEUE/sending/UID/*.dcm                 the results, to be sent, beside the images
     QUEUE/failed/UID/                       what was given up, with all that is needed to try again
+    QUEUE/kept/UID/images/SOP.dcm           the images of a series that is done, for those that may come late
     QUEUE/done/UID.json                     what became of a series; the latest `RECORDS` are kept
 
 A series moves from one folder to the next by a rename. What is known of it is in `job.json` beside its files.
@@ -12,19 +15,27 @@ No name holds anything about the patient.
 
 from __future__ import annotations
 
+import errno
+import filecmp
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 from diffcl.errors import OutputError
-from diffcl.files import not_written, write_bytes, write_text
+from diffcl.files import not_written, settle, write_text
+from diffcl.io.dicom.copies import lies_elsewhere
 
 State = Literal["receiving", "waiting", "sending", "failed"]
+
+FORMER: Final = ("waiting", "sending", "failed", "kept")
+"""Where images of a series may be that came before the present ones."""
 
 STATES: Final[tuple[State, ...]] = ("receiving", "waiting", "sending", "failed")
 
@@ -38,6 +49,15 @@ MOST_ATTEMPTS: Final = 150
 """Then it is given up: after a day of waiting."""
 
 RECORDS: Final = 1000
+
+KEPT_HOURS: Final = 24.0
+"""Images of a series that is done are kept so long, for those that may come late."""
+
+KEPT_BYTES: Final = 20 * 10**9
+"""They are kept up to this size altogether; those of the series that was done first go first."""
+
+SPARE_BYTES: Final = 10**8
+"""Nothing is received that would leave less of the disk, or a twentieth of it if that is less: results need space."""
 
 
 class Job:
@@ -66,9 +86,23 @@ class Job:
         return self.folder / "images"
 
     @property
+    def earlier(self) -> Path:
+        """Folder of the images that were segmented before those came that are in `images`."""
+        return self.folder / "earlier"
+
+    @property
+    def count(self) -> int:
+        """How many images it has."""
+        return sum(1 for folder in (self.images, self.earlier) for _ in folder.glob("*.dcm"))
+
+    @property
     def results(self) -> list[Path]:
         """The objects to be sent."""
         return sorted(self.folder.glob("*.dcm"))
+
+    def forget_earlier(self) -> None:
+        """Leave out the images that came earlier: those that came since are a series of their own."""
+        shutil.rmtree(self.earlier, ignore_errors=True)
 
     def notes(self) -> dict[str, Any]:
         """What is known of it."""
@@ -95,57 +129,87 @@ class Queue:
 
     Args:
         folder: Where it is; made if missing.
+        kept_hours: How long the images of a series that is done are kept.
+        kept_bytes: How large they may be altogether.
 
     Raises:
         OutputError: If it cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, kept_hours: float = KEPT_HOURS, kept_bytes: float = KEPT_BYTES
+    ) -> None:
         self.folder = folder
-        self._receiving = Lock()
+        self._kept_seconds, self._kept_bytes = 3600 * kept_hours, kept_bytes
+        self._moving = RLock()
         try:
-            for name in (*STATES, "done"):
+            for name in (*STATES, "incoming", "kept", "done"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_written(folder, error) from error
 
+    def clear(self) -> None:
+        """Remove what a killed listener left half-written."""
+        for left in (self.folder / "incoming").iterdir():
+            left.unlink(missing_ok=True)
+
     def receive(self, series: str, uid: str, content: bytes) -> None:
-        """Keep an image; once this returns, it is on the disk.
+        """Keep an image; once this returns, it is on the disk, also if the power fails.
+
+        An image takes the place of one that came before with the same identifier, unless they lie at different
+        places: some programs give different slices one identifier.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If it cannot be written, or the disk is nearly full.
         """
-        with self._receiving:
-            folder = self.folder / "receiving" / series / "images"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise not_written(folder, error) from error
-            write_bytes(folder / f"{uid}.dcm", content)
+        incoming = self.folder / "incoming" / uuid4().hex
+        folder = self.folder / "receiving" / series / "images"
+        try:
+            self._make_room(len(content))
+            incoming.write_bytes(content)
+            settle(incoming)
+            with self._moving:
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    settle(folder.parent)
+                    settle(folder.parent.parent)
+                incoming.replace(_place_for(folder, uid, incoming))
+                settle(folder)
+        except OSError as error:
+            raise not_written(folder, error) from error
+        finally:
+            with suppress(OSError):  # it was moved, or never there
+                incoming.unlink()
 
     def complete(self, series: str) -> Job:
-        """A series that has been received waits from now on; with its earlier images, if there are any waiting.
+        """Let a series that was received wait to be segmented, with what was received of it before.
 
         Raises:
             OutputError: If it cannot be moved.
         """
-        with self._receiving:
-            source, target = (self.folder / state / series for state in ("receiving", "waiting"))
+        source, job = Job(self.folder / "receiving" / series), Job(self.folder / "waiting" / series)
+        with self._moving:
             try:
-                if target.exists():
-                    (target / "images").mkdir(exist_ok=True)
-                    for image in (source / "images").iterdir():
-                        image.replace(target / "images" / image.name)
-                    shutil.rmtree(source)
+                former = next(
+                    (one for state in FORMER if (one := self.folder / state / series).exists()), None
+                )
+                if former is None:
+                    source.folder.replace(job.folder)
+                elif former == job.folder:
+                    _move_all(source.images, job.images)
                 else:
-                    source.replace(target)
+                    former.replace(job.folder)
+                    for result in job.results:
+                        result.unlink()
+                    _move_all(job.images, job.earlier)
+                    _move_all(source.images, job.images)
+                    for image in job.images.iterdir():
+                        (job.earlier / image.name).unlink(missing_ok=True)
+                shutil.rmtree(source.folder, ignore_errors=True)
             except OSError as error:
-                raise not_written(target, error) from error
-            job = Job(target)
-            job.note(
-                received=time.time(), count=len(list(job.images.glob("*.dcm"))), attempts=0, not_before=0
-            )
-            return job
+                raise not_written(job.folder, error) from error
+            job.note(received=time.time(), count=job.count, attempts=0, not_before=0, error="")
+        return job
 
     def jobs(self, state: State) -> list[Job]:
         """The series in a part of the queue, the one that came first first."""
@@ -160,19 +224,43 @@ class Queue:
         return next((job for job in self.jobs(state) if job.notes().get("not_before", 0) <= now), None)
 
     def segmented(self, job: Job) -> Job:
-        """The results of a series are there, so its images go, and the results wait to be sent."""
-        job.note(attempts=0, not_before=0, error="")
-        moved = self._move(job, "sending")
-        shutil.rmtree(moved.images, ignore_errors=True)
-        return moved
+        """The results of a series are there and wait to be sent."""
+        job.note(attempts=0, not_before=0, error="", count=job.count, segmented=job.count)
+        with self._moving:
+            _move_all(job.earlier, job.images)
+        return self._move(job, "sending")
 
     def sent(self, job: Job) -> None:
-        """The results were sent: only a record stays."""
-        record = {**job.notes(), "finished": time.time()}
-        write_text(self.folder / "done" / f"{job.uid}.json", json.dumps(record))
-        shutil.rmtree(job.folder, ignore_errors=True)
+        """The results were sent: a record stays, and the images for some time."""
+        with self._moving:
+            if not job.folder.exists():  # images that came late have taken it back to be segmented again
+                again = Job(self.folder / "waiting" / job.uid)
+                if again.folder.exists():
+                    again.note(sent=again.notes().get("segmented"))
+                return
+            record = {**job.notes(), "finished": time.time()}
+            write_text(self.folder / "done" / f"{job.uid}.json", json.dumps(record))
+            for result in job.results:
+                result.unlink(missing_ok=True)
+            job.note(finished=record["finished"], sent=record.get("segmented"))
+            self._move(job, "kept")
         for old in self._records()[RECORDS:]:
             old.unlink(missing_ok=True)
+        self.prune()
+
+    def prune(self, spare: int = 0) -> None:
+        """Remove kept images that are too old or too many, and as many bytes more as are asked for."""
+        with self._moving:
+            kept = sorted(map(Job, (self.folder / "kept").iterdir()), key=_finished)
+            sizes = [
+                sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file()) for job in kept
+            ]
+            left, oldest = sum(sizes), time.time() - self._kept_seconds
+            most = min(self._kept_bytes, max(left - spare, 0))
+            for job, size in zip(kept, sizes, strict=True):
+                if left > most or _finished(job) < oldest:
+                    shutil.rmtree(job.folder, ignore_errors=True)
+                    left -= size
 
     def give_up(self, job: Job, error: str) -> None:
         """Set a series aside."""
@@ -197,17 +285,54 @@ class Queue:
         files = [file for file in (self.folder / "done").glob("*.json") if not file.name.startswith(".")]
         return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
-    def _move(self, job: Job, state: State) -> Job:
+    def _make_room(self, size: int) -> None:
+        """See that the disk has space for so many bytes and those that results need.
+
+        Raises:
+            OSError: If it has not, even without the kept images.
+        """
+        for again in (True, False):
+            disk = shutil.disk_usage(self.folder)
+            lacking = size + min(SPARE_BYTES, disk.total // 20) - disk.free
+            if lacking <= 0:
+                return
+            if again:
+                self.prune(lacking)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _move(self, job: Job, state: State | Literal["kept"]) -> Job:
         target = self.folder / state / job.uid
-        try:
-            if target.exists():  # the same series was sent once more, and this is the newer one
-                shutil.rmtree(target)
-            job.folder.replace(target)
-        except OSError as error:
-            raise OutputError(
-                target, f"cannot be moved there ({error.strerror})", "Is the disk full?"
-            ) from error
+        with self._moving:
+            try:
+                if target.exists():  # the same series was sent once more, and this is the newer one
+                    shutil.rmtree(target)
+                job.folder.replace(target)
+            except OSError as error:
+                raise OutputError(
+                    target, f"cannot be moved there ({error.strerror})", "Is the disk full?"
+                ) from error
         return Job(target)
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move the images of a folder into another, in place of those with the same names."""
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for image in source.iterdir():
+            image.replace(target / image.name)
+        source.rmdir()
+
+
+def _place_for(folder: Path, uid: str, image: Path) -> Path:
+    """The name of an image in a folder: that of its identifier, and a number if others share that."""
+    place, number = folder / f"{uid}.dcm", 2
+    while place.exists() and not filecmp.cmp(place, image, shallow=False) and lies_elsewhere(place, image):
+        place, number = folder / f"{uid}-{number}.dcm", number + 1
+    return place
+
+
+def _finished(job: Job) -> float:
+    return float(job.notes().get("finished", 0))
 
 
 def _came(job: Job) -> float:

@@ -7,7 +7,7 @@ Source:
 from __future__ import annotations
 
 import time
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final
 
 from pydicom.uid import (
@@ -20,8 +20,9 @@ from pydicom.uid import (
 )
 from pynetdicom import ALL_TRANSFER_SYNTAXES, evt  # type: ignore[attr-defined]
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from diffcl.errors import OutputError, UsageError
 from diffcl.io.dicom.damage import DAMAGED, is_damage
@@ -40,6 +41,27 @@ IMAGES: Final = (
 STORED: Final = 0x0000
 NO_SPACE: Final = 0xA700
 NOT_UNDERSTOOD: Final = 0xC000
+
+MOST_ASSOCIATIONS: Final = 200
+"""Further senders are refused."""
+
+MOST_CONNECTIONS: Final = 250
+"""Further connections are closed before anything is read."""
+
+ASSOCIATE_SECONDS: Final = 5
+"""A connection on which nobody asks for an association is closed."""
+
+IDLE_SECONDS: Final = 30
+"""An association on which nothing comes is ended."""
+
+PDU_SECONDS: Final = 60
+"""A message must have come by then, however slowly."""
+
+MOST_PDU: Final = 1 << 20
+"""Bytes of the messages in which an image comes; a sender that exceeds it is cut off."""
+
+MOST_OBJECT: Final = 2 << 30
+"""Bytes of an image with all its frames; a sender that exceeds it is cut off."""
 
 STALLED: Final = 10
 """A sender that keeps its association open is waited for this many times as long."""
@@ -65,11 +87,15 @@ class Receiver:
         self._quiet = quiet
         self._entity = ApplicationEntity(ae_title=title)
         self._entity.require_called_aet = True
-        self._entity.maximum_pdu_size = 0  # no limit
+        self._entity.maximum_associations = MOST_ASSOCIATIONS
+        self._entity.maximum_pdu_size = MOST_PDU
+        self._entity.acse_timeout = ASSOCIATE_SECONDS
+        self._entity.network_timeout = self._entity.dimse_timeout = IDLE_SECONDS
         self._entity.add_supported_context(Verification)
         for uid in IMAGES:
             self._entity.add_supported_context(uid, ALL_TRANSFER_SYNTAXES)
         self._server: ThreadedAssociationServer | None = None
+        self._refused = 0
         self._last: dict[str, float] = {}
         self._open: dict[object, set[str]] = {}
         self._lock = Lock()
@@ -80,20 +106,30 @@ class Receiver:
         Raises:
             UsageError: If the address cannot be listened on.
         """
+        self._queue.clear()
         now = time.monotonic()
         self._last = {job.uid: now for job in self._queue.jobs("receiving")}
         handlers: Any = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, self._closed)]
         try:
-            self._server = self._entity.start_server(self._address, block=False, evt_handlers=handlers)
+            self._server = self._entity.make_server(
+                self._address, evt_handlers=handlers, server_class=_Server, request_handler=_Caller
+            )
         except OSError as error:
             host, port = self._address
             raise UsageError(f"{host}:{port}", f"cannot be listened on ({error.strerror or error})",
                              "Choose another port with --port") from error  # fmt: skip
+        Thread(target=self._server.serve_forever, name="receiving", daemon=True).start()
 
     def stop(self) -> None:
         """Listen no more."""
         if self._server is not None:
             self._server.shutdown()
+
+    def refused(self) -> int:
+        """How many images were refused since this was asked last, because there is no space for them."""
+        with self._lock:
+            refused, self._refused = self._refused, 0
+        return refused
 
     def whole(self) -> list[Job]:
         """Let the series that have become whole wait in the queue.
@@ -113,7 +149,8 @@ class Receiver:
                 del self._last[series]
                 for uids in self._open.values():
                     uids.discard(series)
-            return [self._queue.complete(series) for series in ready]
+            received = {job.uid for job in self._queue.jobs("receiving")}
+            return [self._queue.complete(series) for series in ready if series in received]
 
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE; called by pynetdicom in the thread of the association."""
@@ -129,11 +166,16 @@ class Receiver:
             return NOT_UNDERSTOOD
         if not (is_uid(series) and is_uid(uid)):
             return NOT_UNDERSTOOD
+        with self._lock:  # so that the series does not count as whole meanwhile
+            self._last[series] = time.monotonic()
+            self._open.setdefault(event.assoc, set()).add(series)
+        try:
+            self._queue.receive(series, uid, content)
+        except OutputError:
+            with self._lock:
+                self._refused += 1
+            return NO_SPACE
         with self._lock:
-            try:
-                self._queue.receive(series, uid, content)
-            except OutputError:
-                return NO_SPACE
             self._last[series] = time.monotonic()
             self._open.setdefault(event.assoc, set()).add(series)
         return STORED
@@ -141,3 +183,71 @@ class Receiver:
     def _closed(self, event: evt.Event) -> Any:
         with self._lock:
             self._open.pop(event.assoc, None)
+
+
+class _Server(ThreadedAssociationServer):
+    """Takes so many connections and no more."""
+
+    daemon_threads = True
+
+    def __init__(self, entity: ApplicationEntity, *args: Any, **more: Any) -> None:
+        super().__init__(entity, *args, **more)
+        entity._servers.append(self)  # noqa: SLF001 - where it looks for itself at its end
+
+    def verify_request(self, *_: Any) -> bool:
+        """Whether a connection is taken; `socketserver` calls it."""
+        return len(self.active_associations) < MOST_CONNECTIONS
+
+    def get_request(self) -> Any:
+        """A connection on which nothing is waited for without end; `socketserver` calls it."""
+        connection, address = super().get_request()
+        connection.settimeout(IDLE_SECONDS)
+        return connection, address
+
+
+class _Caller(RequestHandler):
+    """Reads what a sender sends, within limits of time and size."""
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        limited = _Limited(self.request)
+        socket: Any = association.dul.socket
+        socket.recv = limited.read  # pynetdicom reads whatever length a message claims to have
+        association.bind(evt.EVT_DIMSE_RECV, lambda _: limited.begin())
+        return association
+
+
+class _Limited:
+    """Reads from a connection.
+
+    Args:
+        connection: The socket.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._received = 0
+
+    def begin(self) -> None:
+        """An object has come, and the next begins."""
+        self._received = 0
+
+    def read(self, size: int) -> bytearray:
+        """So many bytes, or fewer at the end of the connection.
+
+        Raises:
+            OSError: If they are too many or come too slowly; the caller then closes the connection.
+        """
+        self._received += size
+        if size > MOST_PDU or self._received > MOST_OBJECT:
+            raise OSError("more than may be sent")
+        content, got = bytearray(size), 0
+        last = time.monotonic() + PDU_SECONDS
+        while got < size:
+            part = self._connection.recv_into(memoryview(content)[got:])
+            got += part
+            if not part:
+                return content[:got]
+            if time.monotonic() > last:
+                raise TimeoutError
+        return content

@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from threading import Event
 
+import pydicom
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
-from diffcl.errors import ArchiveError, DiffclError, OutputError, UsageError
+from diffcl.errors import ArchiveError, DiffclError, OutputError, ScanError, UsageError, failure_sentence
+from diffcl.files import replace_file
 from diffcl.inference import Predictor
 from diffcl.inference.outputs import Outputs
 from diffcl.inference.results import write_results
 from diffcl.io import read_scan
+from diffcl.io.dicom.damage import DAMAGED, number
+from diffcl.io.dicom.releases import save_dicom
+from diffcl.io.dicom.series import DicomSeries
+from diffcl.io.scan import Scan
 from diffcl.listener.destination import Destination
 from diffcl.listener.queue import MOST_ATTEMPTS, Job, Queue
 from diffcl.listener.receiver import Receiver
@@ -23,6 +31,18 @@ LOOK_EVERY = 0.2
 
 LOOK_AT_MOST = 2.0
 """Seconds for which somebody who asks whether a listener runs may hold its lock."""
+
+DISK_WAIT = 10.0
+"""Seconds before something is tried again that the disk did not take."""
+
+REST_SECONDS = 600.0
+"""Images that the archive has are waited for so long after the last one that came."""
+
+ASK_AGAIN = 30.0
+"""Seconds before the archive is asked again how many images it has."""
+
+PRUNE_EVERY = 600.0
+"""Seconds after which kept images that are too old are removed."""
 
 MOST_DEATHS = 3
 """Attempts to segment a series after which it is set aside, for it has ended the process that often."""
@@ -56,6 +76,7 @@ class Listener:
         self._to = to
         self._report = report
         self._tell = tell
+        self._pruned = 0.0
 
     def run(self, stop: Event) -> None:
         """Work until told to stop.
@@ -71,18 +92,29 @@ class Listener:
                     sending = pool.submit(self._send_all, stop)
                     try:
                         while not stop.wait(LOOK_EVERY) and not sending.done():
-                            self._segment_next()
+                            self._look(self._segment_next, stop)
                     finally:
                         stop.set()
                     sending.result()
             finally:
                 self._receiver.stop()
 
+    def _look(self, work: Callable[[], None], stop: Event) -> None:
+        """Do what is next; a disk that is full is said, and waited for."""
+        try:
+            work()
+        except OutputError as error:
+            self._tell(f"{error}; tried again in {DISK_WAIT:.0f} s")
+            stop.wait(DISK_WAIT)
+
     def _segment_next(self) -> None:
+        if refused := self._receiver.refused():
+            self._tell(f"{refused} images were refused, because the disk of the queue has no space for them")
         for whole in self._receiver.whole():
             self._tell(f"series {whole.uid}: {whole.notes()['count']} images received")
+        self._prune()
         job = self._queue.due("waiting")
-        if job is None:
+        if job is None or self._is_awaited(job):
             return
         attempt = job.begin()
         if attempt > MOST_DEATHS and not job.notes().get("error"):
@@ -94,33 +126,91 @@ class Listener:
             self._try_again(job, attempt, error)
         except DiffclError as error:
             self._give_up(job, f"{error.what}. {error.next_step}" if error.next_step else error.what)
+        except Exception as error:  # noqa: BLE001 - one series must not end the work on all others
+            self._give_up(job, failure_sentence(job.uid, error))
+
+    def _prune(self) -> None:
+        if time.monotonic() - self._pruned > PRUNE_EVERY:
+            self._queue.prune()
+            self._pruned = time.monotonic()
+
+    def _is_awaited(self, job: Job) -> bool:
+        """Whether the archive has more images of a series than have come, and these may still come."""
+        there, notes = self._to.count(job.uid), job.notes()
+        job.note(in_archive=there)
+        if there is None or there <= job.count or time.time() - notes.get("received", 0) > REST_SECONDS:
+            return False
+        job.note(not_before=time.time() + ASK_AGAIN)
+        if notes.get("in_archive") != there:
+            self._tell(f"series {job.uid}: {job.count} of {there} images came, the others are waited for")
+        return True
 
     def _segment(self, job: Job) -> None:
-        scan = read_scan(job.images, series_uid=job.uid)
+        scan = self._read(job)
         if scan.series is None:
             raise ValueError("a series is read as one")
         info = self._predictor.model.info
         found = self._predictor(scan)
-        report = job.folder / "report.dcm" if self._report else None
-        write_results(scan, found, info, Outputs(job.folder / "segmentation.dcm", report=report))
+        seg, report = job.folder / "segmentation.dcm", job.folder / "report.dcm" if self._report else None
+        write_results(scan, found, info, Outputs(seg, report=report))
+        notes = job.notes()
+        incomplete = missing(scan.series, notes.get("in_archive"))
+        before = notes.get("sent")
+        replaces = [f"it takes the place of one that was made from {before} images"] if before else []
+        if incomplete or before:
+            _describe(
+                seg,
+                f"{info.name} {info.version}, {job.count} images",
+                incomplete=bool(incomplete),
+                before=before,
+            )
         seconds = round(sum(found.report.seconds.values()), 1)
-        job.note(model=info.name, version=info.version, seconds=seconds, warnings=found.report.warnings)
+        remarks = [*incomplete, *replaces]
+        job.note(
+            model=info.name,
+            version=info.version,
+            seconds=seconds,
+            warnings=[*found.report.warnings, *remarks],
+        )
         self._queue.segmented(job)
-        self._tell(f"series {job.uid}: segmented by {info.name} {info.version} in {seconds} s")
+        told = "".join(f"; {remark}" for remark in remarks)
+        self._tell(f"series {job.uid}: segmented by {info.name} {info.version} in {seconds} s{told}")
+
+    def _read(self, job: Job) -> Scan:
+        """The scan of all images of a series, or of the latest alone, if only these make one."""
+        if not job.earlier.is_dir():
+            return read_scan(job.images, series_uid=job.uid)
+        try:
+            return read_scan(job.folder, series_uid=job.uid)
+        except ScanError as error:
+            try:
+                scan = read_scan(job.images, series_uid=job.uid)
+            except ScanError:
+                raise error from None
+        job.forget_earlier()
+        return scan
 
     def _send_all(self, stop: Event) -> None:
         while not stop.wait(LOOK_EVERY):
-            job = self._queue.due("sending")
-            if job is None:
-                continue
-            attempt = job.begin()
-            try:
-                self._to.send(job.results)
-            except ArchiveError as error:
-                self._try_again(job, attempt, error)
-            else:
-                self._queue.sent(job)
-                self._tell(f"series {job.uid}: result sent")
+            self._look(self._send_next, stop)
+
+    def _send_next(self) -> None:
+        job = self._queue.due("sending")
+        if job is None:
+            return
+        try:
+            attempt, results = job.begin(), job.results
+            if not results:
+                raise OutputError(job.folder, "has no results", "Let it be tried again with --retry")
+            self._to.send(results)
+        except ArchiveError as error:
+            self._try_again(job, attempt, error)
+        except OutputError:
+            if job.folder.exists():  # or images that came late have taken it back to be segmented again
+                raise
+        else:
+            self._queue.sent(job)
+            self._tell(f"series {job.uid}: result sent")
 
     def _try_again(self, job: Job, attempt: int, error: DiffclError) -> None:
         if attempt >= MOST_ATTEMPTS:
@@ -133,6 +223,35 @@ class Listener:
     def _give_up(self, job: Job, why: str) -> None:
         self._queue.give_up(job, why)
         self._tell(f"series {job.uid}: set aside, {why}")
+
+
+def missing(series: DicomSeries, in_archive: int | None) -> list[str]:
+    """What says that images of a series are missing, one sentence each.
+
+    Args:
+        series: As it was received.
+        in_archive: How many images of it the archive has; None where it does not say.
+    """
+    count = len(series.files)
+    found = [f"only {count} of {in_archive} images came"] if in_archive and count < in_archive else []
+    numbers = set()
+    for header in series.headers:
+        with suppress(*DAMAGED):  # a number that cannot be read says nothing
+            numbers.add(int(number(header.get("InstanceNumber"))))
+    if 1 < len(numbers) == len(series.headers):
+        lacking = max(numbers) - min(numbers) + 1 - len(numbers)
+        if lacking:
+            found.append(f"the numbers of the images have gaps, as if {lacking} were missing")
+    return found
+
+
+def _describe(seg: Path, text: str, *, incomplete: bool, before: int | None) -> None:
+    """Say in a segmentation from how many images it was made, if that has changed or is not all."""
+    content = pydicom.dcmread(seg)
+    more = " (incomplete)" * incomplete + (f", replaces that of {before}" if before else "")
+    content.ContentDescription = f"{text}{more}"[:64]
+    with replace_file(seg) as temporary:
+        save_dicom(content, temporary)
 
 
 def _alone(queue: Queue) -> AcquireReturnProxy[BaseFileLock]:

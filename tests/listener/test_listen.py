@@ -6,13 +6,16 @@ import gc
 import json
 import logging
 import os
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,12 @@ import pytest
 import SimpleITK as sitk
 from orthanc import Orthanc, free_port
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage, generate_uid
 from pynetdicom import AE, evt
 from synthetic import ORGAN, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.errors import ArchiveDownError, UsageError
+from diffcl.errors import ArchiveDownError, OutputError, UsageError
 from diffcl.inference import Predictor
 from diffcl.io import read_scan
 from diffcl.io.dicom.releases import save_dicom
@@ -36,7 +39,7 @@ from diffcl.io.dicom.seg_write import write_annotation
 from diffcl.listener import queue as queue_module
 from diffcl.listener.destination import Destination, destination
 from diffcl.listener.queue import Queue
-from diffcl.listener.receiver import Receiver
+from diffcl.listener.receiver import Receiver, _Limited
 from diffcl.listener.service import Listener, is_running
 from diffcl.models import ModelRegistry
 
@@ -149,7 +152,7 @@ def test_many_series_leave_nothing_behind(
         wait_for(lambda: len(list(queue.done())) == 3)
     assert len({str(one.SOPInstanceUID) for one in pacs.got}) == 3
     left = [path for path in queue.folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    assert {path.parent.name for path in left} == {"done"}
+    assert {path.relative_to(queue.folder).parts[0] for path in left} == {"done", "kept"}
 
 
 def test_a_report_is_sent_when_asked_for(
@@ -207,6 +210,223 @@ def test_a_series_that_cannot_be_segmented_is_set_aside_and_the_next_goes_on(
         wait_for(lambda: len(queue.jobs("failed")) == 1)
     (job,) = queue.jobs("failed")
     assert "between slices" in job.notes()["error"]
+
+
+def result_of(one: Dataset, folder: Path, series: Path) -> np.ndarray:
+    """What a segmentation that was sent says of the whole series."""
+    save_dicom(one, folder / "sent.dcm")
+    return sitk.GetArrayFromImage(read_seg(folder / "sent.dcm", read_scan(series), ORGAN.labels))
+
+
+def test_a_series_that_comes_in_two_halves_is_segmented_again_as_a_whole(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, predictor: Predictor, tmp_path: Path
+) -> None:
+    files = series("oblique")
+    with listening(to(pacs)) as (port, told):
+        send(port, files[:7])
+        wait_for(lambda: len(pacs.got) == 1)
+        wait_for(lambda: bool(list((queue.folder / "kept").iterdir())))
+        send(port, files[7:])
+        wait_for(lambda: len(pacs.got) == 2 and next(queue.done())["count"] == 13)
+    first, second = pacs.got
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    want = sitk.GetArrayFromImage(predictor(read_scan(files[0].parent)).label)
+    np.testing.assert_array_equal(result_of(second, tmp_path, files[0].parent), want)
+    assert second.ContentDescription == "organ 1, 13 images, replaces that of 7"
+    assert any("it takes the place of one that was made from 7 images" in sentence for sentence in told)
+    (record,) = queue.done()
+    assert "it takes the place of one that was made from 7 images" in record["warnings"]
+
+
+def test_a_gap_that_is_filled_later_is_segmented(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue
+) -> None:
+    files = series("oblique")
+    with listening(to(pacs)) as (port, _):
+        send(port, files[:5] + files[7:])
+        wait_for(lambda: len(queue.jobs("failed")) == 1)
+        send(port, files[5:7])
+        wait_for(lambda: len(list(queue.done())) == 1)
+    assert next(queue.done())["count"] == 13
+    assert queue.jobs("failed") == []
+
+
+def test_images_with_gaps_in_their_numbers_are_told_to_be_few(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue
+) -> None:
+    with listening(to(pacs)) as (port, _):
+        send(port, series("oblique")[::2])
+        wait_for(lambda: len(list(queue.done())) == 1)
+    assert "the numbers of the images have gaps, as if 6 were missing" in next(queue.done())["warnings"]
+    assert pacs.got[0].ContentDescription == "organ 1, 7 images (incomplete)"
+
+
+def test_other_images_of_the_same_series_supersede_the_earlier(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue
+) -> None:
+    files = series("oblique")
+    with listening(to(pacs)) as (port, _):
+        send(port, files)
+        wait_for(lambda: bool(list((queue.folder / "kept").iterdir())))
+        for file in files:
+            one = pydicom.dcmread(file)
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            one.PixelData = one.PixelData[::-1]
+            one.save_as(file)
+        send(port, files)
+        wait_for(lambda: len(pacs.got) == 2)
+        wait_for(lambda: len(list(queue.done())) == 1 and bool(list((queue.folder / "kept").iterdir())))
+    referenced = pacs.got[1].ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {one.ReferencedSOPInstanceUID for one in referenced} == {
+        pydicom.dcmread(file).SOPInstanceUID for file in files
+    }
+
+
+class Counting(Destination):
+    """An archive that tells how many images of a series it has."""
+
+    def __init__(self, images: int) -> None:
+        self.images, self.got = images, 0
+
+    def send(self, files: Sequence[Path]) -> None:
+        self.got += len(files)
+
+    def count(self, series: str) -> int | None:  # noqa: ARG002
+        return self.images
+
+
+def test_images_that_the_archive_has_are_waited_for(
+    listening: Any, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.listener.service.ASK_AGAIN", 0.1)
+    files, archive = series("oblique"), Counting(13)
+    with listening(archive) as (port, told):
+        send(port, files[:7])
+        wait_for(
+            lambda: any("7 of 13 images came, the others are waited for" in sentence for sentence in told)
+        )
+        send(port, files[7:])
+        wait_for(lambda: len(list(queue.done())) == 1)
+    assert (archive.got, next(queue.done())["count"]) == (1, 13)
+    assert sum("are waited for" in sentence for sentence in told) == 1
+
+
+def test_images_that_never_come_are_not_waited_for_without_end(
+    listening: Any, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.listener.service.ASK_AGAIN", 0.1)
+    monkeypatch.setattr("diffcl.listener.service.REST_SECONDS", 1.0)
+    with listening(Counting(13)) as (port, _):
+        send(port, series("oblique")[:7])
+        wait_for(lambda: len(list(queue.done())) == 1)
+    assert "only 7 of 13 images came" in next(queue.done())["warnings"]
+
+
+def test_a_failure_of_a_library_sets_one_series_aside(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Predictor.__call__
+
+    def fail(predictor: Predictor, scan: Any, *args: Any, **more: Any) -> Any:
+        if scan.series.headers[0].PatientID == "bad":
+            raise RuntimeError("a library says something about bad")
+        return whole(predictor, scan, *args, **more)
+
+    monkeypatch.setattr(Predictor, "__call__", fail)
+    with listening(to(pacs)) as (port, _):
+        send(port, series("oblique", "bad"))
+        send(port, series("oblique", "good"))
+        wait_for(lambda: len(list(queue.done())) == 1)
+    (job,) = queue.jobs("failed")
+    assert "could not be used (RuntimeError)" in job.notes()["error"]
+
+
+def test_a_full_disk_is_said_to_the_sender_and_ends_nothing(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.listener.service.DISK_WAIT", 0.1)
+    disk = shutil.disk_usage(queue.folder)
+    files = series("oblique")
+    with listening(to(pacs)) as (port, told):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=0))
+        assert set(send(port, files)) == {0xA700}
+        wait_for(lambda: any("13 images were refused, because the disk" in sentence for sentence in told))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+        assert set(send(port, files)) == {0}
+        wait_for(lambda: len(list(queue.done())) == 1)
+
+
+def test_a_job_that_the_disk_does_not_take_is_tried_again(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.listener.service.DISK_WAIT", 0.1)
+    write, full = queue_module.write_text, threading.Event()
+    full.set()
+
+    def maybe(path: Path, text: str) -> None:
+        if full.is_set():
+            raise OutputError(path, "cannot be written (No space left on device)")
+        write(path, text)
+
+    monkeypatch.setattr(queue_module, "write_text", maybe)
+    with listening(to(pacs)) as (port, told):
+        assert set(send(port, series("oblique"))) == {0}
+        wait_for(lambda: any("No space left on device); tried again" in sentence for sentence in told))
+        full.clear()
+        wait_for(lambda: len(list(queue.done())) == 1)
+    assert len(pacs.got) == 1
+
+
+def test_a_hundred_silent_connections_lock_nobody_out_and_are_closed(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.listener.receiver.ASSOCIATE_SECONDS", 2)
+    with listening(to(pacs)) as (port, _):
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        silent[0].sendall(b"\x01\0\0")  # a part of a message counts as silence too
+        assert set(send(port, series("oblique"))) == {0}
+        for one in silent[1:]:
+            one.settimeout(30)
+            assert one.recv(1) == b""
+        for one in silent:
+            one.close()
+        wait_for(lambda: len(list(queue.done())) == 1)
+
+
+@pytest.mark.parametrize("kind", [0x01, 0x04], ids=["association", "data"])
+def test_a_message_that_claims_to_be_huge_is_not_waited_for(
+    listening: Any, pacs: Pacs, send: Send, series: Series, kind: int
+) -> None:
+    with listening(to(pacs)) as (port, _):
+        with socket.create_connection(("127.0.0.1", port)) as sender:
+            sender.settimeout(30)
+            sender.sendall(struct.pack(">BBL", kind, 0, 1_500_000_000))
+            with suppress(ConnectionError):
+                sender.sendall(bytes(1000))
+                assert sender.recv(1) in (b"", b"\x07")  # it is closed, or aborted first
+        assert set(send(port, series("oblique"))) == {0}
+
+
+def test_an_object_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffcl.listener.receiver.MOST_OBJECT", 1000)
+    one, other = socket.socketpair()
+    with one, other:
+        limited = _Limited(one)
+        other.sendall(bytes(2000))
+        assert len(limited.read(900)) == 900
+        limited.begin()
+        assert len(limited.read(900)) == 900
+        with pytest.raises(OSError, match="more than may be sent"):
+            limited.read(200)
+
+
+def test_a_message_that_comes_byte_by_byte_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffcl.listener.receiver.PDU_SECONDS", 0)
+    one, other = socket.socketpair()
+    with one, other:
+        other.sendall(b"1")
+        with pytest.raises(TimeoutError):
+            _Limited(one).read(6)
 
 
 def test_a_slow_sender_is_waited_for(listening: Any, pacs: Pacs, series: Series, queue: Queue) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import filecmp
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
+from diffcl.errors import ScanError
 from diffcl.io.dicom.decoder import Decoder
-from diffcl.io.dicom.headers import DicomFile
+from diffcl.io.dicom.headers import DicomFile, read_header
 from diffcl.io.dicom.pixels import read_stored
 
 PLACE = (
@@ -49,6 +51,15 @@ def without_copies(files: list[DicomFile]) -> tuple[list[DicomFile], tuple[str, 
             "segmentation refers to these by their position alone"
         )
     return [file for file in files if id(file) in kept], tuple(remarks)
+
+
+def lies_elsewhere(one: Path, other: Path) -> bool:
+    """Whether two files are images of different places; not if one of them cannot be read."""
+    try:
+        headers = [read_header(file).header for file in (one, other)]
+    except ScanError:
+        return False
+    return any(headers[0].get(keyword) != headers[1].get(keyword) for keyword in PLACE)
 
 
 def _is_copy(one: DicomFile, other: DicomFile, decode: Decoder) -> bool:
