@@ -350,7 +350,8 @@ def test_a_full_disk_is_said_to_the_sender_and_ends_nothing(
     with listening(to(pacs)) as (port, told):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=0))
         assert set(send(port, files)) == {0xA700}
-        wait_for(lambda: any("13 images were refused, because the disk" in sentence for sentence in told))
+        said = "images were refused, because the disk"
+        wait_for(lambda: sum(int(one.split()[0]) for one in [*told] if said in one) == 13)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
         assert set(send(port, files)) == {0}
         wait_for(lambda: len(list(queue.done())) == 1)
