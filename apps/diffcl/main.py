@@ -45,7 +45,7 @@ from diffcl.studies.protocol import FINAL, Studies
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from lib.batch import CpuBatchInfer
-from lib.children import SERVER
+from lib.children import SERVER, tell_failed_starts
 from lib.datastore import SavedLabel, StudiesDatastore
 from lib.http_errors import refusals, unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
@@ -130,6 +130,7 @@ class DiffclApp(MONAILabelApp):
         """Called once by the server before it answers: the first request must not pay for loading."""
         super().on_init_complete()
         os.environ[SERVER] = str(os.getpid())
+        tell_failed_starts()
         self._models.warm_up()
         self._scorer.start()
 

@@ -17,9 +17,10 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from diffcl.errors import DiffclError, OutputError, named
-from diffcl.inference import Prediction, Report
+from diffcl.inference import Prediction
 from diffcl.inference.expected_error import places_to_check
 from diffcl.inference.served_models import ServedModels
+from diffcl.inference.summary import origin, summary
 from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
@@ -136,7 +137,7 @@ class SegmentationTask(PredictionTask):
         return {name: value for value, name in enumerate(names, start=1)}
 
     def _description(self, info: ModelInfo) -> str:
-        return f"{info.recipe.title or info.name}, {_origin(info)}"
+        return f"{info.recipe.title or info.name}, {origin(info)}"
 
     def _names(self, prediction: Prediction, options: InferOptions) -> dict[str, int]:
         names = super()._names(prediction, options)
@@ -155,36 +156,11 @@ class UncertaintyTask(PredictionTask):
     """Where the networks doubt: 0 is sure, 255 means that all classes are equally likely."""
 
     def _description(self, info: ModelInfo) -> str:
-        return f"Uncertainty, 0 sure, 255 all classes equally likely, of {info.name}, {_origin(info)}"
+        return f"Uncertainty, 0 sure, 255 all classes equally likely, of {info.name}, {origin(info)}"
 
     def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:  # noqa: ARG002
         scaled: sitk.Image = sitk.Cast(sitk.Round(prediction.uncertainty * 255), sitk.sitkUInt8)
         return scaled
-
-
-def summary(report: Report) -> str:
-    """One line for people: volumes, doubt, model, and what it learned from."""
-    volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in report.volumes_ml.items())
-    learned = learned_from(report.learned_from)
-    return f"{volumes}; doubt {report.doubt:.2f}; {report.model} version {report.version}, {learned}"
-
-
-def learned_from(counts: Mapping[str, int]) -> str:
-    """What a model learned from, for people; a model without labelled scans was uploaded.
-
-    >>> learned_from({"labelled": 8, "unlabelled": 30, "validation": 2})
-    'learned from 8 labelled and 30 unlabelled scans'
-    """
-    if not counts["labelled"]:
-        return "uploaded, with no record of scans"
-    return f"learned from {counts['labelled']} labelled and {counts['unlabelled']} unlabelled scans"
-
-
-def _origin(info: ModelInfo) -> str:
-    """Version, what it learned from, and how good it is; Slicer shows it beside the model's name."""
-    scores = info.scores.get("ensemble")
-    good = f"Dice {scores['dice']:.3f} on {scores['scans']} validation scans" if scores else "not validated"
-    return f"version {info.version}, {learned_from(info.learned_from)}, {good}"
 
 
 class NoModelYet(InferTask):
