@@ -22,7 +22,7 @@ STRATEGY: Final = "strategy"
 """Note of MONAI Label on who was given a scan by which strategy: an object of objects."""
 
 
-def checked(notes: Mapping[str, Any], where: str) -> dict[str, Any]:
+def checked(notes: object, where: str) -> dict[str, Any]:
     """Notes as they are kept: a copy in which numbers that are not finite are null.
 
     >>> checked({"score": float("nan"), "seen": True}, "image p07")
@@ -33,9 +33,11 @@ def checked(notes: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: Named in errors.
 
     Raises:
-        UsageError: If they hold what cannot be read back from JSON, or are larger than `LARGEST`.
+        UsageError: If they are no object, hold what cannot be read back from JSON, or are larger than `LARGEST`.
     """
-    what = unreadable(notes)
+    if not isinstance(notes, Mapping):
+        raise UsageError(where, "not an object of JSON", 'Send notes as {"name": value}')
+    what = unreadable(dict(notes))
     if what:
         raise UsageError(where, what, "Send notes that any reader of JSON understands")
     if not isinstance(notes.get(STRATEGY, {}), dict):
@@ -45,7 +47,7 @@ def checked(notes: Mapping[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
-def added(known: Mapping[str, Any], notes: Mapping[str, Any], where: str) -> dict[str, Any]:
+def added(known: Mapping[str, Any], notes: object, where: str) -> dict[str, Any]:
     """Known notes and further ones, which replace those of the same name.
 
     >>> added({"seen": False, "by": "ann"}, {"seen": True}, "image p07")

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -185,6 +186,29 @@ class TestScans:
         put("oblique")
         assert sitk.ReadImage(store.image_path(uid)).GetDepth() == 13
 
+    def test_a_series_of_which_fewer_images_come_than_announced_is_downloaded_twice_only(
+        self, store: ArchiveStudies, put: Put, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uid = put("oblique")
+        search, download = Archive.search, Archive.download
+        downloads_of: list[str] = []
+
+        def more(*given: Any) -> list[SeriesEntry]:
+            return [replace(entry, images=(entry.images or 0) + announced_more) for entry in search(*given)]
+
+        def counted(self: Archive, study: str, series: str, folder: Path) -> int:
+            downloads_of.append(series)
+            return download(self, study, series, folder)
+
+        monkeypatch.setattr(Archive, "search", more)
+        monkeypatch.setattr(Archive, "download", counted)
+        announced_more = 3
+        files = {sitk.ReadImage(store.image_path(uid)).GetDepth() for _ in range(5)}
+        assert (files, downloads_of) == ({13}, [uid] * 2)
+        announced_more = 4
+        store.scan_path(uid)
+        assert downloads_of == [uid] * 3
+
     def test_an_unknown_series_is_said(self, store: ArchiveStudies) -> None:
         assert isinstance(refusal(lambda: store.image_path("1.2.3")), NotFoundError)
         assert isinstance(refusal(lambda: store.image_notes("../1.2.3")), NotFoundError)
@@ -324,6 +348,52 @@ class TestLabels:
         orthanc.add([tmp_path / "seg.dcm"])
         assert save(store, uid, label_file(make_label("oblique") * 0))["version"] == 2
         assert voxels(store.label_path(uid, "final")).max() == 0
+
+    @pytest.mark.parametrize(
+        ("date", "time", "offset"),
+        [("20260102", "", None), ("20990102", "", "+0000"), ("20260102", "030405", "+1400"), ("", "", None)],
+        ids=["a date without a time", "the same, in the future", "another zone", "no date"],
+    )
+    def test_whatever_date_a_label_has_the_one_stored_after_it_counts(
+        self, date: str, time: str, offset: str | None, store: ArchiveStudies, put: Put, label_file: Any,
+        tmp_path: Path, orthanc: Orthanc,
+    ) -> None:  # fmt: skip
+        uid = put("oblique")
+        source = read_scan(tmp_path / "source/oblique")
+        write_annotation(make_like(source, "oblique"), source.series, ORGAN.labels, tmp_path / "seg.dcm")
+        former = pydicom.dcmread(tmp_path / "seg.dcm")
+        former.ContentDate, former.ContentTime = date, time
+        if offset:
+            former.TimezoneOffsetFromUTC = offset
+        former.save_as(tmp_path / "seg.dcm")
+        orthanc.add([tmp_path / "seg.dcm"])
+        assert save(store, uid, label_file(make_label("oblique") * 0))["version"] == 2
+        assert voxels(store.label_path(uid, "final")).max() == 0
+
+    def test_of_two_labels_the_later_counts_whatever_the_clocks_of_their_makers_show(
+        self, store: ArchiveStudies, put: Put, tmp_path: Path, orthanc: Orthanc
+    ) -> None:
+        uid = put("oblique")
+        source = read_scan(tmp_path / "source/oblique")
+        for clock, offset, factor in (("120000", "+0900", 1), ("110000", "-0500", 0)):
+            file = tmp_path / f"{offset}.dcm"
+            label = make_like(source, "oblique") * factor
+            write_annotation(label, source.series, ORGAN.labels, file)
+            header = pydicom.dcmread(file)
+            header.ContentDate, header.ContentTime, header.TimezoneOffsetFromUTC = "20260102", clock, offset
+            header.save_as(file)
+            orthanc.add([file])
+        assert voxels(store.label_path(uid, "final")).max() == 0
+        times = [one["time"] for one in store.label_notes(uid, "final")["versions"]]
+        assert times == ["2026-01-02T03:00:00+00:00", "2026-01-02T16:00:00+00:00"]
+
+    def test_a_label_says_the_offset_of_its_dates(
+        self, store: ArchiveStudies, put: Put, label_file: Any, orthanc: Orthanc
+    ) -> None:
+        info = save(store, put("oblique"), label_file(make_label("oblique")))
+        (found,) = orthanc.find("Instance", SOPInstanceUID=info["SOPInstanceUID"])
+        tags = orthanc.ask("get", f"/instances/{found}/simplified-tags")
+        assert tags["TimezoneOffsetFromUTC"] == f"{datetime.now().astimezone():%z}"
 
     def test_an_empty_label_can_be_stored(
         self, store: ArchiveStudies, open_store: Open, put: Put, label_file: Any
@@ -694,6 +764,17 @@ def make_like(source: Any, name: str) -> sitk.Image:
     label = make_label(name)
     label.CopyInformation(source.image)
     return label
+
+
+def test_notes_that_cannot_be_read_back_are_refused(store: ArchiveStudies, put: Put, tmp_path: Path) -> None:
+    uid = put("oblique")
+    for notes in ({"a": "\ud800"}, {"strategy": "x"}, {"a": "x" * 70_000}):
+        assert isinstance(refusal(lambda notes=notes: store.note_image(uid, notes)), UsageError)
+    store.note_image(uid, {"seen": True})
+    (file,) = (tmp_path / "here/images").glob("*.json")
+    file.write_text(json.dumps({"seen": True, "strategy": "x", "bad": "\ud800"}))
+    assert store.image_notes(uid)["seen"]
+    assert not {"strategy", "bad"} & store.image_notes(uid).keys()
 
 
 def test_it_is_called_by_its_address(store: ArchiveStudies) -> None:

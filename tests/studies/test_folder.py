@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN, SCANS, make_label, make_scan
 
-from diffcl.errors import DataError, DiffclError, NotFoundError, OutputError, ScanError
+from diffcl.errors import DataError, DiffclError, NotFoundError, OutputError, ScanError, UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label, write_image
 from diffcl.studies import folder as folder_module
@@ -139,6 +140,19 @@ class TestReading:
 
     def test_without_labels_there_is_no_archive(self, store: Store) -> None:
         assert isinstance(refusal(store.export), NotFoundError)
+
+    def test_everything_can_be_taken_along_in_one_file(
+        self, store: Store, studies: Path, label_file: Path
+    ) -> None:
+        for name in ("oblique", "straight"):
+            sitk.WriteImage(make_label(name), label_file)
+            store.save_label(name, label_file, "final", SLICER)
+        for limit, number in ((None, 2), (1, 1), (5, 2), (-1, 2)):
+            with ZipFile(store.export(limit)) as packed:
+                names = packed.namelist()
+            assert len(names) == 2 * number + 1
+            assert {"image/oblique.nii.gz", "label/oblique.nii.gz", "metadata.json"} <= set(names)
+        assert [path.name for path in studies.glob("*.zip")] == ["dataset.zip"]
 
     def test_two_files_of_one_name_are_one_scan(self, store: Store, studies: Path) -> None:
         sitk.WriteImage(make_scan("oblique"), studies / "oblique.nrrd")
@@ -473,6 +487,71 @@ class TestIndex:
         assert store.scans() == SCANS
         assert store.image_notes("oblique")["kept"] == 1
         assert store.name() == "old"
+
+    def test_notes_that_cannot_be_read_back_are_refused(self, store: Store, label_file: Path) -> None:
+        deep: Any = 1
+        for _ in range(250):
+            deep = [deep]
+        bad: list[Any] = [
+            {"a": "\ud800"},
+            {"a": deep},
+            {"a": "x" * 70_000},
+            {"strategy": "x"},
+            ["a"],
+            "a",
+            None,
+        ]
+        store.save_label("oblique", label_file, "final", SLICER)
+        for notes in bad:
+            for action in (
+                lambda notes=notes: store.note_image("oblique", notes),
+                lambda notes=notes: store.note_label("oblique", "final", notes),
+                lambda notes=notes: store.save_label("oblique", label_file, "final", notes),
+                lambda notes=notes: store.add_image("oblique", store.image_path("oblique"), notes),
+            ):
+                assert isinstance(refusal(action), UsageError)
+        assert len(store.history.versions("oblique")) == 1
+        assert not {"a", "strategy"} & store.image_notes("oblique").keys()
+
+    def test_a_start_survives_whatever_the_folder_holds(
+        self, store: Store, studies: Path, label_file: Path, open_store: Callable[[], Store]
+    ) -> None:
+        store.save_label("oblique", label_file, "final", SLICER)
+        deep = "[" * 5000 + "]" * 5000
+        history = studies / "history/oblique"
+        for number, content in enumerate(
+            ["[]", '{"version": "x"}', '{"version": 4, "removed": false, "a": "\\ud800"}', deep, "{", "null"],
+            2,
+        ):
+            (history / f"{number}.json").write_text(content)
+        (history / "8.json").mkdir()
+        (history / "\u00b2.json").write_text("{}")
+        (studies / "history/flipped").write_text("no folder")
+        (studies / os.fsdecode(b"sch\xe4del.nii.gz")).write_bytes(b"x")
+        (studies / "labels" / os.fsdecode(b"t\xe4g")).mkdir()
+        (studies / "loop.nii.gz").symlink_to(studies / "loop.nii.gz")
+        (studies / "empty.nii.gz").write_bytes(b"")
+        (studies / "labels/final/empty.nii.gz").write_bytes(b"")
+        (studies / "datastore_v2.json").write_text(deep)
+        again = open_store()
+        assert again.scans() == sorted([*SCANS, "empty"])
+        assert json.dumps(again.content(), ensure_ascii=False).encode("utf-8")
+        again.save_label("oblique", label_file, "final", SLICER)
+        assert again.label_notes("oblique", "final")["client_id"] == "ann"
+        assert open_store().labelled() == again.labelled() == ["empty", "oblique"]
+
+    def test_a_strategy_that_is_no_object_is_not_told(self, store: Store, studies: Path) -> None:
+        index = json.loads((studies / "datastore_v2.json").read_text())
+        index["objects"]["oblique"]["image"]["info"]["strategy"] = "x"
+        (studies / "datastore_v2.json").write_text(json.dumps(index))
+        assert "strategy" not in store.image_notes("oblique")
+
+    def test_a_damaged_former_label_does_not_stop_a_new_one(
+        self, store: Store, studies: Path, label_file: Path
+    ) -> None:
+        (studies / "labels/final/oblique.nii.gz").write_bytes(b"damaged")
+        record = store.save_label("oblique", label_file, "final", SLICER)
+        assert (record["version"], record["changed_voxels"]) == (1, None)
 
     def test_numbers_that_are_not_finite_do_not_reach_the_viewers(
         self, store: Store, label_file: Path

@@ -51,6 +51,8 @@ def test_what_is_kept_can_be_read_back(notes: dict[str, Any]) -> None:
         ({"a": "é" * (LARGEST // 2)}, "bytes of notes"),
         ({"strategy": "x"}, "strategy is not an object"),
         ({"strategy": None}, "strategy is not an object"),
+        (["a"], "not an object"),
+        (None, "not an object"),
     ],
 )
 def test_what_could_not_be_read_back_or_is_too_large_is_refused(notes: dict[str, Any], why: str) -> None:
