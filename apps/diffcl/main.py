@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from fastapi import HTTPException
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -49,6 +49,7 @@ from lib.children import SERVER, tell_failed_starts
 from lib.datastore import SavedLabel, StudiesDatastore
 from lib.http_errors import refusals, unknown
 from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
+from lib.options import PROPOSED, check_tag
 from lib.sessions import SafeSessions
 from lib.strategies import strategies
 from lib.studies import open_studies
@@ -150,6 +151,7 @@ class DiffclApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown model or scan, other 4xx for what cannot be used.
         """
+        check_tag(request)
         store = datastore or self.datastore()
         model = str(request.get("model", ""))
         task = self._infers.get(model)
@@ -162,13 +164,11 @@ class DiffclApp(MONAILabelApp):
             raise HTTPException(422, f"save_label: the result of {what} cannot be kept as a label")
         with self._scorer.steps_aside():
             file, params = task({**request, "image": str(path), "case": image_id})
-        tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
-        tag = str(tag.value if isinstance(tag, DefaultLabelTag) else tag)
         if image_id is not None:
             self._remember(image_id, task, params)
             if save:
-                store.save_label(image_id, file, tag, {"model": params["model"], "params": params})
-        return {"label": image_id if save else file, "tag": tag, "file": file, "params": params}
+                store.save_label(image_id, file, PROPOSED, {"model": params["model"], "params": params})
+        return {"label": image_id if save else file, "tag": PROPOSED, "file": file, "params": params}
 
     def infer_seg(self, request: dict[str, Any]) -> Path:
         """Answer an inference request on a series of an archive by a DICOM segmentation, a temporary file.

@@ -235,6 +235,11 @@ class TestInference:
         assert info["params"]["label_names"] == {"organ_head": 1, "organ_tail": 2}
         assert app.datastore().get_labeled_images() == []
 
+    @pytest.mark.parametrize("tag", ["final", "version_2", 7, {"a": 1}], ids=str)
+    def test_the_answer_is_never_kept_as_a_label_of_a_person(self, app: Any, tag: Any) -> None:
+        assert refusal(app, save_label=True, label_tag=tag).status_code == 422
+        assert app.datastore().status()["label_tags"] == {}
+
     def test_uncertainty_is_not_kept_as_a_label(self, app: Any) -> None:
         assert refusal(app, model="organ_uncertainty", save_label=True).status_code == 422
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from browser import headless
 from orthanc import Orthanc
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
@@ -23,8 +23,6 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from synthetic import make_scan
 
 from diffcl.io.dicom.series_write import write_series
-
-INSTALL = "apt-get install --no-install-recommends chromium chromium-driver"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the client imports cgi
@@ -98,21 +96,8 @@ class Viewer:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """A browser without a window that knows no other machine than this one."""
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        raise FileNotFoundError(f"Chromium is missing; install it with: {INSTALL}")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in (
-        "headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-quic", "no-first-run", "disable-sync",
-        "disable-background-networking", "disable-component-update", "use-gl=angle", "use-angle=swiftshader",
-        "enable-unsafe-swiftshader", "window-size=1100,700", f"user-data-dir={tmp_path / 'profile'}",
-        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    running = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield running
-    running.quit()
+    with headless(tmp_path / "profile") as running:
+        yield running
 
 
 def put(archive: Orthanc, folder: Path, *, upwards: bool) -> tuple[str, str]:

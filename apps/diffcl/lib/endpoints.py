@@ -17,9 +17,7 @@ from pydantic import BaseModel
 from diffcl.web.uploads import received
 from lib import operations, sessions
 from lib.http_errors import refusals
-
-PROPOSED = "original"
-"""The tag of a label by a model; all others are given to labels of people."""
+from lib.options import PROPOSED, check_tag
 
 OWN_NOTES = ("strategy", "proposal")
 """What the server itself notes about a scan."""
@@ -71,18 +69,6 @@ def check_task(params: dict[str, Any] | None) -> None:
         gpus = given.get("gpus")
         if gpus is not None and not (isinstance(gpus, str) and re.fullmatch(r"[\w,-]{0,64}", gpus)):
             raise HTTPException(422, "gpus: numbers with commas between them, or all")
-
-
-def check_tag(options: dict[str, Any]) -> None:
-    """Check that what a model answers takes no person's label away.
-
-    Raises:
-        HTTPException: 422 for a tag of people's labels.
-    """
-    if (options.get("label_tag") or PROPOSED) != PROPOSED:
-        raise HTTPException(
-            422, f"label_tag: a model's label is {PROPOSED!r}. Submit yours with PUT /datastore/label"
-        )
 
 
 async def post_infer(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diffcl.errors import UsageError
+
+PROPOSED = "original"
+"""The tag of a label by a model; all others are given to labels of people."""
 
 NETWORKS = ("ensemble", "cs", "ds")
 
@@ -72,3 +77,15 @@ def check_options(kind: type[Chosen], request: dict[str, Any]) -> Chosen:
         first = error.errors()[0]
         what = f"{str(first['input'])[:40]!r}: {first['msg']}"
         raise UsageError(f"option {first['loc'][0]}", what) from error
+
+
+def check_tag(options: Mapping[str, Any]) -> None:
+    """Check that what a model answers takes no person's label away.
+
+    Raises:
+        HTTPException: 422 for a tag of people's labels.
+    """
+    if (options.get("label_tag") or PROPOSED) != PROPOSED:
+        raise HTTPException(
+            422, f"label_tag: a model's label is {PROPOSED!r}. Submit yours with PUT /datastore/label"
+        )

@@ -165,7 +165,9 @@ async def get_session(session_id: str, update_ts: bool = False, image: bool = Fa
         return about(session)
     if not Path(session.image).is_file():
         raise HTTPException(422, "session: of several files. Ask for a session of one")
-    return FileResponse(session.image, filename=Path(session.image).name)
+    return FileResponse(
+        session.image, media_type="application/octet-stream", filename=Path(session.image).name
+    )
 
 
 async def delete_session(session_id: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""A real browser without a window, Debian's Chromium.
+
+Installed by `apt-get install --no-install-recommends chromium chromium-driver`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+
+INSTALL = "apt-get install --no-install-recommends chromium chromium-driver"
+
+
+@contextmanager
+def headless(profile: Path) -> Iterator[webdriver.Chrome]:
+    """A browser that knows no other machine than this one, with a profile of its own."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        raise FileNotFoundError(f"Chromium is missing; install it with: {INSTALL}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in (
+        "headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-quic", "no-first-run", "disable-sync",
+        "disable-background-networking", "disable-component-update", "use-gl=angle", "use-angle=swiftshader",
+        "enable-unsafe-swiftshader", "window-size=1100,700", f"user-data-dir={profile}",
+        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    running = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        yield running
+    finally:
+        running.quit()
