@@ -28,6 +28,7 @@ from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.fingerprint import state_of
 from diffcl.io.formats import image_suffix
+from diffcl.io.isolated import read_scan_isolated
 from diffcl.recipe import Recipe
 from diffcl.studies.folder_contents import SUFFIXES, FolderContents
 from diffcl.studies.index import FileEntry, ScanEntry
@@ -154,7 +155,7 @@ class FolderStudies(Studies):
             if suffix not in SUFFIXES:
                 raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
             with named(f"scan {image_id}"):
-                grid = Geometry.of(read_scan(file).image)
+                grid = Geometry.of(read_scan_isolated(file).image)
             known = self._contents.now().objects.get(image_id)
             if known and known.labels and not same_grid(grid, self._grid(image_id)):
                 raise DataError(f"scan {image_id}", "has labels, and the new scan lies on another grid",

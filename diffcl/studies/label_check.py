@@ -14,8 +14,10 @@ from scipy import ndimage
 
 from diffcl.data.resample import resample
 from diffcl.errors import DataError
-from diffcl.geometry import Geometry, difference, same_grid, voxels
-from diffcl.io import read_label
+from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
+from diffcl.io.formats import is_segmentation
+from diffcl.io.images.segmentation import segments_of
+from diffcl.io.isolated import read_label_isolated
 from diffcl.recipe import Recipe
 
 Names = Mapping[int, str]
@@ -83,7 +85,7 @@ def check_label(
         ScanError: If the file is not a 3D label map.
         DataError: If it lies outside the scan, or a value or name is unknown.
     """
-    label, remark = _on_grid(read_label(file), scan, where)
+    label, remark = _on_grid(read_label_isolated(file), scan, where)
     remarks = [remark] if remark else []
     values = voxels(label)
     present = [int(value) for value in np.unique(values) if value != 0]
@@ -181,6 +183,7 @@ def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image,
     resampled if that lies inside the scan; one that reaches more than a voxel of the scan beyond it lies in
     another space, or was made for another scan.
     """
+    label = filled_up(label, scan)
     grid = Geometry.of(label)
     if same_grid(grid, scan):
         return scan.place(voxels(label)), ""
@@ -194,16 +197,7 @@ def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image,
 
 def _segment_names(file: Path) -> Names:
     """Values and names of the segments inside a `.seg.nrrd` file; empty for any other file."""
-    if not file.name.endswith(".seg.nrrd"):
-        return {}
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.ReadImageInformation()
-    fields = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    names = {
-        key[:-5]: name for key, name in fields.items() if key.startswith("Segment") and key.endswith("_Name")
-    }
-    return {int(fields.get(f"{key}_LabelValue", 0)): name for key, name in names.items()}
+    return {one.value: one.name for one in segments_of(file)} if is_segmentation(file) else {}
 
 
 def _listed_names(listed: Any, present: Sequence[int], where: str) -> Names:

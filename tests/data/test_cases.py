@@ -54,6 +54,11 @@ def test_files_of_names_decide_as_well(data: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_label_may_be_a_segmentation_of_3d_slicer(data: Path) -> None:
+    (data / "labels" / "a.nii.gz").rename(data / "labels" / "a.seg.nrrd")
+    assert [case.label.name for case in find_cases(data, labelled=2).labelled] == ["a.seg.nrrd", "b.nii.gz"]
+
+
 def test_an_unlabelled_case_has_no_place_for_a_label(data: Path) -> None:
     case = find_cases(data, labelled=2).unlabelled[0]
     assert isinstance(case, UnlabelledCase)

@@ -68,6 +68,14 @@ def test_probabilities_come_back_to_the_scans_grid_and_sum_to_one(recipe: Recipe
     assert overlap > 0.93
 
 
+def test_a_working_grid_beyond_the_limit_is_refused_before_it_is_made(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.data.preprocess.LARGEST_VOXELS", 1000)
+    with pytest.raises(DataError, match=r"would have 20 x 21 x 28 voxels of 1 x 1 x 1 mm, more than 1000"):
+        prepare(scan(np.random.default_rng(0).normal(size=GRID.size)), recipe)
+
+
 TURNED = tuple(np.diag([-1.0, 1.0, -1.0])[[2, 0, 1]].ravel())
 
 

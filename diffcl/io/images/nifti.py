@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
-from diffcl.geometry import Geometry, GeometryError, difference, same_grid
+from diffcl.geometry import FARTHEST_MM, Geometry, GeometryError, difference, same_grid
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
     SLACK_BYTES,
@@ -46,6 +46,15 @@ KINDS: Final[dict[bytes, tuple[type[Header], int]]] = {
 
 GZIP: Final = b"\x1f\x8b"
 
+GEOMETRY: Final = (
+    "pixdim", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
+    "qoffset_z",
+)  # fmt: skip
+"""Fields of a header that say where its voxels lie."""
+
+SMALLEST: Final = 1e-30
+"""No number of a geometry, mm, is as small and not 0."""
+
 MILLIMETRES: Final = {1: 1000.0, 3: 0.001}
 """Codes of units of length other than millimetres, and how many mm they are."""
 
@@ -66,7 +75,7 @@ def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     content, header = _whole(path)
     wanted, remark = _place(path, header)
     image = None
-    if content[344:348] == b"n+1\0" and _named_as_it_is(path):
+    if content[344:348] == b"n+1\0" and _named_as_it_is(path) and _is_tame(header):
         image = _read_by_itk(path)
     if image is None:
         image = _by_nibabel(path, content, header)
@@ -183,6 +192,12 @@ def _grid(header: Header, name: str, size: tuple[int, int, int], unit: float) ->
     stated = np.abs(header["pixdim"][1:4].astype(float)) * unit  # rounded less often than the columns
     spacing = stated if np.allclose(spacing, stated, rtol=1e-6, atol=0) else spacing
     return Geometry.straightened(size, spacing, lps[:, 3], lps[:, :3] / spacing)
+
+
+def _is_tame(header: Header) -> bool:
+    """Whether every number about space is one, the unused ones too, over which ITK prints or computes nonsense."""
+    numbers = np.abs(np.concatenate([np.atleast_1d(header[field]) for field in GEOMETRY]))
+    return bool(((numbers == 0) | ((numbers > SMALLEST) & (numbers < FARTHEST_MM))).all())
 
 
 def _named_as_it_is(path: Path) -> bool:
