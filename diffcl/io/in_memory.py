@@ -6,6 +6,7 @@ order of the voxels is never changed: index `(i, j, k)` of what was given is ind
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -49,17 +50,18 @@ def scan_in_memory(source: object, name: str | None = None) -> Scan:
         UsageError: If it is none of the known forms.
     """
     if isinstance(source, sitk.Image):
-        place = NOWHERE / (name or "scan")
-        return Scan(_of_simpleitk(source, place), place.name, place)
+        place = _nowhere(name)
+        return Scan(_of_simpleitk(source, place), name or place.name, place)
     if isinstance(source, tuple) and len(source) == 2:
-        place = NOWHERE / (name or "scan")
-        return Scan(_placed(np.asarray(source[0]), np.asarray(source[1]), place), place.name, place)
+        place = _nowhere(name)
+        values, affine = (_array(one, place) for one in source)
+        return Scan(_placed(values, affine, place), name or place.name, place)
     from nibabel.spatialimages import SpatialImage
 
     if isinstance(source, SpatialImage):
         file = source.get_filename()
-        place = Path(file) if file else NOWHERE / (name or "scan")
-        image = _placed(np.asanyarray(source.dataobj), _affine_mm(source), place)
+        place = Path(file) if file else _nowhere(name)
+        image = _placed(_voxels_of_nibabel(source, place), _affine_mm(source), place)
         return Scan(image, name or scan_name(place), place)
     kind = type(source).__name__
     if isinstance(source, np.ndarray):
@@ -69,6 +71,27 @@ def scan_in_memory(source: object, name: str | None = None) -> Scan:
             "Give (array, affine), with the affine as nibabel has it",
         )
     raise UsageError(kind, "is no scan", _FORMS)
+
+
+def _nowhere(name: str | None) -> Path:
+    return NOWHERE / (Path(name or "").name or "scan")
+
+
+def _array(content: ArrayLike, place: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(content)
+    except ValueError as error:  # lists of different lengths
+        raise ScanError(place, "is no regular array of numbers", "Give (array, affine)") from error
+
+
+def _voxels_of_nibabel(image: SpatialImage, place: Path) -> NDArray[Any]:
+    """The voxels, which nibabel reads from the file only now, where it has one."""
+    try:
+        return np.asanyarray(image.dataobj)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ScanError(
+            place, "its voxels cannot be read, or end early", "Export or copy the file again"
+        ) from error
 
 
 def _of_simpleitk(image: sitk.Image, place: Path) -> sitk.Image:
@@ -89,10 +112,10 @@ def _of_simpleitk(image: sitk.Image, place: Path) -> sitk.Image:
 
 def _placed(values: NDArray[Any], affine: NDArray[Any], place: Path) -> sitk.Image:
     """An image of an array `(X, Y, Z)` and its RAS affine."""
-    if values.ndim != 3:
-        raise _not_3d(values.shape, place)
     if values.dtype.kind not in "biuf":
         raise _several_values(values.dtype, place)
+    if values.ndim != 3:
+        raise _not_3d(values.shape, place)
     if affine.shape != (4, 4) or affine.dtype.kind not in "iuf":
         raise ScanError(
             place, f"its affine is not a matrix of 4 x 4 numbers {affine.shape}", "Give it as nibabel has it"

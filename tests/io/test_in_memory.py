@@ -128,6 +128,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[DiffclError], str]] = {
         "voxel size, position or orientation",
     ),
     "no extent": (lambda: (noise(8, 9, 10), scaled(0, 1, 1)), ScanError, "its voxels are 0 mm wide"),
+    "ragged": (lambda: ([[[1.0], [2.0, 3.0]]], np.eye(4)), ScanError, "is no regular array of numbers"),
+    "two paths": (lambda: ("a.nii", "b.nii"), ScanError, "does not hold one number a voxel"),
     "bare array": (lambda: noise(8, 9, 10), UsageError, "does not say where its voxels lie"),
     "number": (lambda: 3, UsageError, "is no scan. Give a path, a SimpleITK image"),
     "three things": (lambda: (noise(8, 9, 10), np.eye(4), 1), UsageError, "is no scan"),
@@ -155,3 +157,21 @@ def test_what_a_header_says_beside_the_voxels_is_left_behind() -> None:
     found: Scan = read_scan(image)
     assert not found.image.GetMetaDataKeys()
     assert "Doe" not in f"{found.name} {found.path}"
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_that_ended_early_is_refused_when_nibabel_reads_its_voxels(
+    tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(make_scan(GRIDS["straight"]).image, file)
+    file.write_bytes(file.read_bytes()[:-5000])
+    with pytest.raises(ScanError, match="its voxels cannot be read, or end early"):
+        read_scan(nib.load(file))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../p07", "a/b"])
+def test_a_name_never_makes_a_file_of_what_has_none(name: str) -> None:
+    scan = read_scan(make_scan(GRIDS["straight"]).image, name=name)
+    assert scan.name == name
+    assert scan.path.parent == Path("(in memory)")
