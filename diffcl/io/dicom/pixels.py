@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from diffcl.errors import ScanError
-from diffcl.io.dicom.damage import damage_as
+from diffcl.io.dicom.damage import damage_as, number
 from diffcl.io.dicom.decoder import Decoder, DecodingError
 from diffcl.io.dicom.headers import transfer_syntax
 from diffcl.io.dicom.releases import has_decoder
@@ -177,9 +178,23 @@ def read_stored(path: Path, file: Path, decode: Decoder) -> StoredValues:
             raise ScanError(path, f"{file.name}: {error}", "Export it again") from error
     else:
         with damage_as(damaged):
-            pixels = image.pixel_array
+            pixels = _all_bits(image)
     with damage_as(damaged):
         return stored_values(image, pixels, decompressed=syntax.is_encapsulated)
+
+
+def _all_bits(image: Dataset) -> npt.NDArray[Any]:
+    """Pixels that are not compressed, with all allocated bits; pydicom 3 leaves out those that are not stored."""
+    if "PixelData" not in image:
+        return image.pixel_array
+    bits = {keyword: image[keyword].value for keyword in ("BitsStored", "HighBit") if keyword in image}
+    image.BitsStored, image.HighBit = image.BitsAllocated, int(number(image.BitsAllocated)) - 1
+    try:
+        return image.pixel_array
+    finally:
+        del image.BitsStored, image.HighBit
+        for keyword, value in bits.items():
+            setattr(image, keyword, value)
 
 
 def _check_decoder(path: Path, file: Path, syntax: UID) -> None:

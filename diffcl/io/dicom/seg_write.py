@@ -182,7 +182,7 @@ def _write(
     segments = [_segment(one, path, maker) for one in labels]
     with made_from(series, path):
         images = source_images(series, path)
-        apart = told_apart(images)
+        apart = told_apart(images, series)
         segmentation = hd.seg.Segmentation(
             source_images=apart,
             pixel_array=voxels,

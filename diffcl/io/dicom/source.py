@@ -11,7 +11,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import generate_uid
+from pydicom.uid import MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from diffcl.errors import OutputError
@@ -62,13 +62,15 @@ def source_images(series: DicomSeries, path: Path) -> list[Dataset]:
     return images
 
 
-def told_apart(images: list[Dataset]) -> list[Dataset]:
-    """The same images, each with an identifier of its own, for highdicom tells them apart by that."""
-    if len({image.SOPInstanceUID for image in images}) == len(images):
+def told_apart(images: list[Dataset], series: DicomSeries) -> list[Dataset]:
+    """The same images as highdicom takes several: each with an identifier of its own, and of a kind of one frame."""
+    enhanced = len(images) > 1 and any("PerFrameFunctionalGroupsSequence" in one for one in series.headers)
+    if len({image.SOPInstanceUID for image in images}) == len(images) and not enhanced:
         return images
     apart = [copy.deepcopy(image) for image in images]  # one by one, for they share elements
     for image in apart:
         image.SOPInstanceUID = generate_uid()
+        image.SOPClassUID = MRImageStorage if enhanced else image.SOPClassUID
     return apart
 
 
@@ -82,25 +84,31 @@ def refer(target: Dataset, apart: list[Dataset], images: list[Dataset], series: 
         return
     frames = series.frames or (None,) * len(images)
     meant = {
-        one.SOPInstanceUID: (image.SOPInstanceUID, frame)
-        for one, image, frame in zip(apart, images, frames, strict=True)
+        one.SOPInstanceUID: (image, frame) for one, image, frame in zip(apart, images, frames, strict=True)
     }
-    sharing = Counter(meant.values())
-    for group in target.ReferencedSeriesSequence:
+    sharing = Counter((image.SOPInstanceUID, frame) for image, frame in meant.values())
+    for series_item in target.ReferencedSeriesSequence:
         items = {}
-        for item in group.ReferencedInstanceSequence:
-            item.ReferencedSOPInstanceUID, _ = meant[item.ReferencedSOPInstanceUID]
-            items[item.ReferencedSOPInstanceUID] = item
-        group.ReferencedInstanceSequence = Sequence(items.values())
+        for item in series_item.ReferencedInstanceSequence:
+            image, _ = meant[item.ReferencedSOPInstanceUID]
+            items[image.SOPInstanceUID] = _pointing(item, image)
+        series_item.ReferencedInstanceSequence = Sequence(items.values())
     for group in target.PerFrameFunctionalGroupsSequence:
-        for derivation in group.DerivationImageSequence:
+        derivations = copy.deepcopy(group.DerivationImageSequence)  # frames may share one
+        for derivation in derivations:
+            image, frame = meant[derivation.SourceImageSequence[0].ReferencedSOPInstanceUID]
             for item in derivation.SourceImageSequence:
-                uid, frame = meant[item.ReferencedSOPInstanceUID]
-                item.ReferencedSOPInstanceUID = uid
+                _pointing(item, image)
                 if frame is not None:
                     item.ReferencedFrameNumber = frame + 1
-                if sharing[uid, frame] > 1:
-                    group.DerivationImageSequence = Sequence()
+            if sharing[image.SOPInstanceUID, frame] > 1:
+                derivations = Sequence()
+        group.DerivationImageSequence = derivations
+
+
+def _pointing(item: Dataset, image: Dataset) -> Dataset:
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    return item
 
 
 @contextmanager

@@ -95,6 +95,7 @@ def test_a_series_may_be_several_enhanced_images(
     by_uid = {header.SOPInstanceUID: header for header in headers}
     for group in seg.PerFrameFunctionalGroupsSequence:
         (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        assert source.ReferencedSOPClassUID == headers[0].SOPClassUID
         frames = by_uid[source.ReferencedSOPInstanceUID].PerFrameFunctionalGroupsSequence
         frame = frames[int(source.get("ReferencedFrameNumber", 1)) - 1]
         want = frame.PlanePositionSequence[0].ImagePositionPatient
