@@ -73,11 +73,25 @@ VECTOR: Final = re.compile(r"\(([^()]*)\)|(none)", re.IGNORECASE)
 IN_SPACE: Final = ("domain", "space", "none", "???")
 """Kinds of axes along which voxels lie side by side."""
 
+KINDS: Final = frozenset({
+    *IN_SPACE, "time", "list", "point", "vector", "covariant-vector", "normal", "stub", "scalar", "complex", "2-vector",
+    "3-color", "rgb-color", "hsv-color", "xyz-color", "4-color", "rgba-color", "3-vector", "3-gradient", "3-normal",
+    "4-vector", "quaternion", "2d-symmetric-matrix", "2d-masked-symmetric-matrix", "2d-matrix", "2d-masked-matrix",
+    "3d-symmetric-matrix", "3d-masked-symmetric-matrix", "3d-matrix", "3d-masked-matrix",
+})  # fmt: skip
+"""Every kind of axis of the format."""
+
 MILLIMETRES: Final = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 MOST_AXES: Final = 16
 
-LONGEST_LINE: Final = 1 << 16
+LONGEST_LINE: Final = 2000
+
+LONGEST_WORD: Final = 64
+"""Letters of a number or a kind; every word of the format is shorter."""
+
+LONGEST_TEXT: Final = 255
+"""Letters of a name."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,11 @@ def _read(path: Path) -> tuple[NrrdHeader, int]:
             or not line.isprintable()
         ):
             raise _damaged(path)
+        longest = LONGEST_TEXT if name in {"content", "datafile"} else LONGEST_WORD
+        if any(
+            len(word) > longest for word in re.split(r"[\s,()]+", value)
+        ):  # ITK copies words into fixed memory
+            raise _damaged(path)
         fields[name] = value.strip()
     return _counted(path, fields, metadata), end.end() if end else len(content)
 
@@ -220,6 +239,8 @@ def _counted(path: Path, fields: dict[str, str], metadata: dict[str, str]) -> Nr
         raise _damaged(path)
     check_size(path, size)
     kinds = fields["kinds"].lower().split() if "kinds" in fields else ["domain"] * axes
+    if not set(kinds) <= KINDS:
+        raise _damaged(path)
     if "spacedirections" in fields:
         found = VECTOR.findall(fields["spacedirections"])
         if len(found) != axes or VECTOR.sub("", fields["spacedirections"]).strip():
