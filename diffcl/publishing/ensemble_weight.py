@@ -194,7 +194,11 @@ def _on_the_scan(
             part = np.zeros(inside.shape, np.uint8)
             part[inside] = torch.from_numpy(mixed).max(dim=0).indices.byte().numpy()
             parts.append(part)
-        found.append((_moved(box, where), parts))
+        some = np.logical_or.reduce(parts)
+        if some.any():
+            inner = extent(some)
+            # Copies, so that what is empty around them is not kept.
+            found.append((_moved(inner, _moved(box, where)), [part[inner].copy() for part in parts]))
     return found, reliabilities
 
 
