@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
-from diffcl.geometry import Geometry, GeometryError
+from diffcl.geometry import FARTHEST_MM, Geometry, GeometryError
 from diffcl.io.formats import LONGEST_HEADER
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
@@ -211,7 +211,7 @@ def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], usual: l
         raise _damaged(path) from error
     if len(numbers) != len(usual) or len(present) > 1:
         raise _damaged(path)
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(numbers).all() or np.abs(numbers).max() > FARTHEST_MM:
         raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
     return numbers
 

@@ -10,7 +10,6 @@ Source:
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import zlib
 from pathlib import Path
@@ -20,6 +19,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
@@ -51,6 +51,9 @@ GEOMETRY: Final = (
     "qoffset_z",
 )  # fmt: skip
 """Fields of a header that say where its voxels lie."""
+
+LARGEST_OFFSET: Final = 1 << 26
+"""Bytes before the first voxel, with all extensions of the header, are fewer."""
 
 SMALLEST: Final = 1e-30
 """No number of a geometry, mm, is as small and not 0."""
@@ -129,7 +132,7 @@ def _header(path: Path, start: bytes) -> tuple[Header, int]:
     except (HeaderDataError, KeyError, ValueError) as error:
         raise damaged from error
     offset = float(header["vox_offset"])
-    if not (1 <= header["dim"][0] <= 7 and min(size) > 0 and kind[1] <= offset < 2**40):
+    if not (1 <= header["dim"][0] <= 7 and min(size) > 0 and kind[1] <= offset < LARGEST_OFFSET):
         raise damaged
     if not header["bitpix"] == 8 * dtype.itemsize > 0:
         raise damaged
@@ -185,9 +188,10 @@ def _grid(header: Header, name: str, size: tuple[int, int, int], unit: float) ->
         affine = np.array(header.get_sform() if name == "sform" else header.get_qform(), float)
     except (HeaderDataError, ValueError) as error:  # a quaternion that is none, a factor that is not 1 or -1
         raise GeometryError("its voxel size, position or orientation is not a number") from error
-    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3] * unit
-    spacing = np.linalg.norm(lps[:, :3], axis=0)
-    if not (np.isfinite(lps).all() and spacing.all()):
+    with np.errstate(all="ignore"):  # what is not finite is refused next
+        lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3] * unit
+        spacing = np.linalg.norm(lps[:, :3], axis=0)
+    if not (np.isfinite([*lps.flat, *spacing]).all() and spacing.all()):
         raise GeometryError("its voxel size, position or orientation is not a number")
     stated = np.abs(header["pixdim"][1:4].astype(float)) * unit  # rounded less often than the columns
     spacing = stated if np.allclose(spacing, stated, rtol=1e-6, atol=0) else spacing
@@ -220,11 +224,16 @@ def _read_by_itk(path: Path) -> sitk.Image | None:
 
 def _by_nibabel(path: Path, content: bytes, header: Header) -> sitk.Image:
     """The voxels as nibabel reads them; the image has the header's voxel size, and no place."""
-    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    size, dtype = header.get_data_shape(), header.get_data_dtype()
+    stored = np.frombuffer(content, dtype, math.prod(map(int, size)), int(header["vox_offset"]))
     try:
-        voxels: NDArray[Any] = np.asarray(kind.from_stream(io.BytesIO(content)).dataobj)
-    except (HeaderDataError, ValueError) as error:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
+    voxels: NDArray[Any] = stored.astype(dtype.newbyteorder("=")).reshape(size, order="F")
+    if slope is not None:
+        with np.errstate(all="ignore"):  # voxels that become infinite are refused afterwards
+            voxels = apply_read_scaling(voxels, slope, intercept)
     if voxels.dtype.kind == "f" and voxels.itemsize not in {4, 8}:
         voxels = voxels.astype(np.float64)
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.reshape(voxels.shape[:3]).T))

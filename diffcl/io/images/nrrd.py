@@ -294,7 +294,10 @@ def _grid(path: Path, header: NrrdHeader, dimension: int) -> Geometry | None:
     found = [vector for vector, _ in VECTOR.findall(header.fields["spacedirections"]) if vector]
     steps: NDArray[np.float64] = np.array([_numbers(path, vector, ",") for vector in found]).T
     origin = [vector for vector, _ in VECTOR.findall(header.fields.get("spaceorigin", "(0,0,0)"))]
-    spacing = np.linalg.norm(steps, axis=0)
+    with np.errstate(all="ignore"):  # what is not finite is refused next
+        spacing = np.linalg.norm(steps, axis=0)
+    if not np.isfinite(spacing).all():
+        raise GeometryError("its voxel size, position or orientation is not a number")
     if not spacing.all():
         raise GeometryError("its voxels are 0 mm wide")
     x, y, z = (header.size[axis] for axis in header.spatial)
