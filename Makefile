@@ -16,8 +16,8 @@ PORT ?= 8000
 export PORT STUDIES MODELS RECIPE PYTHON
 
 # What can differ with the releases: no training, and nothing of the server. mamba-ssm is in .venv alone.
-CORE_TESTS := diffcl $(wildcard tests/test_*.py) --ignore tests/networks/test_mamba.py \
-	$(addprefix tests/,cli conversion data evaluation inference io listener models networks planning studies)
+CORE_TESTS := diffcl $(wildcard tests/test_*.py) --ignore diffcl/web --ignore tests/networks/test_mamba.py \
+	$(addprefix tests/,access cli conversion data evaluation inference io listener models networks planning studies)
 
 serve:
 	.ci/set-up serve
