@@ -4,13 +4,14 @@
 # make test     every check, then the library's tests at the newest releases of everything, then every test
 # make core     the library's tests alone, without the server, at the newest releases of everything
 # make check    format, lint, types and import order
+# make soak     2,000 mixed requests against the real server, 20 minutes at most; REQUESTS= changes the number
 # make lock     write constraints.txt anew from pyproject.toml, keeping the versions that still fit
 # make clean    remove .venv, .venv-core and what builds and checks left behind; labels and runs stay
 # The first command that needs an environment makes it; PYTHON=... names the Python to make it with.
 
 SHELL := bash
 .SILENT:
-.PHONY: serve pacs test check core lock clean
+.PHONY: serve pacs test check core soak lock clean
 
 PORT ?= 8000
 export PORT STUDIES MODELS RECIPE PYTHON
@@ -42,6 +43,10 @@ check:
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+
+soak:
+	.ci/set-up test
+	PYTHONPATH=tests/support .venv/bin/python tests/support/soak.py $${REQUESTS:+--requests "$$REQUESTS"}
 
 lock:
 	.ci/set-up test
