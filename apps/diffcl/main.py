@@ -38,6 +38,7 @@ from diffcl.io.dicom.seg_write import write_seg
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
+from diffcl.studies.agreement import in_words as agreement_in_words
 from diffcl.studies.label_changes import in_words
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.studies.progress import first_at_work
@@ -236,8 +237,9 @@ class DiffclApp(MONAILabelApp):
             if isinstance(label_id, SavedLabel)
             else self._studies.label_notes(image_id, FINAL)
         )
-        keys = ("version", "changed_voxels", "started_from", "remark")
-        told = {**{key: info.get(key) for key in keys}, "summary": in_words(info.get("started_from"))}
+        keys = ("version", "changed_voxels", "started_from", "agreement", "remark")
+        sentences = (in_words(info.get("started_from")), agreement_in_words(info.get("agreement")))
+        told = {**{key: info.get(key) for key in keys}, "summary": ". ".join(filter(None, sentences))}
         return {key: value for key, value in told.items() if value not in (None, "")}
 
     def bundle_path(self, model: str | None) -> None:

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
 from diffcl.errors import (
+    ArchiveError,
     DiffclError,
     GoneError,
     NotFoundError,
@@ -36,6 +37,7 @@ from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicomweb.client import Archive, SeriesEntry
 from diffcl.io.fingerprint import State
 from diffcl.recipe import Recipe
+from diffcl.studies.agreement import agreement, author
 from diffcl.studies.archive_contents import ArchiveContents
 from diffcl.studies.archive_notes import ArchiveNotes
 from diffcl.studies.content_time import date_content
@@ -46,6 +48,7 @@ from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.review import may_teach, review_of, with_review
 from diffcl.studies.segmentations import Segmentation, Segmentations
 
 logger = logging.getLogger(__name__)
@@ -178,10 +181,19 @@ class ArchiveStudies(Studies):
             return None
         return self._downloads.label(found, self._entry(image_id), task.labels)
 
-    def training_label(self, image_id: str, task: str) -> Path | None:
-        """The file of the newest segmentation; another one has another name."""
-        info = self.label_notes(image_id, FINAL)
-        return self.label_path(image_id, FINAL) if info and info.get("task") in (None, task) else None
+    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
+        """The file of a segmentation; another one has another name."""
+        every = self._contents.now().labels.get(image_id, [])
+        tasks = {one.name: one for one in self._tasks()}
+        fitting = [one for one in every if (found := one.task(self._tasks())) and found.name == task]
+        if not fitting or fitting[-1] is not every[-1]:
+            return None
+        reviews = {one.uid: review_of(self._notes.record(one.uid)) for one in fitting}
+        approved = [one for one in fitting if reviews[one.uid].status == "approved"]
+        chosen = approved[-1] if approved else fitting[-1]
+        if not may_teach(reviews[chosen.uid], only_approved=only_approved):
+            return None
+        return self._downloads.label(chosen, self._entry(image_id), tasks[task].labels)
 
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`; of a final one also all `versions` that there are."""
@@ -211,6 +223,7 @@ class ArchiveStudies(Studies):
             self._entry(image_id)
             raise _no_label(image_id, tag)
         current = self._current(image_id)
+        notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
         if tag == FINAL and current is not None:
             added(self._notes.record(current.uid), notes, where)
             self._notes.note_record(current.uid, notes)
@@ -233,7 +246,7 @@ class ArchiveStudies(Studies):
         where = f"label of {image_id}"
         with self._saving:
             tag = check_name(tag, "label tag")
-            params = checked(params, where)
+            params = with_review(checked(params, where), where)
             scan = self._downloads.scan(entry)
             grid = Geometry.of(scan.image)
             about = self._notes.image_notes(image_id).get("proposal")
@@ -243,9 +256,28 @@ class ArchiveStudies(Studies):
             changed = self._changed_voxels(image_id, found.label)
             record = label_record(params, found, about, proposal, changed)
             if tag == FINAL:
+                record["agreement"] = self._agreement(image_id, found, record)
                 return self._store(entry, scan, found, record)
             self._notes.keep(image_id, tag, found.label, record)
             return record
+
+    def _agreement(
+        self, image_id: str, found: Submission, record: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """How far a label agrees with the newest one of somebody else; None where that is not known or not usable."""
+        task = next((task for task in self._tasks() if task.name == found.task), None)
+        numbered = list(enumerate(self._contents.now().labels.get(image_id, []), start=1))
+        for version, other in reversed(numbered):
+            known = {**self._notes.record(other.uid), "version": version}
+            if task is None or other.task([task]) is None or author(known) == author(record):
+                continue
+            try:
+                file = self._downloads.label(other, self._entry(image_id), task.labels)
+                return agreement(found.label, read_label(file), task.labels, known)
+            except (ScanError, ArchiveError) as error:
+                logger.warning(f"The labels of {image_id} cannot be compared: {error}")
+                return None
+        return None
 
     def series(self, image_id: str) -> DicomSeries:
         """See `Studies.series`."""

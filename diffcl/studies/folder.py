@@ -30,14 +30,16 @@ from diffcl.io.fingerprint import state_of
 from diffcl.io.formats import image_suffix
 from diffcl.io.isolated import read_scan_isolated
 from diffcl.recipe import Recipe
+from diffcl.studies.agreement import agreement, author
 from diffcl.studies.folder_contents import SUFFIXES, FolderContents
 from diffcl.studies.index import FileEntry, ScanEntry
 from diffcl.studies.label_changes import label_record, proposal_of
-from diffcl.studies.label_check import check_label
+from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
 logger = logging.getLogger(__name__)
 
@@ -189,17 +191,16 @@ class FolderStudies(Studies):
         file = self._contents.label_file(self._contents.now(), image_id, tag)
         return file and Path(os.path.realpath(file))
 
-    def training_label(self, image_id: str, task: str) -> Path | None:
+    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
         """The version among the kept ones; the file in the folder of final labels where it was put there by hand."""
         info = self.label_notes(image_id, FINAL)
+        if isinstance(info.get("version"), int):
+            record = self.history.teaching(image_id, task, only_approved=only_approved)
+            return self.history.label(image_id, record["version"]) if record else None
         if not info or info.get("task") not in (None, task):
             return None
-        version = info.get("version")
-        return (
-            self.history.label(image_id, version)
-            if isinstance(version, int)
-            else self.label_path(image_id, FINAL)
-        )
+        teaches = may_teach(review_of(info), only_approved=only_approved)
+        return self.label_path(image_id, FINAL) if teaches else None
 
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`."""
@@ -209,10 +210,14 @@ class FolderStudies(Studies):
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
         """See `Studies.note_label`."""
         self._label_entry(image_id, tag)
+        notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
         with self._contents.change() as content:
             label = content.label(image_id, tag)
             if label:
                 record = self.history.newest(image_id) if tag == FINAL else {}
+                if record and FIELD in notes:
+                    self.history.review(image_id, record["version"], review_of(notes))
+                    record = self.history.newest(image_id)
                 label.info = {**added(label.info, notes, f"notes on the label of {image_id}"), **record}
 
     def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
@@ -230,7 +235,7 @@ class FolderStudies(Studies):
         where = f"label of {image_id}"
         with self._saving, TemporaryDirectory() as temporary:
             tag = check_name(tag, "label tag")
-            params = checked(params, where)
+            params = with_review(checked(params, where), where)
             grid, tasks = self._grid(image_id), self._tasks()
             about = self._entry(image_id).image.info.get("proposal")
             proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
@@ -239,7 +244,10 @@ class FolderStudies(Studies):
             label = Path(temporary) / f"label{LABEL_SUFFIX}"
             write_image(found.label, label)
             changed = self._changed_voxels(image_id, voxels(found.label))
-            return self._keep(image_id, tag, label, label_record(params, found, about, proposal, changed))
+            record = label_record(params, found, about, proposal, changed)
+            if tag == FINAL:
+                record["agreement"] = self._agreement(image_id, found, record)
+            return self._keep(image_id, tag, label, record)
 
     def restore_label(self, image_id: str, version: int) -> None:
         """Make an older version the final label again, as a new version.
@@ -346,6 +354,25 @@ class FolderStudies(Studies):
             logger.warning(f"The former label of {image_id} cannot be compared: {error}")
             return None
         return int((former != array).sum()) if former.shape == array.shape else None
+
+    def _agreement(
+        self, image_id: str, found: Submission, record: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """How far a label agrees with the newest one of somebody else; None where nobody else outlined the scan."""
+        others = [
+            other
+            for other in self.history.versions(image_id)
+            if not other["removed"] and author(other) != author(record) and other.get("task") == found.task
+        ]
+        task = next((task for task in self._tasks() if task.name == found.task), None)
+        if task is None or not others:
+            return None
+        try:
+            label = read_label(self.history.label(image_id, others[-1]["version"]))
+        except (ScanError, UsageError) as error:
+            logger.warning(f"The labels of {image_id} cannot be compared: {error}")
+            return None
+        return agreement(found.label, label, task.labels, others[-1])
 
     def _keep(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> dict[str, Any]:
         """Put a label in its place, None for none; a final one after it stands among the versions."""

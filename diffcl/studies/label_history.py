@@ -3,6 +3,7 @@
     STUDIES/history/ID/1.nii.gz     the label
     STUDIES/history/ID/1.json       who, when, from which proposal, what changed
     STUDIES/history/ID/2.json       a version without a label: it was removed
+    STUDIES/history/ID/1.review.json    whether somebody approved or flagged it, who and why
 
 Who is `client_id`, as the viewer says, `address`, as the server sees it, and `user`, where one had to log in.
 The record is written last, so a version without one was never accepted. The newest version is the scan's
@@ -25,6 +26,7 @@ from diffcl.errors import UsageError
 from diffcl.files import make_folder, replace_file, write_text
 from diffcl.io.read import read_label
 from diffcl.studies.notes import readable
+from diffcl.studies.review import Review, may_teach, review_of
 
 LABEL_SUFFIX = ".nii.gz"
 
@@ -98,6 +100,38 @@ class History:
             write_text(folder / f"{number}.json", json.dumps(record, indent=2) + "\n", durable=True)
         return record
 
+    def review(self, image_id: str, version: int, review: Review) -> None:
+        """Keep what somebody said of a version, in place of what was said before.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        path = self.folder / image_id / f"{version}.review.json"
+        write_text(path, json.dumps(review.notes(), indent=2) + "\n", durable=True)
+
+    def teaching(self, image_id: str, task: str, *, only_approved: bool = False) -> dict[str, Any]:
+        """The record of the version that may teach: the newest approved one, else the newest, unless that is flagged.
+
+        Empty where there is none. An approved label stays the truth until another one is approved.
+
+        Args:
+            image_id: The scan.
+            task: Name of the task; versions of no known task count as well.
+            only_approved: Whether only approved labels teach.
+        """
+        newest = self.newest(image_id)
+        if not newest or newest["removed"] or newest.get("task") not in (None, task):
+            return {}
+        fitting = [
+            record
+            for record in self.versions(image_id)
+            if not record["removed"] and record.get("task") in (None, task)
+        ]
+        approved = [record for record in fitting if review_of(record).status == "approved"]
+        if approved:
+            return approved[-1]
+        return newest if may_teach(review_of(newest), only_approved=only_approved) else {}
+
     def restore(self, image_id: str, version: int) -> dict[str, Any]:
         """Make an older version the newest again, as a new version.
 
@@ -136,9 +170,17 @@ class History:
         except (OSError, ValueError, RecursionError):
             record = {}
         if record.get("version") == number and isinstance(record.get("removed"), bool):
-            return record
+            return {**record, **self._review(image_id, number)}
         removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
         return {**record, "version": number, "removed": removed, "remark": "Its record is damaged."}
+
+    def _review(self, image_id: str, number: int) -> dict[str, Any]:
+        """What somebody said of a version, as notes; empty where nobody did, or it cannot be understood."""
+        try:
+            content = json.loads((self.folder / image_id / f"{number}.review.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return review_of(content).notes() if isinstance(content, dict) else {}
 
 
 def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.io.dicom.series import DicomSeries
+from diffcl.studies.agreement import mean_dice
+from diffcl.studies.review import review_of
 
 FINAL = "final"
 """Tag of the label that a person submitted: the one that teaches."""
@@ -137,8 +139,15 @@ class Studies(ABC):
         """
 
     @abstractmethod
-    def training_label(self, image_id: str, task: str) -> Path | None:
-        """The final label of a scan if it is of a task, or of no known one: the very version, which none replaces.
+    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
+        """The label of a scan that teaches a task: the very version, which none replaces. See `diffcl.studies.review`.
+
+        The newest approved one, or else the newest, unless that is flagged. None where there is none.
+
+        Args:
+            image_id: The scan.
+            task: Name of the task; a label of no known task counts as well.
+            only_approved: Whether only approved labels teach.
 
         Raises:
             ScanError: If it cannot be used.
@@ -156,6 +165,15 @@ class Studies(ABC):
         Raises:
             UsageError: See `note_image`.
         """
+
+    def to_review(self) -> list[str]:
+        """The scans whose final label waits for a review, those first on which two people agree least."""
+        waiting = []
+        for image_id in self.labelled():
+            notes = self.label_notes(image_id, FINAL)
+            if review_of(notes).status == "submitted":
+                waiting.append((mean_dice(notes), image_id))
+        return [image_id for _, image_id in sorted(waiting)]
 
     @abstractmethod
     def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:

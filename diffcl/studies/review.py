@@ -83,6 +83,11 @@ def review_of(notes: Mapping[str, Any]) -> Review:
         return Review()
 
 
+def with_review(notes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Notes of a client in which a review, if there is one, has been checked; see `parse_review`."""
+    return {**notes, **parse_review(notes[FIELD], where).notes()} if FIELD in notes else dict(notes)
+
+
 def may_teach(review: Review, *, only_approved: bool) -> bool:
     """Whether a label may teach or validate: never a flagged one, and where that is asked only approved ones.
 

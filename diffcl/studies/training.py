@@ -53,6 +53,7 @@ class TrainingOptions(BaseModel):
         minutes: Time for the steps and for validation, in place of a number of steps.
         validation_share: Share of the labelled scans that validate instead of teach.
         margin: How much lower the Dice of the result may be than that of the model in use.
+        only_approved: Whether only labels teach that a reviewer has approved. A flagged one never does.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +64,7 @@ class TrainingOptions(BaseModel):
     minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
     validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
     margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
+    only_approved: bool = False
 
 
 class StudyTraining:
@@ -131,7 +133,9 @@ class StudyTraining:
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             remove(stale)
-        found = training_cases(studies, recipe, options.validation_share, self._folder)
+        found = training_cases(
+            studies, recipe, options.validation_share, self._folder, only_approved=options.only_approved
+        )
         for image, why in found.refused.items():
             logger.warning(f"{image} is left out: {why}")
         logger.info(f"{self._name}: {found.counts}")

@@ -44,8 +44,8 @@ class LabelledStudies(Protocol):
     def image_path(self, image_id: str) -> Path:
         """A file of a scan."""
 
-    def training_label(self, image_id: str, task: str) -> Path | None:
-        """The final label of a scan if it is of a task: the very version, which no later one replaces."""
+    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
+        """The label of a scan that teaches a task: the very version, which no later one replaces."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +136,22 @@ class Roles(BaseModel):
         return chosen
 
 
-def training_cases(studies: LabelledStudies, recipe: Recipe, share: float, folder: Path) -> TrainingCases:
+def training_cases(
+    studies: LabelledStudies, recipe: Recipe, share: float, folder: Path, *, only_approved: bool = False
+) -> TrainingCases:
     """Find and read the scans of a task among the studies.
 
-    Labelled are the scans whose final label is of this task; all others are unlabelled, whatever labels of
-    other tasks they have. Of at least `ENOUGH_TO_VALIDATE` labelled scans a share is kept for validation; what each
-    is used for is kept in `folder`, so that a scan that validated goes on validating, and one that taught teaching.
-    See `Roles.choose`. A scan that fails, for whatever reason, is left out.
+    Labelled are the scans whose final label is of this task and not flagged; all others are unlabelled, whatever
+    labels of other tasks they have. Of at least `ENOUGH_TO_VALIDATE` labelled scans a share is kept for validation;
+    what each is used for is kept in `folder`, so that a scan that validated goes on validating, and one that taught
+    teaching. See `Roles.choose`. A scan that fails, for whatever reason, is left out.
 
     Args:
         studies: The studies.
         recipe: The task.
         share: Share of the labelled scans for validation, 0..1.
         folder: Where the trainings of the task work; FOLDER/prepared keeps prepared scans.
+        only_approved: Whether only approved labels teach and validate.
 
     Raises:
         DataError: If no labelled scan is left.
@@ -160,7 +163,7 @@ def training_cases(studies: LabelledStudies, recipe: Recipe, share: float, folde
     unlabelled: dict[UnlabelledCase, TrainingScan] = {}
     for image in sorted(studies.scans()):
         try:
-            case = _case(studies, image, recipe.name)
+            case = _case(studies, image, recipe.name, only_approved=only_approved)
             scan = prepare_case(case, recipe, folder / "prepared")
         except NO_FAULT_OF_A_SCAN:
             raise
@@ -235,9 +238,11 @@ def _read(
     return found
 
 
-def _case(studies: LabelledStudies, image: str, task: str) -> LabelledCase | UnlabelledCase:
+def _case(
+    studies: LabelledStudies, image: str, task: str, *, only_approved: bool = False
+) -> LabelledCase | UnlabelledCase:
     path = studies.image_path(image)
-    label = studies.training_label(image, task)
+    label = studies.training_label(image, task, only_approved=only_approved)
     return UnlabelledCase(image, path) if label is None else LabelledCase(image, path, label)
 
 

@@ -52,7 +52,7 @@ def test_two_clients_get_different_scans(book: ScoreBook) -> None:
 
 
 def test_nothing_is_given_when_all_have_labels(book: ScoreBook) -> None:
-    assert [strategy({}, waiting()) for strategy in strategies(book).values()] == [None] * 5
+    assert [strategy({}, waiting()) for strategy in strategies(book).values()] == [None] * 6
 
 
 def test_viewers_show_why_each_strategy_chooses(book: ScoreBook) -> None:

@@ -45,7 +45,7 @@ class Outlined:
             raise GoneError(f"image {image_id}", "is not there any more")
         return path
 
-    def training_label(self, image_id: str, task: str) -> Path | None:
+    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:  # noqa: ARG002
         """The newest label of a scan if it is of the task."""
         of_task, file = self.versions.get(image_id, [("", Path())])[-1]
         return file if of_task == task else None

@@ -9,6 +9,8 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from diffcl.active_learning import ranking
 from diffcl.active_learning.scores import ScoreBook
+from lib.datastore import StudiesDatastore
+from lib.http_errors import refusals
 
 
 class RankedStrategy(Strategy):
@@ -29,6 +31,24 @@ class RankedStrategy(Strategy):
         return told if found.score is None else {**told, "score": found.score, "rank": found.rank}
 
 
+class ReviewStrategy(Strategy):
+    """Hands out the scans whose label waits for a review, those first on which two people agree least."""
+
+    def __init__(self) -> None:
+        super().__init__("Its label waits for a review; those on which two people agree least come first")
+        self._handed_out = ranking.HandedOut()
+
+    def __call__(self, request: dict[str, Any], datastore: StudiesDatastore) -> dict[str, Any] | None:
+        """The next scan to review, and how many remain; None when every label has been reviewed."""
+        with refusals():
+            waiting = datastore.studies.to_review()
+        if not waiting:
+            return None
+        chosen = self._handed_out.hand_out(waiting, request.get("client_id"), again=True)
+        return {"id": chosen, "reason": self.description, "remaining": len(waiting)}
+
+
 def strategies(book: ScoreBook) -> dict[str, Strategy]:
     """All strategies by name, the default first."""
-    return {name: RankedStrategy(strategy) for name, strategy in ranking.strategies(book).items()}
+    ranked = {name: RankedStrategy(strategy) for name, strategy in ranking.strategies(book).items()}
+    return {**ranked, "review": ReviewStrategy()}
