@@ -23,7 +23,11 @@ def book(tmp_path: Path) -> ScoreBook:
 
 def waiting(*images: str) -> Any:
     """A datastore in which these scans have no label."""
-    return SimpleNamespace(get_unlabeled_images=lambda: list(images), get_labeled_images=lambda: ["c"])
+    return SimpleNamespace(
+        get_unlabeled_images=lambda: list(images),
+        get_labeled_images=lambda: ["c"],
+        studies=SimpleNamespace(to_review=list),
+    )
 
 
 def test_the_answer_is_what_viewers_read(book: ScoreBook) -> None:

@@ -321,7 +321,9 @@ def test_scans_that_are_left_out_are_named_in_the_status_and_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     taught, unlabelled = SCANS[0], SCANS[-1]
-    labelled.outline(taught, label=make_label(taught)[:-1])
+    moved = make_label(taught)
+    moved.SetOrigin([value + 1.0 for value in moved.GetOrigin()])
+    labelled.outline(taught, label=moved)
     listed = labelled.scans()
     (studies / f"{unlabelled}.nii.gz").unlink()
     monkeypatch.setattr(labelled, "scans", lambda: listed)
