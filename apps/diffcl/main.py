@@ -13,6 +13,7 @@ Settings, each as `--conf KEY VALUE`:
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -30,7 +31,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from diffcl.active_learning.ranking import DEFAULT
 from diffcl.active_learning.scorer import ScansToScore, Scorer
 from diffcl.active_learning.scores import ScoreBook
-from diffcl.errors import ScanError
+from diffcl.errors import ScanError, UsageError
 from diffcl.inference.engine import engine_choice
 from diffcl.inference.served_models import ServedModels
 from diffcl.io import read_label
@@ -43,6 +44,7 @@ from diffcl.studies.label_changes import in_words
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.studies.progress import first_at_work
 from diffcl.studies.protocol import FINAL, Studies
+from diffcl.studies.sole_server import SoleServer
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from lib.batch import CpuBatchInfer
@@ -56,6 +58,8 @@ from lib.strategies import strategies
 from lib.studies import open_studies
 from lib.trainer import SemiSupervisedTraining
 
+logger = logging.getLogger(__name__)
+
 
 class DiffclApp(MONAILabelApp):
     """Translates MONAI Label's requests into calls of the library.
@@ -66,6 +70,7 @@ class DiffclApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         beside = Path((conf.get("work") or app_dir) if "://" in studies else studies)
         self._beside = beside
+        self._sole = SoleServer(beside)
         self._work = beside / "training"
         store = ModelRegistry(Path(conf.get("store") or beside / "models"), models_folder())
         new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
@@ -130,6 +135,11 @@ class DiffclApp(MONAILabelApp):
 
     def on_init_complete(self) -> None:
         """Called once by the server before it answers: the first request must not pay for loading."""
+        try:
+            self._sole.claim()
+        except UsageError as error:
+            logger.error(str(error))
+            os._exit(2)  # an exception would be told with the traceback of three frameworks
         super().on_init_complete()
         os.environ[SERVER] = str(os.getpid())
         tell_failed_starts()

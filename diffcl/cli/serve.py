@@ -96,6 +96,8 @@ def serve(
     - `diffcl serve --studies scans/ --users users.json --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`
     """
     _check_server()
+    from diffcl.studies.sole_server import SoleServer
+
     tls = check_sharing(host, users, (tls_cert, tls_key), behind_proxy)
     _check_port(host, port)
     served, credentials = _without_credentials(_studies(studies, work))
@@ -109,6 +111,7 @@ def serve(
         beside = work.resolve()
         make_folder(beside)
         command += ["--conf", "work", str(beside)]
+    SoleServer(beside).check()
     if models is not None:
         _check_models(models, beside / "models" if store is None else store, recipe)
         command += ["--conf", "models", models]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
 from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
 
 import uvicorn
 from monailabel.main import Main
@@ -17,12 +21,21 @@ BEHIND_PROXY = "behind_proxy"
 """The setting by which headers of a proxy on this machine are believed."""
 
 
+def taken(log_config: str) -> dict[str, Any]:
+    """The settings of the log, of which MONAI Label leaves a file in the temporary folder at every start."""
+    file = Path(log_config)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if file.parent == Path(gettempdir()):
+        file.unlink()
+    return content
+
+
 def main() -> None:
     """Start the server; whatever it and its children write is its user's alone."""
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvicorn.run = partial(
+    serve = partial(
         uvicorn.run,
         http=BoundedProtocol,
         ws="none",
@@ -30,6 +43,12 @@ def main() -> None:
         server_header=False,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
+
+    def run(app: str, *, log_config: str, **settings: Any) -> None:
+        settings["use_colors"] = None  # the log's own settings have no place for it
+        serve(app, log_config=taken(log_config), **settings)
+
+    uvicorn.run = run  # type: ignore[assignment]
     Main().run()
 
 

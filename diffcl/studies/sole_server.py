@@ -1,0 +1,45 @@
+"""One server at a time works on some studies: two would hand one scan to two people and train beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from diffcl.errors import UsageError
+from diffcl.files import make_folder
+
+
+class SoleServer:
+    """The claim of a server on its studies; the end of its process, of whatever kind, lets go of it.
+
+    Args:
+        folder: Where the studies, or what is kept beside an archive, lie; made if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self._folder = folder
+        self._lock = FileLock(folder / ".server.lock")
+
+    def claim(self) -> None:
+        """Hold the studies until the process ends.
+
+        Raises:
+            UsageError: If another server holds them.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                self._folder, "another server works on these studies", "Stop it, or serve another folder"
+            ) from error
+
+    def check(self) -> None:
+        """Refuse studies that another server holds.
+
+        Raises:
+            UsageError: If one does.
+        """
+        self.claim()
+        self._lock.release()

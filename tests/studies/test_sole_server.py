@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffcl.errors import UsageError
+from diffcl.studies.sole_server import SoleServer
+
+HOLD = """
+import sys
+from pathlib import Path
+from diffcl.studies.sole_server import SoleServer
+
+server = SoleServer(Path(sys.argv[1]))
+server.claim()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_server_is_refused_until_the_first_one_has_ended(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        for action in (SoleServer(tmp_path).claim, SoleServer(tmp_path).check):
+            with pytest.raises(UsageError, match="another server works on these studies"):
+                action()
+        first.kill()
+    SoleServer(tmp_path).check()
+    SoleServer(tmp_path).claim()
