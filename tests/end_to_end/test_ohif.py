@@ -162,6 +162,9 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
 
     published = running.store.folders[0] / "organ"
     published.rename(tmp_path / "away")
+    # Notifications lie over the button, and stay as long as the pointer is on them.
+    ActionChains(browser).move_to_element(page.find("[data-cy=viewport-pane]")).perform()
+    page.until(lambda: not any("is stored" in line for line in page.texts("[data-sonner-toast]")))
     page.click(".modelSelector button", "Run")
     assert "task organ: no model yet. Label some scans, submit them and train" in page.told("no model")
     (tmp_path / "away").rename(published)
