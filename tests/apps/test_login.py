@@ -185,10 +185,10 @@ def test_a_label_says_who_was_logged_in_whatever_the_client_claims(
         data={"params": json.dumps(claimed)}, files={"label": ("a.nii.gz", label_file.read_bytes())},
     )  # fmt: skip
     assert answer.status_code == 200, answer.text
-    record = app.datastore().history.newest("oblique")
+    record = app.datastore().studies.history.newest("oblique")
     assert (record["user"], record["client_id"]) == ("annotator", "user-xyz")
     ask("DELETE", "/datastore/label?id=oblique&tag=final", token_of(ask, "admin"))
-    record = app.datastore().history.newest("oblique")
+    record = app.datastore().studies.history.newest("oblique")
     assert (record["removed"], record["user"], record["address"]) == (True, "admin", "127.0.0.1")
 
 
