@@ -248,6 +248,13 @@ def test_from_scans_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert np.array_equal(ModelRegistry(tmp_path / "store").versions("organ"), [1])
 
 
+@pytest.fixture
+def server_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `diffcl serve` refuses is the same whether or not the server is installed."""
+    monkeypatch.setattr("diffcl.cli.serve._check_server", lambda: None)
+
+
+@pytest.mark.usefixtures("server_installed")
 def test_a_port_in_use_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     import socket
 
@@ -259,11 +266,13 @@ def test_a_port_in_use_is_said(scans: list[Path], capsys: pytest.CaptureFixture[
     assert f"127.0.0.1:{port}: cannot be listened on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("server_installed")
 def test_missing_studies_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--studies", str(tmp_path / "none"), "--port", "18431"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("server_installed")
 def test_a_recipe_that_is_not_there_is_said(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--studies", str(scans[0].parent), "--port", "18432", "--recipe", "none.toml"]) == 1
     assert "none.toml" in capsys.readouterr().err

@@ -258,14 +258,14 @@ class TestSubmittedLabels:
         assert (studies / "labels/final/oblique.nii.gz").is_file()
         assert len(store.history.versions("oblique")) == 1
 
-    def test_a_label_of_part_of_the_scan_is_resampled_and_says_so(
+    def test_a_label_of_part_of_the_scan_is_put_where_it_lies(
         self, store: Store, studies: Path, label_file: Path, tmp_path: Path
     ) -> None:
         whole = sitk.ReadImage(label_file)
         sitk.WriteImage(whole[2:15, 3:18, 1:12], tmp_path / "part.nii.gz")
         store.save_label("oblique", tmp_path / "part.nii.gz", "final", SLICER)
         np.testing.assert_array_equal(final(studies, "oblique"), voxels(whole))
-        assert "resampled" in store.label_notes("oblique", "final")["remark"]
+        assert "resampled" not in store.label_notes("oblique", "final")["remark"]
 
     def test_a_proposal_is_no_version(self, store: Store, label_file: Path) -> None:
         store.save_label("oblique", label_file, "original", {"model": "organ", "params": {"label_names": {}}})
