@@ -48,7 +48,7 @@ from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
-from diffcl.studies.review import may_teach, review_of, with_review
+from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentations import Segmentation, Segmentations
 
 logger = logging.getLogger(__name__)
@@ -188,12 +188,11 @@ class ArchiveStudies(Studies):
         fitting = [one for one in every if (found := one.task(self._tasks())) and found.name == task]
         if not fitting or fitting[-1] is not every[-1]:
             return None
-        reviews = {one.uid: review_of(self._notes.record(one.uid)) for one in fitting}
-        approved = [one for one in fitting if reviews[one.uid].status == "approved"]
-        chosen = approved[-1] if approved else fitting[-1]
-        if not may_teach(reviews[chosen.uid], only_approved=only_approved):
+        reviews = [review_of(self._notes.record(one.uid)) for one in fitting]
+        place = teaching_version(reviews, only_approved=only_approved)
+        if place is None:
             return None
-        return self._downloads.label(chosen, self._entry(image_id), tasks[task].labels)
+        return self._downloads.label(fitting[place], self._entry(image_id), tasks[task].labels)
 
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`; of a final one also all `versions` that there are."""

@@ -26,7 +26,7 @@ from diffcl.errors import UsageError
 from diffcl.files import make_folder, replace_file, write_text
 from diffcl.io.read import read_label
 from diffcl.studies.notes import readable
-from diffcl.studies.review import Review, may_teach, review_of
+from diffcl.studies.review import Review, review_of, teaching_version
 
 LABEL_SUFFIX = ".nii.gz"
 
@@ -110,9 +110,7 @@ class History:
         write_text(path, json.dumps(review.notes(), indent=2) + "\n", durable=True)
 
     def teaching(self, image_id: str, task: str, *, only_approved: bool = False) -> dict[str, Any]:
-        """The record of the version that may teach: the newest approved one, else the newest, unless that is flagged.
-
-        Empty where there is none. An approved label stays the truth until another one is approved.
+        """The record of the version that teaches, see `teaching_version`; empty where there is none.
 
         Args:
             image_id: The scan.
@@ -127,10 +125,8 @@ class History:
             for record in self.versions(image_id)
             if not record["removed"] and record.get("task") in (None, task)
         ]
-        approved = [record for record in fitting if review_of(record).status == "approved"]
-        if approved:
-            return approved[-1]
-        return newest if may_teach(review_of(newest), only_approved=only_approved) else {}
+        place = teaching_version([review_of(record) for record in fitting], only_approved=only_approved)
+        return {} if place is None else fitting[place]
 
     def restore(self, image_id: str, version: int) -> dict[str, Any]:
         """Make an older version the newest again, as a new version.

@@ -6,7 +6,7 @@ on a label, with the fields `status`, `approvedBy`, `level`, `comment` and `edit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -95,3 +95,26 @@ def may_teach(review: Review, *, only_approved: bool) -> bool:
     False
     """
     return review.status == "approved" or (review.status == "submitted" and not only_approved)
+
+
+def teaching_version(reviews: Sequence[Review], *, only_approved: bool) -> int | None:
+    """Which of the versions of a label teaches: the newest approved one, else the newest, if it may.
+
+    An approved label stays the truth until another one is approved.
+
+    >>> teaching_version([Review(status="approved"), Review()], only_approved=False)
+    0
+    >>> teaching_version([Review(), Review(status="flagged")], only_approved=False) is None
+    True
+
+    Args:
+        reviews: Of the versions, oldest first.
+        only_approved: Whether only approved labels teach.
+
+    Returns:
+        Its place among the versions; None where none teaches.
+    """
+    approved = [place for place, review in enumerate(reviews) if review.status == "approved"]
+    if approved:
+        return approved[-1]
+    return len(reviews) - 1 if reviews and may_teach(reviews[-1], only_approved=only_approved) else None
