@@ -1,0 +1,97 @@
+"""The sections on the networks: shapes of CS and DS, and the diffusion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from diffcl.recipe.section import Depth, Level, Section, Width
+
+
+class VNetShape(Section):
+    """Shape of a V-Net.
+
+    Attributes:
+        filters: Channels of each level, finest first; each further level halves the grid.
+        blocks: Convolutions of each level of the encoder and the decoder.
+        projection: Channels of the projection head's voxel features.
+    """
+
+    filters: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (16, 32, 64, 128)
+    blocks: Annotated[tuple[Depth, ...], Field(min_length=2, max_length=8)] = (1, 2, 2, 2)
+    projection: Width = 16
+
+    @model_validator(mode="after")
+    def _one_entry_a_level(self) -> VNetShape:
+        if len(self.blocks) != len(self.filters) or len(self.filters) < 2:
+            raise ValueError("filters and blocks need one entry a level, at least two levels")
+        return self
+
+
+class CsShape(VNetShape):
+    """CS, the convolution segmentation network: a V-Net with HF-Mamba on some of its skip connections.
+
+    Attributes:
+        hf_mamba_levels: Skip levels with a module; 0 is the finest. Empty switches HF-Mamba off.
+        hf_mamba_width: Token width of the module.
+        hf_mamba_state: State size of its selective scan.
+    """
+
+    hf_mamba_levels: Annotated[tuple[Level, ...], Field(max_length=7)] = (0, 1)
+    hf_mamba_width: Width = 16
+    hf_mamba_state: Annotated[int, Field(ge=1, le=256)] = 16
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> CsShape:
+        for level in self.hf_mamba_levels:
+            if level > len(self.filters) - 2:
+                raise ValueError(f"hf_mamba_levels: level {level} has no skip connection")
+        return self
+
+
+class DsShape(VNetShape):
+    """DS, the diffusion segmentation network: a V-Net over (image, noisy label map), told the time.
+
+    Attributes:
+        time_features: Width of the embedding of the diffusion step.
+        coarsening: 2 lets the V-Net of DS work on voxels of twice the size, at an eighth of the cost. What it
+            adds to CS, a sense of shape, needs no fine grid.
+        diffusion: Off, for comparison, DS is a second CS, which sees the image alone.
+    """
+
+    time_features: Width = 64
+    coarsening: Literal[1, 2] = 1
+    diffusion: bool = True
+
+    @model_validator(mode="after")
+    def _alike(self) -> DsShape:
+        if not self.diffusion and self.coarsening != 1:
+            raise ValueError("coarsening has no meaning without diffusion")
+        return self
+
+
+class Diffusion(Section):
+    """The diffusion over label maps and its sampling.
+
+    Attributes:
+        steps: T, the number of diffusion steps.
+        beta_start: First beta of the linear schedule.
+        beta_end: Last beta of the linear schedule.
+        sampling_steps: DDIM steps of a prediction, at most `steps`; each asks DS about every window once.
+        late: Training draws step t with a density proportional to t^late. Noise that is independent from voxel
+            to voxel hides a smooth label map only at late steps; drawn evenly (0), DS would rarely have to
+            look at the image.
+    """
+
+    steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 2e-2
+    sampling_steps: Annotated[int, Field(ge=1, le=100)] = 3
+    late: Annotated[float, Field(ge=0, le=100)] = 2.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Diffusion:
+        if self.sampling_steps > self.steps:
+            raise ValueError("sampling_steps cannot exceed steps")
+        return self

@@ -1,0 +1,137 @@
+"""The whole recipe of a task, and its reading from a document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from diffcl.errors import RecipeError
+from diffcl.labels import LabelClass
+from diffcl.recipe.losses import Contrastive, Losses
+from diffcl.recipe.networks import CsShape, Diffusion, DsShape
+from diffcl.recipe.preparation import Grid, Intensity
+from diffcl.recipe.section import Section, Seed, Share, Text, first_fault
+from diffcl.recipe.training import Augmentation, FineTuning, Training
+
+
+class Inference(Section):
+    """How a prediction is made.
+
+    Attributes:
+        overlap: Share by which neighbouring windows overlap.
+        ds_weight: Weight of DS in the ensemble; CS has the rest.
+        largest_component: Whether each class keeps only its largest component.
+        seed: Decides the noise from which DS starts.
+    """
+
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    ds_weight: Share = 0.5
+    largest_component: bool = True
+    seed: Seed = 0
+
+
+class Card(Section):
+    """What people must know of a task's model; printed in its card.
+
+    Attributes:
+        data: The scans it is meant to be trained on, and their origin.
+        terms: Terms of use of those scans, which hold for the weights as well.
+        use: What the model is for and what not.
+    """
+
+    data: Text = ""
+    terms: Text = ""
+    use: Text = (
+        "Proposes outlines for research. Every outline must be checked by a person. Not a medical device."
+    )
+
+
+class Recipe(Section):
+    """One task: what is segmented in which scans, by which networks, trained how.
+
+    Attributes:
+        name: Lower-case identifier, also of the published model.
+        title: What it segments, for people.
+        modality: DICOM modality of the scans.
+        labels: Classes with values 1..N without a gap; background is implied.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    title: Annotated[str, Field(max_length=200)] = ""
+    modality: Literal["MR", "CT"] = "MR"
+    labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
+    grid: Grid = Grid()
+    intensity: Intensity = Intensity()
+    cs: CsShape = CsShape()
+    ds: DsShape = DsShape()
+    diffusion: Diffusion = Diffusion()
+    losses: Losses = Losses()
+    contrastive: Contrastive = Contrastive()
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+    fine_tuning: FineTuning = FineTuning()
+    inference: Inference = Inference()
+    card: Card = Card()
+
+    @field_validator("labels")
+    @classmethod
+    def _contiguous(cls, labels: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
+        if [label.value for label in labels] != list(range(1, len(labels) + 1)):
+            raise ValueError("label values must be 1, 2, ... in order, without a gap")
+        if len({label.name for label in labels}) != len(labels):
+            raise ValueError("label names must differ")
+        if any(label.name == "background" for label in labels):
+            raise ValueError("background is implied; leave it out")
+        return labels
+
+    @model_validator(mode="after")
+    def _window_fits_the_networks(self) -> Recipe:
+        if any(size % self.grain for size in (*self.grid.window, *self.grid.crop)):
+            raise ValueError(f"grid.window and grid.crop must be divisible by {self.grain}")
+        if self.cs.projection != self.ds.projection:
+            raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
+        if not self.ds.diffusion and self.ds.filters != self.cs.filters:
+            raise ValueError("ds.filters must equal cs.filters where ds is a second CS")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K with background."""
+        return len(self.labels) + 1
+
+    @property
+    def grain(self) -> int:
+        """What every side of a volume must be divisible by for the networks."""
+        of_cs: int = 2 ** (len(self.cs.filters) - 1)
+        of_ds: int = 2 ** (len(self.ds.filters) - 1) * self.ds.coarsening
+        return max(of_cs, of_ds)
+
+    def changed(self, **sections: dict[str, Any]) -> Recipe:
+        """A copy with some fields of some sections replaced, checked like a file.
+
+        What was left to its default stays so.
+
+        >>> from diffcl.recipe import load_recipe
+        >>> load_recipe("hippocampus").changed(training={"steps": 10, "supervised_start": 5}).training.steps
+        10
+
+        Raises:
+            RecipeError: If a field is unknown or a value impossible.
+        """
+        content = self.model_dump(exclude_unset=True)
+        for section, fields in sections.items():
+            content[section] = {**content.get(section, {}), **fields}
+        return parse_recipe(content, self.name)
+
+
+def parse_recipe(content: dict[str, Any], where: object) -> Recipe:
+    """Check the fields of a recipe.
+
+    Raises:
+        RecipeError: Naming `where`, the field and what is wrong with it.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(where, first_fault(error, "recipe"), "Correct the recipe") from error
