@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from monailabel.client import MONAILabelClient
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that all tests share; see `assert_log_is_clean`."""
+    """A server that the tests of one file share, so that labels of another file are not in its studies."""
     running = start(tmp_path_factory.mktemp("end to end"))
     yield running
     stop(running)
