@@ -103,7 +103,7 @@ def listen(
     if model is None or to is None:
         raise UsageError("diffcl listen", "needs --model and --to", "See diffcl listen --help")
     from diffcl.inference import Predictor
-    from diffcl.io.dicomweb.client import Credentials
+    from diffcl.io.dicomweb.session import Credentials
     from diffcl.listener.destination import destination
     from diffcl.listener.receiver import Receiver
     from diffcl.listener.service import Listener

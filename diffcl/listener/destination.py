@@ -12,7 +12,8 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.status import code_to_category
 
 from diffcl.errors import ArchiveDownError, ArchiveError, UsageError
-from diffcl.io.dicomweb.client import Archive, Credentials
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.session import Credentials
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60

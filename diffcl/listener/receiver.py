@@ -26,7 +26,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from diffcl.errors import OutputError, UsageError
 from diffcl.io.dicom.damage import DAMAGED, is_damage
-from diffcl.io.dicomweb.client import is_uid
+from diffcl.io.dicomweb.entries import is_uid
 from diffcl.listener.queue import Job, Queue
 
 IMAGES: Final = (

@@ -34,7 +34,8 @@ from diffcl.geometry import Geometry, voxels
 from diffcl.io import Scan, read_label
 from diffcl.io.dicom.seg_write import write_annotation
 from diffcl.io.dicom.series import DicomSeries
-from diffcl.io.dicomweb.client import Archive, SeriesEntry
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.io.fingerprint import State
 from diffcl.recipe import Recipe
 from diffcl.studies.agreement import agreement, author

@@ -10,7 +10,8 @@ from threading import Lock
 from typing import Any
 
 from diffcl.errors import DiffclError
-from diffcl.io.dicomweb.client import Archive, SeriesEntry
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.recipe import Recipe
 from diffcl.studies.segmentations import Segmentation, Segmentations
 

@@ -26,7 +26,8 @@ from diffcl.errors import named
 from diffcl.files import make_folder, replace_file, replace_folder, write_text
 from diffcl.io import Scan, read_scan, write_image
 from diffcl.io.dicom.seg_read import read_seg
-from diffcl.io.dicomweb.client import Archive, SeriesEntry
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.labels import LabelClass
 from diffcl.studies.segmentations import Segmentation
 

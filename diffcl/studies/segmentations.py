@@ -16,7 +16,8 @@ from diffcl.errors import GoneError
 from diffcl.files import write_text
 from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicom.seg_read import class_of
-from diffcl.io.dicomweb.client import Archive, SeriesEntry, is_uid
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.entries import SeriesEntry, is_uid
 from diffcl.recipe import Recipe
 from diffcl.studies.content_time import UNDATED, moment
 

@@ -42,7 +42,8 @@ from diffcl.inference.served_models import ServedModels
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom.seg_write import write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom.series_write import write_series
-from diffcl.io.dicomweb.client import Archive, SeriesEntry
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.labels import Code
 from diffcl.models import ModelRegistry
 from diffcl.studies import archive as archive_module
@@ -690,7 +691,7 @@ class TestAnArchiveThatIsSilent:
     @pytest.fixture
     def silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveStudies]:
         """An archive that accepts connections and never answers."""
-        monkeypatch.setattr("diffcl.io.dicomweb.client.READ_SECONDS", 0.5)
+        monkeypatch.setattr("diffcl.io.dicomweb.session.READ_SECONDS", 0.5)
         monkeypatch.setattr("diffcl.io.dicomweb.client.PATIENCE_SECONDS", 0.1)
         with socket.create_server(("127.0.0.1", 0)) as server:
             url = f"http://127.0.0.1:{server.getsockname()[1]}/dicom-web"

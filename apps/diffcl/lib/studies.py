@@ -8,7 +8,8 @@ from pathlib import Path
 
 from monailabel.config import settings
 
-from diffcl.io.dicomweb.client import Archive, Credentials
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.session import Credentials
 from diffcl.recipe import Recipe
 from diffcl.studies.archive import ArchiveStudies
 from diffcl.studies.folder import FolderStudies

@@ -10,10 +10,11 @@ from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
+from diffcl.io.dicom.arrangement import Grid, arrange
 from diffcl.io.dicom.copies import without_copies
 from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header
 from diffcl.io.dicom.pixels import read_voxels
-from diffcl.io.dicom.slices import Grid, arrange, is_localiser, slices_of
+from diffcl.io.dicom.slices import is_localiser, slices_of
 
 
 @dataclass(frozen=True)

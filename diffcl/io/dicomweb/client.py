@@ -6,10 +6,8 @@ Source:
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -17,30 +15,22 @@ from urllib.parse import unquote, urlsplit
 import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from requests.adapters import HTTPAdapter
 
-from diffcl.errors import ArchiveDownError, ArchiveError, GoneError, OutputError, UsageError
+from diffcl.errors import ArchiveDownError, ArchiveError, OutputError, UsageError
 from diffcl.files import not_written
-from diffcl.io.dicom.damage import DAMAGED, OddValueError, is_damage, number
+from diffcl.io.dicom.damage import DAMAGED, is_damage
+from diffcl.io.dicomweb.entries import SeriesEntry, attribute_key, is_uid, series_entry
+from diffcl.io.dicomweb.failures import NothingError, failure_of
+from diffcl.io.dicomweb.session import Credentials, open_session
 
 Answer = TypeVar("Answer")
-
-CONNECT_SECONDS: Final = 5.0
-"""How long a connection may take."""
-
-READ_SECONDS: Final = 30.0
-"""How long an archive may send nothing."""
 
 PATIENCE_SECONDS: Final = 8.0
 """No new attempt begins later than this; it outlasts the restart of an archive."""
 
 FIRST_WAIT_SECONDS: Final = 0.5
 """Pause before the second attempt; each further one is twice as long."""
-
-BUSY: Final = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP states that may be over soon."""
 
 CHUNK: Final = 8_000_000
 """Bytes read at a time."""
@@ -53,39 +43,6 @@ SMALLEST_PAGE: Final = 100
 
 ANY_SYNTAX: Final = (("application/dicom", "*"),)
 """Objects as the archive keeps them, compressed or not."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What an archive asks for: a name with a password, a bearer token, or nothing. Not shown by `repr`."""
-
-    user: str = ""
-    password: str = ""
-    token: str = ""
-
-    def __repr__(self) -> str:
-        return "Credentials(...)"
-
-
-@dataclass(frozen=True)
-class SeriesEntry:
-    """A series as a search answers it, without a word about the patient.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        study: StudyInstanceUID.
-        modality: For example `MR`.
-        images: How many objects it has; None where the archive does not say.
-        date: StudyDate, `YYYYMMDD`, or empty.
-        time: StudyTime, or empty.
-    """
-
-    uid: str
-    study: str
-    modality: str
-    images: int | None
-    date: str
-    time: str
 
 
 class Archive:
@@ -116,12 +73,7 @@ class Archive:
         self.where = f"archive {host}"
         if credentials is None or credentials == Credentials():
             credentials = Credentials(unquote(parts.username or ""), unquote(parts.password or ""))
-        session = requests.Session()
-        session.mount(f"{parts.scheme}://", _WithTimeouts())
-        if credentials.token:
-            session.auth = _Bearer(credentials.token)
-        elif credentials.user:
-            session.auth = (credentials.user, credentials.password)
+        session = open_session(parts.scheme, credentials)
         self._session, self._prefixes = session, dict(prefixes or {})
         qido, wado, stow = (self._prefixes.get(name) or None for name in ("qido", "wado", "stow"))
         try:
@@ -150,7 +102,7 @@ class Archive:
                     search_filters=dict(filters), fields=fields, offset=len(found) or None
                 )
                 before = len(found)
-                found.update((entry.uid, entry) for entry in map(_entry, page) if is_uid(entry.uid))
+                found.update((entry.uid, entry) for entry in map(series_entry, page) if is_uid(entry.uid))
                 if len(found) == before or len(page) < SMALLEST_PAGE:
                     return list(found.values())
 
@@ -168,7 +120,7 @@ class Archive:
             ArchiveError: If it is not there any more, or see `search`.
             ArchiveDownError: See `search`.
         """
-        tags = [_tag(keyword) for keyword in keywords]
+        tags = [attribute_key(keyword) for keyword in keywords]
 
         def ask() -> list[dict[str, Any]]:
             found = self._client.retrieve_series_metadata(study, series)
@@ -191,7 +143,7 @@ class Archive:
             for count, one in enumerate(objects, start=1):
                 _save(one, folder / f"{count:04d}.dcm")
             if count == 0:
-                raise _NothingError
+                raise NothingError
             return count
 
         return self._ask(fetch, f"series {series}")
@@ -253,121 +205,16 @@ class Archive:
         while True:
             try:
                 return action()
-            except (_NothingError, requests.RequestException, *DAMAGED) as error:
-                if not (isinstance(error, _NothingError | requests.RequestException) or is_damage(error)):
+            except (NothingError, requests.RequestException, *DAMAGED) as error:
+                if not (isinstance(error, NothingError | requests.RequestException) or is_damage(error)):
                     raise
-                failure = self._failure(error, wanted)
+                failure = failure_of(error, self.where, wanted)
             except OSError as error:
                 raise not_written(Path(str(error.filename or "the series")), error) from error
             if not isinstance(failure, ArchiveDownError) or time.monotonic() + wait > last:
                 raise failure
             time.sleep(wait)
             wait *= 2
-
-    def _failure(self, error: Exception, wanted: str) -> ArchiveError:
-        """What went wrong, for people."""
-        if isinstance(error, _NothingError):
-            return self._gone(wanted)
-        if isinstance(error, requests.HTTPError) and error.response is not None:
-            return self._refusal(error.response.status_code, wanted)
-        if isinstance(error, requests.exceptions.SSLError):
-            return ArchiveError(self.where, "has a certificate that is not trusted",
-                                "Name its authority in REQUESTS_CA_BUNDLE")  # fmt: skip
-        if isinstance(error, requests.Timeout):
-            return ArchiveDownError(self.where, "is too slow to answer", "Try again later")
-        if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-            return ArchiveDownError(self.where, "does not answer", "Is it running, and its address right?")
-        return ArchiveError(self.where, "answers, but not as a DICOMweb archive does",
-                            "Check its address, for example http://HOST:8042/dicom-web")  # fmt: skip
-
-    def _refusal(self, state: int, wanted: str) -> ArchiveError:
-        if state in BUSY:
-            return ArchiveDownError(self.where, f"is busy or broken (HTTP {state})", "Try again later")
-        if state in (401, 403):
-            return ArchiveError(self.where, f"refuses the credentials (HTTP {state})",
-                                "Set its user and password, or its token, and start again")  # fmt: skip
-        if state in (404, 410):
-            return self._gone(wanted)
-        return ArchiveError(self.where, f"refuses {wanted} (HTTP {state})", "Its own log says why")
-
-    def _gone(self, wanted: str) -> ArchiveError:
-        if wanted == "this":
-            return ArchiveError(self.where, "has no DICOMweb service at this address",
-                                "Check its path, for example /dicom-web")  # fmt: skip
-        return GoneError(self.where, f"{wanted} is not there any more", "Ask for another")
-
-
-class _NothingError(Exception):
-    """An answer without an object."""
-
-
-class _WithTimeouts(HTTPAdapter):
-    """What sends requests, with limits that nobody can forget, and wildcards as every archive understands them."""
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request; `requests` calls it."""
-        path, mark, query = (request.url or "").partition("?")
-        request.url = path + mark + query.replace("%2A", "*").replace("%3F", "?")  # Orthanc decodes neither
-        return super().send(request, *args, **{**kwargs, "timeout": (CONNECT_SECONDS, READ_SECONDS)})
-
-
-class _Bearer(requests.auth.AuthBase):
-    """A token, which a password from elsewhere does not replace."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text can be an identifier of DICOM; one that can is also safe as a file's name.
-
-    >>> is_uid("1.2.840.10008"), is_uid("../1.2"), is_uid("")
-    (True, False, False)
-    """
-    return re.fullmatch(r"[0-9][0-9.]{0,63}", text) is not None
-
-
-def _tag(keyword: str) -> str:
-    """The key of an attribute in DICOM JSON.
-
-    >>> _tag("Modality")
-    '00080060'
-    """
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise ValueError(f"{keyword} is no attribute")
-    return f"{tag:08X}"
-
-
-def _entry(found: Any) -> SeriesEntry:
-    """A series of an answer.
-
-    Raises:
-        OddValueError: If the answer is none of DICOM JSON, or does not say which series.
-    """
-    if not isinstance(found, Mapping):
-        raise OddValueError
-
-    def first(keyword: str) -> Any:
-        element = found.get(_tag(keyword), {})
-        values = element.get("Value", ()) if isinstance(element, Mapping) else ()
-        return values[0] if isinstance(values, list | tuple) and values else ""
-
-    if not (first("SeriesInstanceUID") and first("StudyInstanceUID")):
-        raise OddValueError
-    images = first("NumberOfSeriesRelatedInstances")
-    return SeriesEntry(
-        uid=str(first("SeriesInstanceUID")),
-        study=str(first("StudyInstanceUID")),
-        modality=str(first("Modality")),
-        images=int(number(images)) if images != "" else None,
-        date=str(first("StudyDate")),
-        time=str(first("StudyTime")),
-    )
 
 
 def _object(file: Path) -> Dataset:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
 from diffcl.geometry import voxels
-from diffcl.io.images.nrrd import NrrdHeader, read_header, read_nrrd
+from diffcl.io.images.nrrd import read_nrrd
+from diffcl.io.images.nrrd_header import NrrdHeader, read_header
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from diffcl.errors import ArchiveDownError, ArchiveError, GoneError, UsageError
 from diffcl.io import read_scan
 from diffcl.io.dicom.series_write import write_series
 from diffcl.io.dicomweb import client as dicomweb
-from diffcl.io.dicomweb.client import Archive, Credentials
+from diffcl.io.dicomweb import session
+from diffcl.io.dicomweb.client import Archive
+from diffcl.io.dicomweb.session import Credentials
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
@@ -76,7 +78,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again for a moment only."""
     monkeypatch.setattr(dicomweb, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(dicomweb, "FIRST_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(dicomweb, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(session, "READ_SECONDS", 0.2)
 
 
 def test_a_series_comes_back_as_it_was_stored(archive: Archive, stored: Path, tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_an_nrrd_that_says_millimetres_is_read(array: np.ndarray, grid: Geometry
         {"sizes": "9 11 700"},
         {"sizes": "90000 110000 70000"},
         {"dimension": "300"},
+        {"dimension": "3 3"},
         {"kinds": "domain domain"},
         {"kinds": "domain domain d" + "9" * 1800},
         {"sizes": "9 11 " + "0" * 1800 + "7"},
