@@ -17,14 +17,11 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from pydicom.sr.coding import Code as DicomCode
 
-from diffcl.errors import OutputError
-from diffcl.files import replace_file
 from diffcl.geometry import Geometry, same_grid
-from diffcl.io.dicom.releases import save_dicom
+from diffcl.io.dicom.derived import coded, identity, save_derived, type_code
 from diffcl.io.dicom.series import DicomSeries
-from diffcl.io.dicom.source import made_from, refer, series_number, source_images, told_apart
-from diffcl.io.dicom.texts import with_texts
-from diffcl.labels import Code, LabelClass
+from diffcl.io.dicom.source import made_from, refer, source_images, told_apart
+from diffcl.labels import LabelClass
 from diffcl.version import version
 
 ARTIFICIAL_INTELLIGENCE: Final = DicomCode("123110", "DCM", "Artificial Intelligence")
@@ -128,11 +125,6 @@ def write_probability_seg(
     _write(np.clip(voxels, 0, 1), "FRACTIONAL", series, labels, path, maker)
 
 
-def coded(code: Code) -> hd.sr.CodedConcept:
-    """A code as highdicom writes it."""
-    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-
-
 def algorithm(model_name: str, model_version: int) -> hd.AlgorithmIdentificationSequence:
     """The model as DICOM identifies an algorithm, with its version and that of this package."""
     return hd.AlgorithmIdentificationSequence(
@@ -188,40 +180,23 @@ def _write(
             pixel_array=voxels,
             segmentation_type=kind,
             segment_descriptions=segments,
-            series_instance_uid=hd.UID(),
-            series_number=series_number(series, SERIES_NUMBER),
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer="diffcl",
-            manufacturer_model_name=maker.model,
-            software_versions=version(),
+            **identity(series, SERIES_NUMBER, maker.model, maker.title),
             device_serial_number=str(maker.version),
             content_description=(
                 maker.title if maker.kind == "MANUAL" else f"{maker.model} version {maker.version}"
             )[:64],
-            series_description=maker.title[:64],
             omit_empty_frames=False,
         )
         refer(segmentation, apart, images, series)
-        carry_patient(segmentation, series)
-        with replace_file(path) as temporary:
-            save_dicom(segmentation, temporary)
-
-
-def carry_patient(target: hd.base.SOPClass, series: DicomSeries) -> None:
-    """Give an object the patient and study of its series, as they stand there."""
-    target.SpecificCharacterSet = "ISO_IR 192"
-    target.copy_patient_and_study_information(with_texts(series.headers[0]))
+        save_derived(segmentation, series, path)
 
 
 def _segment(one: LabelClass, path: Path, maker: _Maker) -> hd.seg.SegmentDescription:
-    if one.type is None:
-        raise OutputError(path, f"class {one.name} has no DICOM code", "Add its type to the recipe")
     segment = hd.seg.SegmentDescription(
         segment_number=one.value,
         segment_label=one.name,
         segmented_property_category=coded(one.category),
-        segmented_property_type=coded(one.type),
+        segmented_property_type=type_code(one, path),
         algorithm_type=maker.kind,
         algorithm_identification=None if maker.kind == "MANUAL" else algorithm(maker.model, maker.version),
         anatomic_regions=[coded(one.region)] if one.region else None,

@@ -123,11 +123,6 @@ def made_from(series: DicomSeries, path: Path) -> Iterator[None]:
         yield
 
 
-def series_number(series: DicomSeries, offset: int) -> int:
-    """Number for a series of results: that of the source, or 0 where it has none, plus an offset."""
-    return max(int(series.headers[0].get("SeriesNumber") or 0), 0) + offset
-
-
 def _image(series: DicomSeries, header: Dataset, frame: int) -> Dataset:
     """What an object needs of an image; of one of several enhanced images, of one of its frames."""
     image = Dataset()

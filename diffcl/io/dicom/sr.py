@@ -17,14 +17,11 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import OutputError, ScanError
-from diffcl.files import replace_file
+from diffcl.io.dicom.derived import coded, identity, save_derived, type_code
 from diffcl.io.dicom.headers import read_header
-from diffcl.io.dicom.releases import save_dicom
-from diffcl.io.dicom.seg_write import carry_patient, coded
 from diffcl.io.dicom.series import DicomSeries
-from diffcl.io.dicom.source import made_from, series_number, source_images
+from diffcl.io.dicom.source import made_from, source_images
 from diffcl.labels import LabelClass
-from diffcl.version import version
 
 MILLILITRE: Final = DicomCode("ml", "UCUM", "milliliter")
 NO_UNITS: Final = DicomCode("1", "UCUM", "no units")
@@ -95,20 +92,11 @@ def write_sr(
         report = hd.sr.Comprehensive3DSR(
             evidence=[*images.values(), segmentation],
             content=content[0],
-            series_instance_uid=hd.UID(),
-            series_number=series_number(series, SERIES_NUMBER),
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer="diffcl",
-            manufacturer_model_name=model_name,
-            software_versions=version(),
-            series_description=f"Measurements by {model_name}"[:64],
+            **identity(series, SERIES_NUMBER, model_name, f"Measurements by {model_name}"),
             is_complete=True,
             coding_schemes=[CodingSchemeIdentificationItem(SCHEME, "Codes of diffcl")],
         )
-        carry_patient(report, series)
-        with replace_file(path) as temporary:
-            save_dicom(report, temporary)
+        save_derived(report, series, path)
 
 
 def _observer(model_name: str, model_version: int) -> hd.sr.ObservationContext:
@@ -129,10 +117,9 @@ def _volume(
     path: Path,
     algorithm: hd.sr.AlgorithmIdentification,
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    if one.type is None:
-        raise OutputError(path, f"class {one.name} has no DICOM code", "Add its type to the recipe")
+    kind = type_code(one, path)
     site = hd.sr.FindingSite(
-        coded(one.region or one.type),
+        coded(one.region) if one.region else kind,
         topographical_modifier=coded(one.modifier) if one.modifier else None,
     )
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -143,7 +130,7 @@ def _volume(
             segment_number=one.value,
             source_series=hd.sr.SourceSeriesForSegmentation(series.uid),
         ),
-        finding_type=coded(one.type),
+        finding_type=kind,
         finding_category=coded(one.category),
         finding_sites=[site],
         algorithm_id=algorithm,

@@ -15,8 +15,9 @@ from pydicom.sr.codedict import codes
 
 from diffcl.errors import OutputError, ScanError
 from diffcl.io import read_label, read_scan
+from diffcl.io.dicom.derived import coded
 from diffcl.io.dicom.seg_read import read_seg
-from diffcl.io.dicom.seg_write import cielab, coded, write_annotation, write_probability_seg, write_seg
+from diffcl.io.dicom.seg_write import cielab, write_annotation, write_probability_seg, write_seg
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.series_write import write_series
 from diffcl.labels import ANATOMICAL_STRUCTURE, Code, LabelClass
