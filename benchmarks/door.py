@@ -24,12 +24,8 @@ from diffcl.access.audit import AuditTrail
 from diffcl.access.roles import Role
 from diffcl.access.tokens import LocalUsers
 from diffcl.access.users import UserFile
-from diffcl.web.failures import Failures
-from diffcl.web.headers import SecurityHeaders
-from diffcl.web.limits import Limits
-from diffcl.web.login import LogIn
-from diffcl.web.metrics import Counted, Metrics
-from diffcl.web.origins import SameOrigin
+from diffcl.web.application import protected
+from diffcl.web.metrics import Metrics
 
 WORD = "correct horse battery"
 
@@ -58,12 +54,6 @@ async def milliseconds(application: ASGIApp, headers: list[tuple[bytes, bytes]])
     return taken
 
 
-def protected(inside: ASGIApp, users: LocalUsers, audit: AuditTrail) -> ASGIApp:
-    """An application behind everything that `diffcl serve --users` puts around it."""
-    found: ASGIApp = LogIn(Limits(inside), users, audit)
-    return Counted(Failures(SecurityHeaders(SameOrigin(found))), Metrics(("datastore",)))
-
-
 async def measure(count: int) -> dict[str, float]:
     """Medians and the slowest hundredth, in milliseconds."""
     plain = PlainTextResponse("in")
@@ -73,7 +63,9 @@ async def measure(count: int) -> dict[str, float]:
         users = LocalUsers(file)
         token = users.log_in("ann", WORD)
         headers = [(b"host", b"127.0.0.1:8000"), (b"authorization", f"Bearer {token}".encode())]
-        door = protected(plain, users, AuditTrail(Path(folder) / "audit"))
+        door = protected(
+            plain, Metrics(("datastore",)), users=users, audit=AuditTrail(Path(folder) / "audit")
+        )
         for application in (plain, door):
             await milliseconds(application, headers)
         pairs = [

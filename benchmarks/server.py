@@ -91,7 +91,7 @@ def server(studies: Path, store: Path, model: str) -> Iterator[tuple[str, psutil
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app_folder()), "--studies", str(studies),
-        "--host", "127.0.0.1", "--port", str(port), "--uvicorn_app", "lib.server:app",
+        "--host", "127.0.0.1", "--port", str(port), "--uvicorn_app", "lib.server.application:app",
         "--conf", "store", str(store), "--conf", "models", model,
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"

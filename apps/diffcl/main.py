@@ -47,16 +47,16 @@ from diffcl.studies.protocol import FINAL, Studies
 from diffcl.studies.sole_server import SoleServer
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
-from lib.batch import CpuBatchInfer
+from diffcl.web.http_errors import refusals, unknown
+from diffcl.web.sessions import Sessions
+from lib.activelearning.strategies import strategies
 from lib.children import SERVER, tell_failed_starts
-from lib.datastore import SavedLabel, StudiesDatastore
-from lib.http_errors import refusals, unknown
-from lib.infer import InferTasks, SegmentationTask, UncertaintyTask
+from lib.datastores.datastore import SavedLabel, StudiesDatastore
+from lib.datastores.studies import open_studies
+from lib.infers.batch import CpuBatchInfer
+from lib.infers.tasks import InferTasks, SegmentationTask, UncertaintyTask
 from lib.options import PROPOSED, check_tag
-from lib.sessions import SafeSessions
-from lib.strategies import strategies
-from lib.studies import open_studies
-from lib.trainer import SemiSupervisedTraining
+from lib.trainers.trainer import SemiSupervisedTraining
 
 logger = logging.getLogger(__name__)
 
@@ -284,10 +284,15 @@ class DiffclApp(MONAILabelApp):
         answer: dict[str, Any] = self._trainers[model].accept(archive, self.datastore())
         return answer
 
-    def _load_sessions(self, load: bool = False) -> SafeSessions | None:
+    def _load_sessions(self, load: bool = False) -> Sessions | None:
+        """The sessions where MONAI Label keeps them, for an hour where its setting says no more than a minute."""
         if not load:
             return None
-        return SafeSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
+        folder = (
+            settings.MONAI_LABEL_SESSION_PATH.strip() or Path.home() / ".cache" / "monailabel" / "sessions"
+        )
+        expiry = settings.MONAI_LABEL_SESSION_EXPIRY
+        return Sessions(Path(folder), expiry if expiry > 60 else 3600)
 
     def _scan(self, request: dict[str, Any], store: Datastore) -> tuple[str | None, Path]:
         """Id and path of the scan that a request names; None for the id of one that was sent."""

@@ -103,8 +103,8 @@ def serve(
     served, credentials = _without_credentials(_studies(studies, work))
     app = _app(work)
     command = [
-        sys.executable, "-m", "lib.start", "start_server", "--app", str(app), "--studies", served,
-        "--host", host, "--port", str(port), "--uvicorn_app", "lib.server:app",
+        sys.executable, "-m", "lib.server.start", "start_server", "--app", str(app), "--studies", served,
+        "--host", host, "--port", str(port), "--uvicorn_app", "lib.server.application:app",
     ]  # fmt: skip
     beside = Path(served)
     if _is_archive(served):

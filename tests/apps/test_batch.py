@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
-from lib import batch
+from lib.infers import batch
 
 
 def test_a_scan_that_cannot_be_used_stops_no_other(app: Any, studies: Path) -> None:

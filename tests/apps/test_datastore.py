@@ -27,8 +27,8 @@ from diffcl.errors import (
 from diffcl.io.dicomweb.client import Archive
 from diffcl.studies.archive import ArchiveStudies
 from diffcl.studies.folder import FolderStudies
-from lib.datastore import StudiesDatastore
-from lib.http_errors import refusals
+from diffcl.web.http_errors import refusals
+from lib.datastores.datastore import StudiesDatastore
 
 ACTIONS: dict[str, tuple[Any, ...]] = {
     "name": (), "set_name": ("x",), "description": (), "set_description": ("x",), "datalist": (),

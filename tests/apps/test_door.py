@@ -18,7 +18,7 @@ from monailabel.config import settings
 from monailabel.interfaces.utils import app as instances
 
 from diffcl.resources import app_folder
-from lib import server
+from lib.server import application as server
 
 EVIL = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
 
@@ -130,14 +130,14 @@ def test_a_session_takes_no_name_that_is_none(name: str, ask: Ask, app: Any) -> 
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answer = ask("PUT", "/session/", content=body % name.encode(), headers=headers)
     assert "file's name" in sentence(answer)
-    assert not list(Path(app.sessions().store_path).glob("*"))
+    assert not list(app.sessions().folder.glob("*"))
 
 
 def test_a_damaged_archive_leaves_no_session(ask: Ask, app: Any) -> None:
     sound = zipped(("1.dcm", bytes(range(256)) * 9))
     damaged = sound[:50] + bytes(20) + sound[70:]
     assert "1.dcm" not in sentence(put_session(ask, ("a.zip", damaged), uncompress=True))
-    assert not list(Path(app.sessions().store_path).glob("*"))
+    assert not list(app.sessions().folder.glob("*"))
 
 
 def test_a_session_of_several_files_has_no_one_file(ask: Ask) -> None:
@@ -153,7 +153,7 @@ def test_a_session_of_several_files_has_no_one_file(ask: Ask) -> None:
 def test_a_session_is_reached_by_its_id_alone(ask: Ask, studies: Path, app: Any) -> None:
     scan = (studies / "oblique.nii.gz").read_bytes()
     told = put_session(ask, ("mine.nii.gz", scan)).json()
-    store = Path(app.sessions().store_path)
+    store = app.sessions().folder
     folder = store / told["session_id"]
     assert str(store) not in json.dumps(told)
     for path in (

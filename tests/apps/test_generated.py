@@ -16,7 +16,7 @@ from monailabel.interfaces.utils import app as instances
 from monailabel.utils.async_tasks import task as async_task
 
 from diffcl.resources import app_folder
-from lib import server
+from lib.server import application as server
 
 ODD = ["", "oblique", "organ", "..", "a/b", "-1", "1e20", "9" * 400, "final", "true", "ü\u2028", "%", "a" * 300, "NaN",
        "{}", "original", "\x7f", "*"]  # fmt: skip

@@ -21,7 +21,7 @@ from diffcl.studies.folder import FolderStudies
 from diffcl.studies.progress import Progress
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.journal import read_journal
-from lib.datastore import StudiesDatastore
+from lib.datastores.datastore import StudiesDatastore
 
 REQUEST = {"steps": 3, "validation_share": 0.3, "margin": 1.0}
 

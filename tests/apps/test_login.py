@@ -18,7 +18,7 @@ from diffcl.access.audit import read_audit
 from diffcl.access.roles import Role
 from diffcl.access.users import UserFile
 from diffcl.resources import app_folder
-from lib import server
+from lib.server import application as server
 
 WORD = "correct horse battery"
 

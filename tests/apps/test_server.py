@@ -22,7 +22,7 @@ from monailabel.utils.async_tasks import utils as async_tasks
 from synthetic import SCANS, make_label
 
 from diffcl.resources import app_folder
-from lib import server
+from lib.server import application as server
 
 Talk = Callable[[httpx.AsyncClient], Awaitable[Any]]
 

@@ -8,7 +8,7 @@ import pytest
 
 from diffcl.active_learning import ScanScore
 from diffcl.active_learning.scores import Edition, ScoreBook
-from lib.strategies import strategies
+from lib.activelearning.strategies import strategies
 
 
 @pytest.fixture

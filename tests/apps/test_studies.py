@@ -15,8 +15,8 @@ from monailabel.config import Settings
 from synthetic import ORGAN
 
 from diffcl.studies import archive_contents
-from lib import studies
-from lib.studies import open_studies
+from lib.datastores import studies
+from lib.datastores.studies import open_studies
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from diffcl import processes
 from diffcl.models import ModelRegistry
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.training import StudyTraining
-from lib import children, trainer
-from lib.datastore import StudiesDatastore
+from lib import children
+from lib.datastores.datastore import StudiesDatastore
 from lib.options import check_options
-from lib.trainer import SemiSupervisedTraining, TrainOptions
+from lib.trainers import trainer
+from lib.trainers.trainer import SemiSupervisedTraining, TrainOptions
 
 QUICK = {"steps": 4, "validation_share": 0.3}
 

@@ -18,8 +18,8 @@ from diffcl.training import record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what MONAI Label imports is deprecated in part
-    from lib.datastore import StudiesDatastore
-    from lib.trainer import SemiSupervisedTraining
+    from lib.datastores.datastore import StudiesDatastore
+    from lib.trainers.trainer import SemiSupervisedTraining
 
 
 def kill_at(moment: str) -> None:

@@ -9,8 +9,8 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from diffcl.active_learning import ranking
 from diffcl.active_learning.scores import ScoreBook
-from lib.datastore import StudiesDatastore
-from lib.http_errors import refusals
+from diffcl.web.http_errors import refusals
+from lib.datastores.datastore import StudiesDatastore
 
 
 class RankedStrategy(Strategy):

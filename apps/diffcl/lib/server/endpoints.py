@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse
+from monailabel.config import settings
 from monailabel.endpoints import batch_infer, datastore, infer
 from monailabel.interfaces.utils.app import app_instance
-from pydantic import BaseModel
 
+from diffcl.web.handlers import Handler
+from diffcl.web.http_errors import refusals
+from diffcl.web.operations import Operations, get_gpu
+from diffcl.web.sessions import SessionHandlers
 from diffcl.web.uploads import received
-from lib import operations, sessions
-from lib.http_errors import refusals
 from lib.options import PROPOSED, check_tag
 
 OWN_NOTES = ("strategy", "proposal")
@@ -25,24 +27,9 @@ OWN_NOTES = ("strategy", "proposal")
 OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
 """Of a task, what its address says, and what would put a folder into the search path of its program."""
 
-Handler = Callable[..., Awaitable[Any]]
+operations = Operations(lambda: settings.MONAI_LABEL_APP_DIR, lambda: settings.MONAI_LABEL_STUDIES)
 
-
-class Refusal(BaseModel):
-    """What is answered in place of what was asked for: one line with what is wrong, where, and what to do next."""
-
-    detail: str
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Refusal, "description": said}
-    for code, said in (
-        ("4XX", "Refused, in one sentence."),
-        (422, "Refused, in one sentence."),
-        ("5XX", "Not possible now, in one sentence, or a fault, with its error id."),
-    )
-}
-"""For every operation."""
+sessions = SessionHandlers(lambda: app_instance().sessions())
 
 
 def who(request: Request) -> dict[str, str]:
@@ -222,7 +209,7 @@ FILES: dict[Handler, Sequence[str]] = {
     get_dataset: ("application/zip",),
     sessions.get_session: ("application/json", "application/octet-stream"),
     operations.get_logs: ("text/plain",),
-    operations.get_gpu: ("text/plain",),
+    get_gpu: ("text/plain",),
 }
 """Handlers that answer other than JSON, and how."""
 
@@ -241,7 +228,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/session/{session_id}", sessions.get_session),
     ("DELETE", "/session/{session_id}", sessions.delete_session),
     ("GET", "/logs/", operations.get_logs),
-    ("GET", "/logs/gpu", operations.get_gpu),
+    ("GET", "/logs/gpu", get_gpu),
     ("PUT", "/model/{model}", put_model),
 ]
 """Method, path and handler."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,13 +13,13 @@ import requests
 from fastapi import FastAPI
 
 from diffcl.studies.folder import FolderStudies
+from diffcl.web.viewer import ADDED, Viewer
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # monailabel uses deprecated modules, starlette prefers another httpx
+    warnings.simplefilter("ignore")  # starlette prefers another httpx
     from fastapi.testclient import TestClient
 
-    from lib import viewer
-    from lib.datastore import StudiesDatastore
+OHIF = Path(str(distribution("monailabel").locate_file("monailabel"))) / "endpoints" / "static" / "ohif"
 
 
 class Studies:
@@ -40,37 +41,38 @@ class Studies:
 
 
 @pytest.fixture
-def datastore(monkeypatch: pytest.MonkeyPatch) -> Studies:
-    found = Studies()
-    app = type("App", (), {"datastore": lambda self: StudiesDatastore(found)})()  # type: ignore[arg-type]
-    monkeypatch.setattr(viewer, "app_instance", lambda: app)
-    return found
+def studies() -> Studies:
+    return Studies()
 
 
 @pytest.fixture
-def client() -> TestClient:
+def client(studies: Studies) -> TestClient:
+    return client_of(studies)
+
+
+def client_of(studies: Any) -> TestClient:
     application = FastAPI()
-    application.include_router(viewer.router)
+    application.include_router(Viewer(OHIF, lambda: studies).router())
     return TestClient(application)
 
 
 def test_every_file_of_the_viewer_is_served_as_it_is(client: TestClient) -> None:
-    files = [file for file in viewer.OHIF.rglob("*.*") if file.parent != viewer.OHIF]
-    for file in (viewer.OHIF / "manifest.json", files[0]):
-        assert client.get(f"/ohif/{file.relative_to(viewer.OHIF)}").content == file.read_bytes()
+    files = [file for file in OHIF.rglob("*.*") if file.parent != OHIF]
+    for file in (OHIF / "manifest.json", files[0]):
+        assert client.get(f"/ohif/{file.relative_to(OHIF)}").content == file.read_bytes()
 
 
 def test_its_settings_end_with_what_it_lacks(client: TestClient) -> None:
     answer = client.get("/ohif/app-config.js")
-    given = (viewer.OHIF / "app-config.js").read_text()
+    given = (OHIF / "app-config.js").read_text()
     assert answer.text.startswith(given.replace("dicomUploadEnabled: true", "dicomUploadEnabled: false"))
-    assert answer.text.endswith(viewer.ADDED.read_text())
+    assert answer.text.endswith(ADDED.read_text())
     assert answer.headers["cache-control"] == "no-cache"  # or an update would reach nobody
 
 
 @pytest.mark.parametrize("path", ["", "app.bundle.css"])
 def test_it_asks_no_other_house_for_its_letters(client: TestClient, path: str) -> None:
-    original = (viewer.OHIF / (path or "index.html")).read_text()
+    original = (OHIF / (path or "index.html")).read_text()
     served = client.get(f"/ohif/{path}").text
     assert ("fonts.g" in original, "fonts.g" in served) == (True, False)
     assert 0 < len(original) - len(served) < 400
@@ -91,21 +93,21 @@ def test_an_address_that_the_user_chose_stays(client: TestClient) -> None:
     assert "set-cookie" not in client.get("/ohif/").headers
 
 
-def test_a_question_reaches_the_archive_whole(client: TestClient, datastore: Studies) -> None:
+def test_a_question_reaches_the_archive_whole(client: TestClient, studies: Studies) -> None:
     accept = 'multipart/related; type="application/octet-stream"'
-    datastore.status, datastore.type, datastore.content = 206, accept, b"content"
+    studies.status, studies.type, studies.content = 206, accept, b"content"
     path = "studies/1/series/1.1/instances/1.1.1/frames/1"
     answer = client.get(f"/proxy/dicom/wado/{path}?a=b%2A", headers={"accept": accept, "cookie": "a=b"})
-    assert datastore.asked == [("GET", "wado", path, "a=b%2A", {"accept": accept}, b"")]
+    assert studies.asked == [("GET", "wado", path, "a=b%2A", {"accept": accept}, b"")]
     assert (answer.status_code, answer.content) == (206, b"content")
     assert answer.headers["content-type"] == accept
     assert "x-secret" not in answer.headers
 
 
-def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datastore: Studies) -> None:
+def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, studies: Studies) -> None:
     client.get("/proxy/dicom/qido/studies/1/series/1.1/metadata")
     client.get("/proxy/dicom/qido/studies")
-    assert [asked[1] for asked in datastore.asked] == ["wado", "qido"]
+    assert [asked[1] for asked in studies.asked] == ["wado", "qido"]
 
 
 @pytest.mark.parametrize(
@@ -140,24 +142,24 @@ def test_metadata_is_asked_of_the_service_that_has_it(client: TestClient, datast
     ],
 )
 def test_only_resources_of_series_that_are_served_are_passed_on(
-    path: str, passed: bool, client: TestClient, datastore: Studies
+    path: str, passed: bool, client: TestClient, studies: Studies
 ) -> None:
     assert client.get(f"/proxy/dicom/{path}").status_code == (200 if passed else 404)
-    assert bool(datastore.asked) == passed
+    assert bool(studies.asked) == passed
 
 
-def test_nothing_is_written_through_it(client: TestClient, datastore: Studies) -> None:
+def test_nothing_is_written_through_it(client: TestClient, studies: Studies) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert client.request(method, "/proxy/dicom/wado/studies/1/series/1.1").status_code == 405
-    assert datastore.asked == []
+    assert studies.asked == []
 
 
-def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Studies) -> None:
-    studies = [{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in ("1", "2", "3")]
-    datastore.content = json.dumps(studies).encode()
-    assert client.get("/proxy/dicom/qido/studies").json() == studies[:2]
-    series = [{**studies[0], "0020000E": {"vr": "UI", "Value": [uid]}} for uid in ("1.1", "1.2")]
-    datastore.content = json.dumps([*series, studies[0], {}, 1]).encode()
+def test_lists_are_without_what_is_not_served(client: TestClient, studies: Studies) -> None:
+    found = [{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in ("1", "2", "3")]
+    studies.content = json.dumps(found).encode()
+    assert client.get("/proxy/dicom/qido/studies").json() == found[:2]
+    series = [{**found[0], "0020000E": {"vr": "UI", "Value": [uid]}} for uid in ("1.1", "1.2")]
+    studies.content = json.dumps([*series, found[0], {}, 1]).encode()
     for path in (
         "qido/studies/1/series",
         "qido/series",
@@ -180,20 +182,15 @@ def test_lists_are_without_what_is_not_served(client: TestClient, datastore: Stu
     ],
 )
 def test_nothing_of_an_answer_runs_in_a_page_of_the_server(
-    status: int, kind: str, content: bytes, expected: int, client: TestClient, datastore: Studies
+    status: int, kind: str, content: bytes, expected: int, client: TestClient, studies: Studies
 ) -> None:
-    datastore.status, datastore.type, datastore.content = status, kind, content
+    studies.status, studies.type, studies.content = status, kind, content
     answer = client.get("/proxy/dicom/qido/studies")
     assert answer.status_code == expected
     assert b"<" not in answer.content
 
 
-def test_a_folder_of_files_has_no_archive(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    store = StudiesDatastore(FolderStudies(tmp_path, list))
-    app = type("App", (), {"datastore": lambda self: store})()
-    monkeypatch.setattr(viewer, "app_instance", lambda: app)
-    answer = client.get("/proxy/dicom/qido/studies")
+def test_a_folder_of_files_has_no_archive(tmp_path: Path) -> None:
+    answer = client_of(FolderStudies(tmp_path, list)).get("/proxy/dicom/qido/studies")
     assert answer.status_code == 404
     assert "needs a DICOM archive" in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""`python -m lib.start start_server ...`: MONAI Label's own command, on a server with bounds for connections."""
+"""`python -m lib.server.start start_server ...`: MONAI Label's own command, on a server with bounds for connections."""
 
 from __future__ import annotations
 

@@ -2,58 +2,46 @@
 
 MONAI Label's handlers compute inside the event loop, so one inference keeps everybody waiting. Here the same
 handlers run in threads: inferences one after the other, with a bounded queue, everything else at once.
-Started by MONAI Label as `--uvicorn_app lib.server:app`, with the app's folder as the working directory.
+Started by MONAI Label as `--uvicorn_app lib.server.application:app`, with the app's folder as the working directory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import monailabel.endpoints
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
-from monailabel.endpoints import (
-    activelearning,
-    batch_infer,
-    datastore,
-    infer,
-    info,
-    model,
-    scoring,
-    train,
-)
+from monailabel.endpoints import activelearning, batch_infer, datastore, info, model, scoring, train
+from monailabel.endpoints.infer import ResultType
 from monailabel.endpoints.user import auth
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.utils import background_executors, stop_background_task, tasks
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException as PlainHTTPException
 
 from diffcl.access.audit import AuditTrail
-from diffcl.errors import DiffclError
-from diffcl.version import version
-from diffcl.web.docs_page import docs_page
-from diffcl.web.failures import Failures
-from diffcl.web.headers import SecurityHeaders
-from diffcl.web.limits import UPLOAD, Limits
-from diffcl.web.log_lines import one_line
-from diffcl.web.login import LogIn
-from diffcl.web.metrics import CONTENT_TYPE, Counted, Metrics, text
-from diffcl.web.origins import SameOrigin
-from lib import endpoints, login, operations, viewer
-from lib.checked import CheckedRoute
-from lib.endpoints import Handler
-from lib.http_errors import status_of, unknown
+from diffcl.web import login_routes
+from diffcl.web.application import new_application, protected
+from diffcl.web.handlers import Handler, OneAtATime, in_a_thread, with_signature_of
+from diffcl.web.http_errors import unknown
+from diffcl.web.limits import UPLOAD
+from diffcl.web.metrics import CONTENT_TYPE, Metrics, text
+from diffcl.web.operations import keep_lines
+from diffcl.web.viewer import Viewer
+from lib.server import endpoints
+from lib.server.endpoints import operations
+from lib.server.users import users, who_asks
 
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
@@ -73,48 +61,13 @@ KINDS = (
 )
 """First parts of the paths that are counted apart."""
 
-PAGES = ("/ohif/", "/docs", "/auth/login")
-"""Beginnings of the paths that pages of other sites may link to."""
+OHIF = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
 
 UNDER_WAY = ("SUBMITTED", "RUNNING")
 """What MONAI Label calls a task that waits or runs."""
 
-RETRY_SECONDS = 5
-"""After how long a client that was sent away should come again."""
-
-
-class OneAtATime:
-    """Runs handlers one after the other, each in a thread; sends clients away when too many wait.
-
-    Attributes:
-        inside: How many wait or run.
-    """
-
-    def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(1)
-        self.inside = 0
-
-    async def __call__(self, handler: Handler, **arguments: Any) -> Any:
-        """Run a handler when its turn has come.
-
-        Raises:
-            HTTPException: 503 with Retry-After, if the queue is full.
-        """
-        limit = int(app_instance().conf.get("queue", QUEUE))
-        if self.inside >= limit:
-            raise HTTPException(
-                503,
-                f"inference: {self.inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
-                headers={"Retry-After": str(RETRY_SECONDS)},
-            )
-        self.inside += 1
-        if arguments.get("output") is infer.ResultType.dicom_seg:
-            handler = dicom_seg
-        try:
-            async with self._turn:
-                return await at_once(handler, **arguments)
-        finally:
-            self.inside -= 1
+PROCESSES = ("train", "batch_infer")
+"""Kinds of tasks that run in processes of their own."""
 
 
 class OncePerTask:
@@ -166,8 +119,8 @@ async def dicom_seg(
 
 
 async def at_once(handler: Handler, **arguments: Any) -> Any:
-    """Run one of MONAI Label's handlers, which block although they are declared async, in a thread."""
-    return operations.tell_task(await run_in_threadpool(lambda: asyncio.run(_call(handler, arguments))))
+    """Run one of MONAI Label's handlers in a thread."""
+    return operations.tell_task(await in_a_thread(handler, arguments))
 
 
 async def without_path(handler: Handler, **arguments: Any) -> Any:
@@ -189,24 +142,6 @@ async def known_scoring(handler: Handler, **arguments: Any) -> Any:
     return await at_once(handler, **arguments)
 
 
-async def _call(handler: Handler, arguments: dict[str, Any]) -> Any:
-    return await handler(**arguments)
-
-
-def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -> Handler:
-    """`runner(handler, ...)` as a handler that FastAPI gives the same arguments.
-
-    Without `functools.wraps`, whose mark FastAPI would follow back to the handler.
-    """
-
-    async def run(**arguments: Any) -> Any:
-        return await runner(handler, **arguments)
-
-    run.__signature__ = inspect.signature(handler, eval_str=True)  # type: ignore[attr-defined]
-    run.__name__, run.__doc__ = handler.__name__, handler.__doc__
-    return run
-
-
 def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Awaitable[Any]]) -> None:
     """Add the routes of one of MONAI Label's routers, their handlers run by `runner`."""
     for route in router.routes:
@@ -225,7 +160,8 @@ def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Aw
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Build the app and warm it up before the first request is answered; at the end, end what it started."""
-    operations.keep_lines()
+    keep_lines()
+    logging.getLogger("monailabel").setLevel(logging.WARNING)  # it writes down params and paths
     instance = app_instance()
     instance.server_mode(True)
     await run_in_threadpool(instance.on_init_complete)
@@ -245,105 +181,61 @@ async def refused(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": operations.tell(str(getattr(error, "msg", "refused")))}, 400)
 
 
-async def answered(_: Request, error: Exception) -> JSONResponse:
-    """An answer other than success, as a sentence without paths of this machine."""
-    status, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
-    told = operations.tell(detail) if isinstance(detail, str) else detail
-    return JSONResponse({"detail": told}, status, headers=getattr(error, "headers", None))
-
-
-async def invalid(_: Request, error: Exception) -> JSONResponse:
-    """Parameters that are none, as a sentence that does not repeat them."""
-    first: dict[str, Any] = next(iter(getattr(error, "errors", list)()), {})
-    where = " ".join(str(part) for part in first.get("loc", ("request",)))
-    return JSONResponse({"detail": one_line(f"{where}: {first.get('msg', 'not valid')}")[:300]}, 422)
-
-
-async def failed(_: Request, error: Exception) -> JSONResponse:
-    """An error for people that no handler has turned into an answer."""
-    status = status_of(error) if isinstance(error, DiffclError) else 500
-    return JSONResponse({"detail": operations.tell(str(error))}, status)
-
-
-async def to_docs(request: Request) -> RedirectResponse:
-    """The description of the API, for people who open the server's address in a browser."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
-
-
-async def docs(request: Request) -> HTMLResponse:
-    """The description of the API, for people."""
-    return docs_page(request.app.openapi())
-
-
 def build() -> FastAPI:
     """MONAI Label's API without `/reload`, which would lose the app, behind checks of who asks and of what is sent."""
     conf = settings.MONAI_LABEL_APP_CONF
-    users, audit = login.users(), AuditTrail(Path(conf["audit"])) if "audit" in conf else None
-    metrics = Metrics(KINDS)
-    application = FastAPI(
-        title="diffcl",
-        version=version(),
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        responses=endpoints.REFUSALS,
-    )
-    application.router.route_class = CheckedRoute
-    for kind, answer in (
-        (MONAILabelException, refused),
-        (PlainHTTPException, answered),
-        (RequestValidationError, invalid),
-        (DiffclError, failed),
-    ):
-        application.add_exception_handler(kind, answer)
-    waiting = OneAtATime()
+    known, metrics = users(), Metrics(KINDS)
+    waiting = OneAtATime(lambda: int(app_instance().conf.get("queue", QUEUE)))
+    application = new_application(lifespan, operations.tell)
+    application.add_exception_handler(MONAILabelException, refused)
+
+    async def in_turn(handler: Handler, **arguments: Any) -> Any:
+        """Run the handler of an inference when its turn has come."""
+        handler = dicom_seg if arguments.get("output") is ResultType.dicom_seg else handler
+        return await waiting(partial(at_once, handler, **arguments))
+
     for method, path, handler in endpoints.ROUTES:
-        run = waiting if handler is endpoints.post_infer else at_once
-        tag = path.split("/")[1].capitalize()
+        run = in_turn if handler is endpoints.post_infer else at_once
         kinds = endpoints.FILES.get(handler, ("application/json",))
         told: dict[int | str, Any] = {200: {"content": {kind: {} for kind in kinds}}}
         application.add_api_route(
-            path, with_signature_of(handler, run), methods=[method], tags=[tag], responses=told
+            path,
+            with_signature_of(handler, run),
+            methods=[method],
+            tags=[path.split("/")[1].capitalize()],
+            responses=told,
         )
     add_routes(application, train.router, OncePerTask())
     for module in (activelearning, datastore):
-        add_routes(application, module.router, at_once if users is None else without_path)
+        add_routes(application, module.router, at_once if known is None else without_path)
     add_routes(application, scoring.router, known_scoring)
     for module in (info, model, batch_infer):
         add_routes(application, module.router, at_once)
-    application.include_router(viewer.router)
-    if users is not None:
-        application.include_router(login.router(users))
-    application.dependency_overrides[auth.get_current_user] = login.who_asks
+    application.include_router(Viewer(OHIF, lambda: app_instance().datastore().studies).router())
+    if known is not None:
+        application.include_router(login_routes.router(known))
+    application.dependency_overrides[auth.get_current_user] = who_asks
 
     async def measured() -> PlainTextResponse:
         """Numbers for those who run the server, in the form of Prometheus."""
-        found = await run_in_threadpool(operations.samples, metrics, waiting.inside)
+        states = {kind: [str(task["status"]) for task in tasks(kind)] for kind in PROCESSES}
+        status = await run_in_threadpool(app_instance().datastore().status)
+        found = await run_in_threadpool(operations.samples, metrics, waiting.inside, states, status)
         return PlainTextResponse(text(found), media_type=CONTENT_TYPE)
 
     application.add_api_route("/health", operations.health, tags=["Operations"])
     application.add_api_route(
         "/metrics", measured, tags=["Operations"], responses={200: {"content": {"text/plain": {}}}}
     )
-    application.add_api_route("/docs", docs, include_in_schema=False)
-    application.add_api_route("/", to_docs, include_in_schema=False)
-
-    origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
-    application.add_middleware(Limits, upload=int(conf.get("max_upload", UPLOAD)))
-    if origins:
-        application.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_credentials=True,
-            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-        )
-    application.add_middleware(LogIn, users=users, audit=audit)
-    hosts = [name for name in str(conf.get("allow_host", "")).split(",") if name]
-    application.add_middleware(SameOrigin, hosts=hosts, origins=origins, pages=PAGES)
-    application.add_middleware(SecurityHeaders)
-    application.add_middleware(Failures)
-    application.add_middleware(Counted, metrics=metrics)
+    application.add_middleware(
+        protected,
+        metrics=metrics,
+        users=known,
+        audit=AuditTrail(Path(conf["audit"])) if "audit" in conf else None,
+        hosts=[name for name in str(conf.get("allow_host", "")).split(",") if name],
+        origins=[str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS],
+        upload=int(conf.get("max_upload", UPLOAD)),
+    )
     return application
 
 

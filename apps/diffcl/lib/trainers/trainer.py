@@ -10,9 +10,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.errors import DiffclError
 from diffcl.studies.training import StudyTraining, TrainingOptions
+from diffcl.web.http_errors import refusals
 from lib.children import end_with_the_server, in_child, keep_out_of_the_way
-from lib.datastore import StudiesDatastore
-from lib.http_errors import refusals
+from lib.datastores.datastore import StudiesDatastore
 from lib.options import Options, check_options
 
 logger = logging.getLogger(__name__)

@@ -1,62 +1,29 @@
-"""Logging in: MONAI Label's form, which 3D Slicer fills in, and a page for browsers, which OHIF runs in."""
+"""The addresses of the log-in: the form that 3D Slicer fills in, and a page for browsers, in which OHIF runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from monailabel.config import settings
-from monailabel.endpoints.user import auth
 
-from diffcl.access.oidc import OidcUsers, Realm
-from diffcl.access.roles import Role, User
-from diffcl.access.tokens import LocalUsers, TooManyError, WrongPasswordError
-from diffcl.access.users import UserFile
+from diffcl.access.roles import User
+from diffcl.access.tokens import TooManyError, WrongPasswordError
 from diffcl.web.docs_page import STYLE
+from diffcl.web.http_errors import refusals
 from diffcl.web.login import COOKIE, Users
-from lib.http_errors import refusals
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-PAGE = """<!doctype html><html lang=en><title>diffcl</title><style>{style}</style><h1>diffcl</h1><p>{said}</p>
+PAGE: Final = """<!doctype html><html lang=en><title>diffcl</title><style>{style}</style><h1>diffcl</h1><p>{said}</p>
 <form method=post><input type=hidden name=next value="{next}"><p><label>Name
 <input name=username autocomplete=username required autofocus></label><p><label>Password
 <input name=password type=password autocomplete=current-password required></label><p><button>Log in</button></form>"""
 
 Text = Annotated[str, Form(max_length=1024)]
-
-
-def users() -> Users | None:
-    """Those who may come in: of a file, of a provider, or None where nobody has to log in.
-
-    Raises:
-        DiffclError: If the file cannot be used.
-    """
-    file = settings.MONAI_LABEL_APP_CONF.get("users")
-    if file:
-        return LocalUsers(UserFile(Path(file)))
-    if not settings.MONAI_LABEL_AUTH_ENABLE:
-        return None
-    roles = {
-        settings.MONAI_LABEL_AUTH_ROLE_USER: Role.READER,
-        settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR: Role.ANNOTATOR,
-        settings.MONAI_LABEL_AUTH_ROLE_REVIEWER: Role.REVIEWER,
-        settings.MONAI_LABEL_AUTH_ROLE_ADMIN: Role.ADMIN,
-    }
-    url, client = settings.MONAI_LABEL_AUTH_REALM_URI, settings.MONAI_LABEL_AUTH_CLIENT_ID
-    name, role = settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, settings.MONAI_LABEL_AUTH_TOKEN_ROLES
-    return OidcUsers(Realm(url, client, name, role, roles, settings.MONAI_LABEL_AUTH_TIMEOUT))
-
-
-def who_asks(request: Request) -> auth.User:
-    """Who asks, in MONAI Label's words. Whether they may was decided before, so all of its roles are theirs."""
-    user: User | None = getattr(request.state, "user", None)
-    return auth.User(username=user.name if user else "", roles=auth.DEFAULT_USER.roles)
 
 
 def router(users: Users) -> APIRouter:

@@ -10,7 +10,7 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 from diffcl.studies.protocol import FINAL, Studies
-from lib.http_errors import refusals
+from diffcl.web.http_errors import refusals
 
 
 class StudiesDatastore(Datastore):

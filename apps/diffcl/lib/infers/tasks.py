@@ -25,7 +25,7 @@ from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import CHECK_HERE
-from lib.http_errors import refusals
+from diffcl.web.http_errors import refusals
 from lib.options import NETWORKS, InferOptions, check_options
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""MONAI Label's strategies over those of the library."""

@@ -1,0 +1,1 @@
+"""MONAI Label's datastore over the studies of the library."""

@@ -1,0 +1,1 @@
+"""MONAI Label's inference tasks over the models of the library."""

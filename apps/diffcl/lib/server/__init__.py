@@ -1,0 +1,1 @@
+"""MONAI Label's handlers behind what protects a server, and the start of it."""

@@ -1,0 +1,1 @@
+"""MONAI Label's training tasks over the trainings of the library."""

@@ -1,0 +1,123 @@
+"""For those who run the server: whether it is well, what it does, its log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import HTTPException, Query
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from diffcl.version import version
+from diffcl.web.log_lines import OneLine, shown, without_paths
+from diffcl.web.metrics import Metrics, Sample
+
+LINES: Final = 10_000
+"""Of a log, how many may be asked for."""
+
+
+class Operations:
+    """What a server tells of itself.
+
+    Args:
+        home: Gives the folder of the server, in which its log is.
+        studies: Gives the folder of the studies, or the address of their archive.
+    """
+
+    def __init__(self, home: Callable[[], str], studies: Callable[[], str]) -> None:
+        self._home, self._studies = home, studies
+
+    async def get_logs(self, lines: Annotated[int, Query(ge=1, le=LINES)] = 300) -> PlainTextResponse:
+        """The end of the log, without tracebacks, paths and ids of sessions; errors have ids, by which it has more.
+
+        Raises:
+            HTTPException: 404 where there is no log.
+        """
+        file = Path(self._home()) / "logs" / "app.log"
+        if not file.is_file():
+            raise HTTPException(404, "log: there is none yet")
+        with file.open(encoding="utf-8", errors="replace") as log:
+            found = deque(shown((line.rstrip("\n") for line in log), self._names()), lines)
+        return PlainTextResponse("".join(f"{line}\n" for line in found))
+
+    async def health(self) -> JSONResponse:
+        """Whether the server answers and can reach its studies; 503 where it cannot."""
+        studies = self._studies()
+        ready = "://" in studies or os.access(studies, os.R_OK | os.W_OK | os.X_OK)
+        return JSONResponse({"live": True, "ready": ready}, 200 if ready else 503)
+
+    def tell(self, text: str) -> str:
+        """A sentence for a client, without paths of this machine."""
+        return without_paths(text, self._names())
+
+    def tell_task(self, answer: Any) -> Any:
+        """What a client is told of a task, or of several: without paths and tracebacks in what it printed."""
+        if isinstance(answer, list):
+            return [self.tell_task(one) for one in answer]
+        if isinstance(answer, dict) and "details" in answer:
+            return {**answer, "details": list(shown(map(str, answer["details"]), self._names()))}
+        return answer
+
+    def samples(
+        self,
+        metrics: Metrics,
+        waiting: int,
+        tasks: Mapping[str, Iterable[str]],
+        status: Mapping[str, Any],
+    ) -> list[Sample]:
+        """What is measured, in the words of Prometheus.
+
+        Args:
+            metrics: What was counted of requests.
+            waiting: How many inferences wait or run.
+            tasks: The states of all tasks of each kind.
+            status: What the studies say of themselves, `total` and `completed`.
+        """
+        found = [*metrics.samples(), Sample("diffcl_inferences_waiting", "gauge", waiting)]
+        for kind, states in tasks.items():
+            counts = Counter(state.lower() for state in states)
+            found += [
+                Sample("diffcl_tasks", "gauge", count, {"kind": kind, "status": state})
+                for state, count in sorted(counts.items())
+            ]
+        for name, folder in {"temporary": tempfile.gettempdir(), "studies": self._studies()}.items():
+            if Path(folder).is_dir():
+                usage = shutil.disk_usage(folder)
+                found.append(Sample("diffcl_disk_free_bytes", "gauge", usage.free, {"folder": name}))
+                found.append(Sample("diffcl_disk_size_bytes", "gauge", usage.total, {"folder": name}))
+        found.append(Sample("diffcl_scans", "gauge", status["total"]))
+        found.append(Sample("diffcl_scans_labelled", "gauge", status["completed"]))
+        return [*found, Sample("diffcl_info", "gauge", 1, {"version": version()})]
+
+    def _names(self) -> dict[str, str]:
+        """What stands for the folders of this server in what others may read."""
+        known = {str(Path.home()): "<home>", tempfile.gettempdir(): "<temporary>"}
+        return {**known, self._home(): "<server>", self._studies(): "<studies>"}
+
+
+async def get_gpu() -> PlainTextResponse:
+    """What the driver of the graphics card tells.
+
+    Raises:
+        HTTPException: 404 where there is none.
+    """
+    try:
+        told = subprocess.run(["nvidia-smi"], capture_output=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HTTPException(404, "gpu: there is none, or its driver does not answer") from error
+    return PlainTextResponse(told.stdout.decode(errors="replace"))
+
+
+def keep_lines() -> None:
+    """Let nothing that a client sends forge a line of a log."""
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    for handler in {handler for one in loggers for handler in one.handlers}:
+        if not isinstance(handler.formatter, OneLine):
+            handler.setFormatter(OneLine(handler.formatter))
