@@ -22,7 +22,8 @@ from diffcl.publishing.gate import Version, publish_if_not_worse
 from diffcl.publishing.upload import accept_upload
 from diffcl.recipe import Recipe
 from diffcl.studies.progress import Progress
-from diffcl.studies.training_cases import LabelledStudies, TrainingCases, training_cases, validation_scans
+from diffcl.studies.protocol import Studies
+from diffcl.studies.training_cases import TrainingCases, training_cases, validation_scans
 from diffcl.training import Parent, Plan, train
 from diffcl.training.journal import read_journal
 from diffcl.training.loop import Progress as StepProgress
@@ -93,7 +94,7 @@ class StudyTraining:
         self._store = store
         self._folder = folder
 
-    def run(self, options: TrainingOptions, studies: LabelledStudies) -> dict[str, Any]:
+    def run(self, options: TrainingOptions, studies: Studies) -> dict[str, Any]:
         """Train, validate and publish. The progress says how it ended, whatever happens.
 
         Args:
@@ -117,7 +118,7 @@ class StudyTraining:
                     self.progress.tell("failed", one_line(error))
                 raise
 
-    def accept(self, archive: BinaryIO, studies: LabelledStudies) -> dict[str, Any]:
+    def accept(self, archive: BinaryIO, studies: Studies) -> dict[str, Any]:
         """Make an uploaded model a new version, under the gate; see `accept_upload`.
 
         Raises:
@@ -129,7 +130,7 @@ class StudyTraining:
         logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
         return answer
 
-    def _train(self, recipe: Recipe, options: TrainingOptions, studies: LabelledStudies) -> dict[str, Any]:
+    def _train(self, recipe: Recipe, options: TrainingOptions, studies: Studies) -> dict[str, Any]:
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             remove(stale)

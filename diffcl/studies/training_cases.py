@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
@@ -17,6 +17,7 @@ from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
 from diffcl.files import write_text
 from diffcl.recipe import Recipe
+from diffcl.studies.protocol import Studies
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation
 
@@ -30,22 +31,6 @@ TOLD = 3
 
 NO_FAULT_OF_A_SCAN = (ArchiveDownError, OutputError)
 """Errors that would meet every other scan as well: an archive that does not answer, a full disk."""
-
-
-class LabelledStudies(Protocol):
-    """What a training asks of `diffcl.studies.protocol.Studies`."""
-
-    def scans(self) -> Sequence[str]:
-        """The ids of all scans."""
-
-    def labelled(self) -> Sequence[str]:
-        """The scans that have a final label."""
-
-    def image_path(self, image_id: str) -> Path:
-        """A file of a scan."""
-
-    def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
-        """The label of a scan that teaches a task: the very version, which no later one replaces."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +122,7 @@ class Roles(BaseModel):
 
 
 def training_cases(
-    studies: LabelledStudies, recipe: Recipe, share: float, folder: Path, *, only_approved: bool = False
+    studies: Studies, recipe: Recipe, share: float, folder: Path, *, only_approved: bool = False
 ) -> TrainingCases:
     """Find and read the scans of a task among the studies.
 
@@ -193,9 +178,7 @@ def training_cases(
     )
 
 
-def validation_scans(
-    studies: LabelledStudies, recipe: Recipe, share: float, folder: Path
-) -> list[ValidationScan]:
+def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Path) -> list[ValidationScan]:
     """The validation scans that a training of the task would have now; those that cannot be read are left out.
 
     Args:
@@ -239,7 +222,7 @@ def _read(
 
 
 def _case(
-    studies: LabelledStudies, image: str, task: str, *, only_approved: bool = False
+    studies: Studies, image: str, task: str, *, only_approved: bool = False
 ) -> LabelledCase | UnlabelledCase:
     path = studies.image_path(image)
     label = studies.training_label(image, task, only_approved=only_approved)

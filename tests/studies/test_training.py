@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from outlined import Outlined
 from synthetic import ORGAN, SCANS, make_label, publish_untrained
@@ -249,7 +250,8 @@ def test_scans_that_vanish_meanwhile_do_no_harm(
     def after_the_scans_are_gone(*args: Any, **kwargs: Any) -> Any:
         for path in studies.glob("*.nii.gz"):
             path.unlink()
-        shutil.rmtree(studies / "labels")
+        for folder in ("labels", "history"):
+            shutil.rmtree(studies / folder)
         return begin(*args, **kwargs)
 
     monkeypatch.setattr(module, "train", after_the_scans_are_gone)
@@ -323,7 +325,7 @@ def test_scans_that_are_left_out_are_named_in_the_status_and_in_the_log(
     taught, unlabelled = SCANS[0], SCANS[-1]
     moved = make_label(taught)
     moved.SetOrigin([value + 1.0 for value in moved.GetOrigin()])
-    labelled.outline(taught, label=moved)
+    sitk.WriteImage(moved, labelled.outline(taught))
     listed = labelled.scans()
     (studies / f"{unlabelled}.nii.gz").unlink()
     monkeypatch.setattr(labelled, "scans", lambda: listed)

@@ -40,7 +40,7 @@ def test_a_scan_labelled_for_another_task_is_unlabelled_here(outlined: Outlined,
 def test_what_cannot_be_read_is_left_out_with_its_reason(outlined: Outlined, tmp_path: Path) -> None:
     for name in ("oblique", "straight"):
         outlined.outline(name)
-    outlined.versions["straight"][0][1].write_bytes(b"damaged")
+    outlined.history.label("straight", 1).write_bytes(b"damaged")
     outlined.image_path("flipped").write_bytes(b"damaged")
     found = training_cases(outlined, ORGAN, 0.0, tmp_path / "organ")
     assert [case.name for case in found.cases.labelled] == ["oblique"]
@@ -153,7 +153,7 @@ def test_a_scan_that_vanishes_after_it_was_listed_is_left_out(
     monkeypatch.setattr(outlined, "scans", lambda: listed)
     found = training_cases(outlined, ORGAN, 0.0, tmp_path / "organ")
     assert [case.name for case in found.cases.unlabelled] == ["anisotropic", "straight"]
-    assert found.refused == {"flipped": "image flipped: is not there any more"}
+    assert found.refused == {"flipped": "image flipped: not there, or not any more"}
 
 
 def test_whatever_is_labelled_next_scans_go_on_validating_and_teaching(
