@@ -9,6 +9,7 @@ Settings, each as `--conf KEY VALUE`:
     device    where models compute: cpu (default) or cuda
     engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
     queue     requests that may wait for an inference before others are sent away; 8 by default
+    allow_host, max_upload    further names of the server with commas between them; bytes of the largest request
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from lib.datastores.studies import open_studies
 from lib.infers.batch import CpuBatchInfer
 from lib.infers.tasks import InferTasks, SegmentationTask, UncertaintyTask
 from lib.options import PROPOSED, check_tag
+from lib.server.stock import protect
 from lib.trainers.trainer import SemiSupervisedTraining
 
 logger = logging.getLogger(__name__)
@@ -136,6 +138,7 @@ class DiffclApp(MONAILabelApp):
     def on_init_complete(self) -> None:
         """Called once by the server before it answers: the first request must not pay for loading."""
         try:
+            protect(self.conf)
             self._sole.claim()
         except UsageError as error:
             logger.error(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,17 +23,24 @@ TRANSPORT: Final = "max-age=31536000"
 
 
 class SecurityHeaders:
-    """An application whose answers carry `HEADERS`."""
+    """An application whose answers carry headers.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        app: The application.
+        headers: Names in lower case, and values, for every answer that does not say otherwise itself.
+    """
+
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str] = HEADERS) -> None:
+        self._app, self._headers = app, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add what an answer has not."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = HEADERS | ({"strict-transport-security": TRANSPORT} if scope["scheme"] == "https" else {})
+        wanted = dict(self._headers)
+        if scope["scheme"] == "https":
+            wanted["strict-transport-security"] = TRANSPORT
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

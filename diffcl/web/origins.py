@@ -30,6 +30,7 @@ class SameOrigin:
         hosts: Names by which it may be asked, besides those of this machine alone and its own address.
         origins: Other origins whose pages may use it, such as `https://viewer.example:3000`.
         pages: Beginnings of the paths that other pages may link to.
+        way: How a further name is allowed, for those who asked by it.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class SameOrigin:
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         pages: Collection[str] = (),
+        way: str = "--allow-host NAME",
     ) -> None:
         self._app = app
         self._hosts = {plain_host(host) for host in hosts}
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._pages = tuple(pages)
+        self._way = way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 421 for a foreign host and 403 for a foreign page; hand on what else comes."""
@@ -52,7 +55,7 @@ class SameOrigin:
         names = [value for key, value in scope["headers"] if key == b"host"]
         host = names[0].decode("latin-1") if len(names) == 1 else ""
         if not self._is_own(host, scope):
-            await refuse(send, 421, "host: not a name of this server. Start it with --allow-host NAME")
+            await refuse(send, 421, f"host: not a name of this server. Start it with {self._way}")
         elif self._is_foreign(host, scope):
             await refuse(
                 send, 403, "origin: a page of another site asks. Use the server's own pages or a program"
