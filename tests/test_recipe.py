@@ -54,6 +54,25 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"cs": {"projection": 8}}, "must be equal"),
         ({"ds": {"coarsening": 2}, "grid": {"crop": [24, 32, 32]}}, "must be divisible by 16"),
         ({"ds": {"coarsening": 2, "diffusion": False}}, "coarsening has no meaning without diffusion"),
+        (
+            {"ds": {"coarsening": [1, 2, 1], "diffusion": False}},
+            "coarsening has no meaning without diffusion",
+        ),
+        ({"cs": {"strides": [[2, 2, 1]]}}, "strides need one entry from each level to the next"),
+        ({"cs": {"strides": [[2, 2, 1], [2, 2, 1], [1, 1, 1]]}}, "lead to no coarser level"),
+        ({"cs": {"kernels": [[3, 3, 1]]}}, "kernels need one entry a level"),
+        (
+            {"cs": {"strides": [[2, 2, 1]] * 3}, "ds": {"diffusion": False}},
+            "ds.strides must equal cs.strides where ds is a second CS",
+        ),
+        (
+            {
+                "cs": {"strides": [[2, 2, 1]] * 3},
+                "ds": {"strides": [[2, 2, 1]] * 3},
+                "grid": {"crop": [16, 20, 3]},
+            },
+            "must be divisible by 8 x 8 x 1",
+        ),
         ({"intensity": {"low": 50, "high": 40}}, "must be above low"),
         ({"intensity": {"high": 130}}, "percentiles lie between 0 and 100"),
         ({"contrastive": {"draws": 600}}, "draws cannot exceed bank"),

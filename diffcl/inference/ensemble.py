@@ -90,8 +90,10 @@ def predict_probabilities(
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
     size = image.shape[1:]
-    grain = recipe.grain
-    window = [min(w, math.ceil(s / grain) * grain) for w, s in zip(recipe.grid.window, size, strict=True)]
+    window = [
+        min(w, math.ceil(s / grain) * grain)
+        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
+    ]
     before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
     after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
     padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]

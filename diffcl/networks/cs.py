@@ -21,7 +21,7 @@ class ConvolutionSegmenter(nn.Module):
     def __init__(self, recipe: Recipe, in_channels: int = 1) -> None:
         super().__init__()
         shape = recipe.cs
-        self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(shape))
+        self.vnet = VNet(in_channels, shape, skips=hf_mamba_modules(shape))
         self.classifier = Convolution(shape.filters[0], recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(shape.filters[0], shape.projection)
 
@@ -41,8 +41,13 @@ class ConvolutionSegmenter(nn.Module):
 
 
 def hf_mamba_modules(shape: CsShape) -> dict[int, nn.Module]:
-    """New HF-Mamba modules of the skip levels that have one."""
+    """New HF-Mamba modules of the skip levels that have one; each halves what the V-Net halves there."""
     return {
-        level: HFMamba(shape.filters[level], d_model=shape.hf_mamba_width, d_state=shape.hf_mamba_state)
+        level: HFMamba(
+            shape.filters[level],
+            d_model=shape.hf_mamba_width,
+            d_state=shape.hf_mamba_state,
+            strides=shape.level_strides[level],
+        )
         for level in shape.hf_mamba_levels
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
@@ -27,20 +29,21 @@ class DiffusionSegmenter(nn.Module):
         super().__init__()
         shape = recipe.ds
         self._width = shape.time_features
-        self._coarsening = shape.coarsening
+        self._coarse = shape.coarse
         self.time = _time_embedding(shape.time_features) if shape.diffusion else None
         features = shape.filters[0]
         self.refine: nn.Module = nn.Identity()
         if shape.diffusion:
-            channels = (in_channels + recipe.classes) * shape.coarsening**3
-            self.vnet = VNet(channels, shape.filters, shape.blocks, time_features=shape.time_features)
+            channels = (in_channels + recipe.classes) * math.prod(shape.coarse)
+            self.vnet = VNet(channels, shape, time_features=shape.time_features)
         else:
-            self.vnet = VNet(in_channels, shape.filters, shape.blocks, skips=hf_mamba_modules(recipe.cs))
-        if shape.coarsening > 1:
+            self.vnet = VNet(in_channels, shape, skips=hf_mamba_modules(recipe.cs))
+        if max(shape.coarse) > 1:
             features = recipe.cs.filters[0]
-            self.refine = Resize(
-                nn.ConvTranspose3d(shape.filters[0], features, 2, stride=2, bias=False), features
+            finer = nn.ConvTranspose3d(
+                shape.filters[0], features, shape.coarse, stride=shape.coarse, bias=False
             )
+            self.refine = Resize(finer, features)
         self.classifier = Convolution(features, recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(features, shape.projection)
 
@@ -69,23 +72,22 @@ class DiffusionSegmenter(nn.Module):
             return alone
         embedded = self.time(get_timestep_embedding(time, self._width))
         seen = torch.cat([image, noisy.to(image.dtype)], dim=1)
-        if self._coarsening > 1:
-            seen = blocks_to_channels(seen, self._coarsening)
+        if max(self._coarse) > 1:
+            seen = blocks_to_channels(seen, self._coarse)
         features: Tensor = self.refine(self.vnet(seen, embedded))
         return features
 
 
-def blocks_to_channels(volume: Tensor, size: int) -> Tensor:
-    """Voxels of cubes of a size become channels of one: `(B, C, X, Y, Z)` to `(B, C size^3, X/size, ...)`.
+def blocks_to_channels(volume: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Voxels of blocks of a size (a, b, c) become channels: `(B, C, X, Y, Z)` to `(B, C a b c, X/a, Y/b, Z/c)`.
 
-    >>> blocks_to_channels(torch.arange(16.0).view(1, 1, 2, 2, 4), 2)[0, :, 0, 0, 1].tolist()
+    >>> blocks_to_channels(torch.arange(16.0).view(1, 1, 2, 2, 4), (2, 2, 2))[0, :, 0, 0, 1].tolist()
     [2.0, 3.0, 6.0, 7.0, 10.0, 11.0, 14.0, 15.0]
     """
     items, channels, x, y, z = volume.shape
-    cubes = volume.view(items, channels, x // size, size, y // size, size, z // size, size)
-    return cubes.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
-        items, channels * size**3, x // size, y // size, z // size
-    )
+    a, b, c = size
+    blocks = volume.view(items, channels, x // a, a, y // b, b, z // c, c)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(items, channels * a * b * c, x // a, y // b, z // c)
 
 
 def _time_embedding(width: int) -> nn.Module:

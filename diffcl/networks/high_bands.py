@@ -2,67 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diffcl.networks.haar import BANDS, haar_forward, haar_inverse
+from diffcl.networks.haar import EVERY, haar_forward, haar_inverse, high_band_count
 from diffcl.networks.kernels import WIDTH
 from diffcl.networks.kernels.memory import flat, parts, rows
 from diffcl.networks.kernels.switch import kernels_compute
 from diffcl.networks.kernels.threads import for_each
 from diffcl.networks.tracing import is_written
 
+BANDS = high_band_count()
+"""Of the compiled kernels."""
 
-def high_bands(features: Tensor) -> Tensor:
-    """The seven high Haar bands of a map, one row of bands and channels for each voxel of the half-size grid.
 
-    On a CPU, float32 and bfloat16 with a multiple of sixteen channels are computed by compiled kernels, here and in
-    `reweighted`; everything else by definition.
+def high_bands(features: Tensor, strides: Sequence[int] = EVERY) -> Tensor:
+    """The high Haar bands of a map, one row of bands and channels for each voxel of the half-size grid.
+
+    On a CPU, where all axes are halved, float32 and bfloat16 with a multiple of sixteen channels are computed by
+    compiled kernels, here and in `reweighted`; everything else by definition.
 
     Args:
         features: `(B, C, X, Y, Z)`, any sizes of 1 or more.
+        strides: 2 along each axis that is halved, else 1.
 
     Returns:
-        `(B, L, 7 C)`, see `haar_forward` for the order of the bands.
+        `(B, L, N C)`, see `haar_forward` for the N bands and their order.
     """
-    if not _compiled(features):
-        return high_bands_by_definition(features)
+    if not _compiled(features, strides):
+        return high_bands_by_definition(features, strides)
     bands: Tensor = _Detail.apply(features)
     return bands
 
 
-def reweighted(features: Tensor, bands: Tensor, weights: Tensor) -> Tensor:
+def reweighted(features: Tensor, bands: Tensor, weights: Tensor, strides: Sequence[int] = EVERY) -> Tensor:
     """`features + inverse(0, bands weights)`: a map with its detail weighed by one more than the weights.
 
     Args:
         features: `(B, C, X, Y, Z)`.
         bands: Its `high_bands`.
         weights: Of the shape of the bands.
+        strides: Of the bands.
     """
-    if not (_compiled(features) and bands.dtype == weights.dtype == features.dtype):
-        return reweighted_by_definition(features, bands, weights)
+    if not (_compiled(features, strides) and bands.dtype == weights.dtype == features.dtype):
+        return reweighted_by_definition(features, bands, weights, strides)
     whole: Tensor = _Reweighed.apply(features, bands, weights)
     return whole
 
 
-def high_bands_by_definition(features: Tensor) -> Tensor:
+def high_bands_by_definition(features: Tensor, strides: Sequence[int] = EVERY) -> Tensor:
     """`high_bands` in the plain operations of torch."""
-    _, high = haar_forward(features)
+    _, high = haar_forward(features, strides)
     return high.flatten(1, 2).flatten(2).transpose(1, 2)
 
 
-def reweighted_by_definition(features: Tensor, bands: Tensor, weights: Tensor) -> Tensor:
+def reweighted_by_definition(
+    features: Tensor, bands: Tensor, weights: Tensor, strides: Sequence[int] = EVERY
+) -> Tensor:
     """`reweighted` in the plain operations of torch."""
     items, channels, *size = features.shape
-    half = [(length + 1) // 2 for length in size]
-    high = (bands * weights).transpose(1, 2).reshape(items, BANDS, channels, *half)
-    return features + haar_inverse(None, high, size).to(features.dtype)
+    half = [(length + step - 1) // step for length, step in zip(size, strides, strict=True)]
+    high = (bands * weights).transpose(1, 2).reshape(items, high_band_count(strides), channels, *half)
+    return features + haar_inverse(None, high, size, strides).to(features.dtype)
 
 
-def _compiled(features: Tensor) -> bool:
+def _compiled(features: Tensor, strides: Sequence[int]) -> bool:
+    if tuple(strides) != EVERY:
+        return False
     known = features.device.type == "cpu" and features.dtype in (torch.float32, torch.bfloat16)
     fits = known and features.shape[1] % WIDTH == 0 and not is_written()
     return fits and kernels_compute(_try, features.dtype)

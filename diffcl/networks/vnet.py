@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,21 +9,25 @@ from torch import Tensor, nn
 
 from diffcl.networks.convolution import Convolution
 from diffcl.networks.norm import NormActivation
+from diffcl.recipe import VNetShape
+from diffcl.recipe.section import Kernel
 
 
 class Convolutions(nn.Module):
-    """A residual stage: 3x3x3 convolutions with instance normalisation; the input is added before the end.
+    """A residual stage: convolutions with instance normalisation; the input is added before the end.
 
     Args:
         channels: In and out.
         count: Convolutions.
+        kernel: Of each.
         time_features: Width of a time embedding that scales and shifts the normalised features; 0 for none.
     """
 
-    def __init__(self, channels: int, count: int, time_features: int = 0) -> None:
+    def __init__(self, channels: int, count: int, kernel: Kernel, time_features: int = 0) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            Convolution(channels, channels, kernel_size=3, padding=1, bias=False) for _ in range(count)
+            Convolution(channels, channels, kernel_size=kernel, padding=_same(kernel), bias=False)
+            for _ in range(count)
         )
         self.norms = nn.ModuleList(NormActivation(channels) for _ in range(count))
         self.time = nn.Linear(time_features, 2 * channels) if time_features else None
@@ -39,8 +42,14 @@ class Convolutions(nn.Module):
         return inner
 
 
+def _same(kernel: Kernel) -> tuple[int, int, int]:
+    """The padding that keeps the size of a volume."""
+    x, y, z = (size // 2 for size in kernel)
+    return x, y, z
+
+
 class Resize(nn.Sequential):
-    """A strided or transposed 2x2x2 convolution with normalisation: half or double the grid."""
+    """A strided or transposed convolution with normalisation: half or double the grid along some axes."""
 
     def __init__(self, convolution: nn.Module, channels: int) -> None:
         super().__init__(convolution, NormActivation(channels))
@@ -51,8 +60,7 @@ class VNet(nn.Module):
 
     Args:
         in_channels: Channels of the input.
-        filters: Channels of each level, finest first.
-        blocks: Convolutions of each level.
+        shape: Channels, convolutions, strides and kernels of the levels.
         time_features: Width of a time embedding, 0 for none.
         skips: Modules put on skip connections, by level.
 
@@ -64,29 +72,26 @@ class VNet(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        filters: Sequence[int],
-        blocks: Sequence[int],
+        shape: VNetShape,
         *,
         time_features: int = 0,
         skips: dict[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.stem = Convolution(in_channels, filters[0], kernel_size=3, padding=1)
-        self.encoder = nn.ModuleList(
-            Convolutions(width, count, time_features) for width, count in zip(filters, blocks, strict=True)
-        )
+        levels = list(zip(shape.filters, shape.blocks, shape.level_kernels, strict=True))
+        steps = list(zip(pairwise(shape.filters), shape.level_strides, strict=True))
+        first = levels[0][2]
+        self.stem = Convolution(in_channels, shape.filters[0], kernel_size=first, padding=_same(first))
+        self.encoder = nn.ModuleList(Convolutions(*level, time_features) for level in levels)
         self.down = nn.ModuleList(
-            Resize(Convolution(wide, deep, kernel_size=2, stride=2, bias=False), deep)
-            for wide, deep in pairwise(filters)
+            Resize(Convolution(wide, deep, kernel_size=stride, stride=stride, bias=False), deep)
+            for (wide, deep), stride in steps
         )
         self.up = nn.ModuleList(
-            Resize(nn.ConvTranspose3d(deep, wide, kernel_size=2, stride=2, bias=False), wide)
-            for wide, deep in pairwise(filters)
+            Resize(nn.ConvTranspose3d(deep, wide, kernel_size=stride, stride=stride, bias=False), wide)
+            for (wide, deep), stride in steps
         )
-        self.decoder = nn.ModuleList(
-            Convolutions(width, count, time_features)
-            for width, count in zip(filters[:-1], blocks[:-1], strict=True)
-        )
+        self.decoder = nn.ModuleList(Convolutions(*level, time_features) for level in levels[:-1])
         self.skips = nn.ModuleDict({str(level): module for level, module in (skips or {}).items()})
         self.to(memory_format=torch.channels_last_3d)  # in which convolutions on a CPU are the fastest
 

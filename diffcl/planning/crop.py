@@ -25,11 +25,13 @@ def fitted(recipe: Recipe, scans: Sequence[TrainingScan]) -> Recipe:
         scans: Prepared scans of the task, on the recipe's spacing.
     """
     given = recipe.grid.model_fields_set
-    grain = recipe.grain
     crop = recipe.grid.crop
     if "crop" not in given:
         size = np.median([tuple(scan.image.shape[1:]) for scan in scans], axis=0)
         size *= min(1.0, (CROP_VOXELS / math.prod(size)) ** (1 / 3))
-        x, y, z = (max(grain, round(float(length) / grain) * grain) for length in size)
+        x, y, z = (
+            max(grain, round(float(length) / grain) * grain)
+            for length, grain in zip(size, recipe.grains, strict=True)
+        )
         crop = (x, y, z)
     return recipe.changed(grid={"crop": crop, "window": recipe.grid.window if "window" in given else crop})

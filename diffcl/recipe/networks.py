@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from diffcl.recipe.section import Depth, Level, Section, Width
+from diffcl.recipe.section import Depth, Kernel, Level, Section, Stride, Width
 
 
 class VNetShape(Section):
     """Shape of a V-Net.
 
     Attributes:
-        filters: Channels of each level, finest first; each further level halves the grid.
+        filters: Channels of each level, finest first; each further level has a coarser grid.
         blocks: Convolutions of each level of the encoder and the decoder.
+        strides: From each level to the next: 2 halves an axis and 1 leaves it as it is, as slices that are thick or
+            few should be left. By default every level halves every axis.
+        kernels: Of the convolutions of each level; 1 along an axis reads each slice by itself. By default 3 along
+            every axis.
         projection: Channels of the projection head's voxel features.
     """
 
     filters: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (16, 32, 64, 128)
     blocks: Annotated[tuple[Depth, ...], Field(min_length=2, max_length=8)] = (1, 2, 2, 2)
+    strides: Annotated[tuple[Stride, ...], Field(max_length=7)] = ()
+    kernels: Annotated[tuple[Kernel, ...], Field(max_length=8)] = ()
     projection: Width = 16
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> VNetShape:
         if len(self.blocks) != len(self.filters) or len(self.filters) < 2:
             raise ValueError("filters and blocks need one entry a level, at least two levels")
+        if self.strides and len(self.strides) != len(self.filters) - 1:
+            raise ValueError("strides need one entry from each level to the next")
+        if (1, 1, 1) in self.strides:
+            raise ValueError("strides of 1 along every axis lead to no coarser level")
+        if self.kernels and len(self.kernels) != len(self.filters):
+            raise ValueError("kernels need one entry a level")
         return self
+
+    @property
+    def level_strides(self) -> tuple[Stride, ...]:
+        """From each level to the next."""
+        return self.strides or ((2, 2, 2),) * (len(self.filters) - 1)
+
+    @property
+    def level_kernels(self) -> tuple[Kernel, ...]:
+        """Of each level."""
+        return self.kernels or ((3, 3, 3),) * len(self.filters)
+
+    @property
+    def grains(self) -> tuple[int, int, int]:
+        """What the sides of a volume must be divisible by along each axis."""
+        x, y, z = (math.prod(steps) for steps in zip(*self.level_strides, strict=True))
+        return x, y, z
 
 
 class CsShape(VNetShape):
@@ -56,19 +85,24 @@ class DsShape(VNetShape):
     Attributes:
         time_features: Width of the embedding of the diffusion step.
         coarsening: 2 lets the V-Net of DS work on voxels of twice the size, at an eighth of the cost. What it
-            adds to CS, a sense of shape, needs no fine grid.
+            adds to CS, a sense of shape, needs no fine grid. Three numbers are along each axis.
         diffusion: Off, for comparison, DS is a second CS, which sees the image alone.
     """
 
     time_features: Width = 64
-    coarsening: Literal[1, 2] = 1
+    coarsening: Literal[1, 2] | Stride = 1
     diffusion: bool = True
 
     @model_validator(mode="after")
     def _alike(self) -> DsShape:
-        if not self.diffusion and self.coarsening != 1:
+        if not self.diffusion and max(self.coarse) > 1:
             raise ValueError("coarsening has no meaning without diffusion")
         return self
+
+    @property
+    def coarse(self) -> tuple[int, int, int]:
+        """The coarsening along each axis."""
+        return self.coarsening if isinstance(self.coarsening, tuple) else (self.coarsening,) * 3
 
 
 class Diffusion(Section):

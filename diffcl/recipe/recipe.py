@@ -87,12 +87,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _window_fits_the_networks(self) -> Recipe:
-        if any(size % self.grain for size in (*self.grid.window, *self.grid.crop)):
-            raise ValueError(f"grid.window and grid.crop must be divisible by {self.grain}")
+        for sides in (self.grid.window, self.grid.crop):
+            if any(size % grain for size, grain in zip(sides, self.grains, strict=True)):
+                raise ValueError(f"grid.window and grid.crop must be divisible by {self.grains_in_words}")
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
         if not self.ds.diffusion and self.ds.filters != self.cs.filters:
             raise ValueError("ds.filters must equal cs.filters where ds is a second CS")
+        if not self.ds.diffusion and self.ds.level_strides != self.cs.level_strides:
+            raise ValueError("ds.strides must equal cs.strides where ds is a second CS")
         return self
 
     @property
@@ -101,11 +104,16 @@ class Recipe(Section):
         return len(self.labels) + 1
 
     @property
-    def grain(self) -> int:
-        """What every side of a volume must be divisible by for the networks."""
-        of_cs: int = 2 ** (len(self.cs.filters) - 1)
-        of_ds: int = 2 ** (len(self.ds.filters) - 1) * self.ds.coarsening
-        return max(of_cs, of_ds)
+    def grains(self) -> tuple[int, int, int]:
+        """What the sides of a volume must be divisible by for the networks, along each axis; powers of 2."""
+        every = zip(self.cs.grains, self.ds.grains, self.ds.coarse, strict=True)
+        x, y, z = (max(of_cs, of_ds * coarse) for of_cs, of_ds, coarse in every)
+        return x, y, z
+
+    @property
+    def grains_in_words(self) -> str:
+        """The grains for people: one number where all axes have the same."""
+        return " x ".join(map(str, self.grains)) if len(set(self.grains)) > 1 else str(self.grains[0])
 
     def changed(self, **sections: dict[str, Any]) -> Recipe:
         """A copy with some fields of some sections replaced, checked like a file.

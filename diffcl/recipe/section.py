@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,10 @@ Width = Annotated[int, Field(ge=1, le=1024)]
 Depth = Annotated[int, Field(ge=1, le=16)]
 """Convolutions of a level, or DDIM steps of a pseudo-label."""
 Level = Annotated[int, Field(ge=0, le=7)]
+Stride = tuple[Literal[1, 2], Literal[1, 2], Literal[1, 2]]
+"""How many voxels become one along each axis."""
+Kernel = tuple[Literal[1, 3], Literal[1, 3], Literal[1, 3]]
+"""Voxels that a convolution sees along each axis."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(max_length=10_000)]
 

@@ -73,8 +73,21 @@ def drawn(recipe: Recipe) -> Model:
             {"cs": {"filters": [16, 16, 16]}, "ds": {"coarsening": 2, "filters": [16, 32], "blocks": [2, 1]}},
             3,
         ),
+        (
+            {
+                "cs": {"strides": [(2, 2, 1)] * 2, "kernels": [(3, 3, 1), (3, 3, 3), (3, 3, 3)]},
+                "ds": {"strides": [(2, 2, 1)] * 2, "coarsening": (2, 2, 1)},
+            },
+            1,
+        ),
     ],
-    ids=["two levels of HF-Mamba", "none, coarse DS, one class", "a second CS", "compiled in torch"],
+    ids=[
+        "two levels of HF-Mamba",
+        "none, coarse DS, one class",
+        "a second CS",
+        "compiled in torch",
+        "thick slices",
+    ],
 )
 def test_both_networks_answer_as_torch_at_every_size(
     recipe: Recipe, tmp_path: Path, changes: dict[str, dict[str, object]], classes: int
@@ -86,9 +99,8 @@ def test_both_networks_answer_as_torch_at_every_size(
     model = drawn(task)
     cs_file, ds_file = write_onnx(model, tmp_path)
     cs, ds = (load_network(file, model.info, name) for file, name in ((cs_file, "cs"), (ds_file, "ds")))
-    grain = task.grain
     for items, grains in ((1, (4, 2, 3)), (3, (2, 5, 2)), (1, (6, 6, 7))):
-        size = [grain * count for count in grains]
+        size = [grain * count for grain, count in zip(task.grains, grains, strict=True)]
         image, noisy = torch.randn(items, 1, *size), torch.randn(items, task.classes, *size)
         time = torch.arange(items) * 400
         with torch.inference_mode():
@@ -172,7 +184,7 @@ def test_a_file_says_what_it_is(published: Path, recipe: Recipe) -> None:
     graph = onnx.load(published / "ds.onnx", load_external_data=False)
     said = {entry.key: entry.value for entry in graph.metadata_props}
     assert (said["model"], said["version"], said["network"], said["opset"]) == ("organ", "1", "ds", "18")
-    assert f"multiples of {recipe.grain}" in said["image"]
+    assert f"multiples of {recipe.grains_in_words}" in said["image"]
     assert "background, head, tail" in said["logits"]
     assert {"noisy", "time"} < set(said)
     assert {entry.domain for entry in graph.opset_import} == {""}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diffcl.networks.haar import haar_forward, haar_inverse
+from diffcl.networks.haar import haar_forward, haar_inverse, high_band_count
 
 SIZES = [(4, 6, 8), (5, 6, 7), (3, 3, 3), (1, 1, 1), (1, 2, 5)]
 
@@ -17,6 +17,29 @@ def test_inverse_restores_any_size(size: tuple[int, int, int]) -> None:
     assert low.shape == (2, 3, *half)
     assert high.shape == (2, 7, 3, *half)
     torch.testing.assert_close(haar_inverse(low, high, size), x)
+
+
+@pytest.mark.parametrize("strides", [(2, 2, 1), (1, 2, 2), (1, 2, 1)], ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_inverse_restores_what_was_halved_along_some_axes(
+    size: tuple[int, int, int], strides: tuple[int, int, int]
+) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    low, high = haar_forward(x, strides)
+    half = tuple(-(-length // step) for length, step in zip(size, strides, strict=True))
+    assert low.shape == (2, 3, *half)
+    assert high.shape == (2, high_band_count(strides), 3, *half)
+    torch.testing.assert_close(haar_inverse(low, high, size, strides), x)
+
+
+def test_in_the_plane_each_slice_is_transformed_by_itself() -> None:
+    x = torch.randn(1, 2, 6, 4, 3, dtype=torch.float64)
+    low, high = haar_forward(x, (2, 2, 1))
+    for z in range(3):
+        alone_low, alone_high = haar_forward(x[..., z : z + 1], (2, 2, 1))
+        torch.testing.assert_close(low[..., z : z + 1], alone_low)
+        torch.testing.assert_close(high[..., z : z + 1], alone_high)
+    torch.testing.assert_close(low.square().sum() + high.square().sum(), x.square().sum())
 
 
 def test_energy_is_kept() -> None:

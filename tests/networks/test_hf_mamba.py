@@ -73,3 +73,13 @@ def test_autocast_to_bfloat16_stays_near_float32(module: HFMamba) -> None:
     got.float().sum().backward()
     assert features.grad is not None
     torch.testing.assert_close(got.float(), module(features), rtol=0.1, atol=0.1)
+
+
+def test_thick_slices_exchange_no_detail_but_by_reading() -> None:
+    module = HFMamba(3, d_model=8, d_state=4, strides=(2, 2, 1))
+    assert module.embed.in_features == 3 * 3
+    stack = torch.randn(1, 3, 6, 4, 3)
+    assert torch.equal(module(stack), stack)
+    nn.init.normal_(module.attention.weight)
+    flat_slices = torch.randn(1, 3, 1, 1, 5).expand(1, 3, 6, 4, 5)
+    torch.testing.assert_close(module(flat_slices), flat_slices)

@@ -47,9 +47,42 @@ def test_a_coarser_ds_answers_for_every_voxel_at_less_cost(recipe: Recipe) -> No
     assert seen == [(2, 32, 8, 4, 12)]
 
 
+def test_thick_slices_are_halved_and_read_in_their_plane_first(recipe: Recipe) -> None:
+    strides, kernels = [(2, 2, 1), (2, 2, 2)], [(3, 3, 1), (3, 3, 3), (3, 3, 3)]
+    thick = recipe.changed(
+        cs={"strides": strides, "kernels": kernels},
+        ds={"strides": strides, "kernels": kernels, "coarsening": (2, 2, 1)},
+        grid={"window": [16, 24, 6], "crop": [16, 24, 6]},
+    )
+    assert thick.grains == (8, 8, 2)
+    cs, ds = ConvolutionSegmenter(thick), DiffusionSegmenter(thick)
+    seen: list[tuple[int, ...]] = []
+    for stage in (*cs.vnet.encoder, *ds.vnet.encoder):
+        stage.register_forward_hook(lambda _, __, found: seen.append(tuple(found.shape[2:])))
+    image, noisy = torch.randn(1, 1, 16, 24, 6), torch.randn(1, 3, 16, 24, 6)
+    assert cs(image).shape == (1, 3, 16, 24, 6)
+    assert ds(image, noisy, torch.tensor([9])).shape == (1, 3, 16, 24, 6)
+    assert seen == [(16, 24, 6), (8, 12, 6), (4, 6, 3), (8, 12, 6), (4, 6, 6), (2, 3, 3)]
+    assert cs.vnet.stem.kernel_size == (3, 3, 1)
+    other = image.clone()
+    other[..., 5] += 1
+    assert torch.equal(cs.vnet.stem(image)[..., :5], cs.vnet.stem(other)[..., :5])
+
+
+def test_strides_and_kernels_given_in_full_are_the_default_networks(recipe: Recipe) -> None:
+    full = {"strides": [(2, 2, 2)] * 2, "kernels": [(3, 3, 3)] * 3}
+    answers = []
+    for task in (recipe, recipe.changed(cs=full, ds=full)):
+        torch.manual_seed(0)
+        cs, ds = ConvolutionSegmenter(task), DiffusionSegmenter(task)
+        image, noisy = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
+        answers.append((cs(image), ds(image, noisy, torch.tensor([500]))))
+    assert all(torch.equal(one, other) for one, other in zip(*answers, strict=True))
+
+
 def test_blocks_become_channels_without_losing_a_voxel() -> None:
     volume = torch.randn(2, 3, 4, 6, 8)
-    blocks = blocks_to_channels(volume, 2)
+    blocks = blocks_to_channels(volume, (2, 2, 2))
     assert blocks.shape == (2, 24, 2, 3, 4)
     assert torch.equal(blocks[1, 8 + 4 + 2 + 1, 1, 2, 3], volume[1, 1, 3, 5, 7])
     assert torch.equal(blocks.flatten().sort().values, volume.flatten().sort().values)

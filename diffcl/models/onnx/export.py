@@ -97,7 +97,7 @@ def _described(graph: ModelProto, info: ModelInfo, network: str) -> ModelProto:
     recipe = info.recipe
     meanings = {
         one.name: _MEANINGS[one.name].format(
-            grain=recipe.grain,
+            grain=recipe.grains_in_words,
             classes=recipe.classes,
             last=recipe.diffusion.steps - 1,
             names=", ".join(["background", *(entry.name for entry in recipe.labels)]),
@@ -118,7 +118,7 @@ def _inputs(
 ) -> dict[str, Tensor]:
     """Random inputs by name."""
     rng = torch.Generator().manual_seed(seed)
-    size = [count * recipe.grain for count in grains]
+    size = [count * grain for count, grain in zip(grains, recipe.grains, strict=True)]
     inputs = {"image": torch.randn(items, 1, *size, generator=rng)}
     if network == "ds":
         inputs["noisy"] = torch.randn(items, recipe.classes, *size, generator=rng)
