@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,7 @@ from diffcl.studies.sole_server import SoleServer
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from diffcl.web.http_errors import refusals, unknown
+from diffcl.web.pages.project import Project
 from diffcl.web.sessions import Sessions
 from lib.activelearning.strategies import strategies
 from lib.children import SERVER, tell_failed_starts
@@ -153,6 +154,28 @@ class DiffclApp(MONAILabelApp):
         """What the viewers show; of several trainings they show the first of `train_stats`."""
         info: dict[str, Any] = super().info()
         return {**info, "train_stats": first_at_work(info["train_stats"])}
+
+    def project(
+        self, start: Callable[[str, Mapping[str, Any]], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+    ) -> Project:
+        """What the pages of the study show.
+
+        Args:
+            start: Starts a training of a task, with options.
+            stop: Stops the training at work.
+        """
+        return Project(
+            studies=self._studies,
+            store=self._models.store,
+            models=self._models.names,
+            tasks=self.tasks,
+            trainings={name: one.training for name, one in self._trainers.items()},
+            upcoming=self._strategies[DEFAULT].upcoming,
+            failures=lambda: dict(self._scorer.failures),
+            start=start,
+            stop=stop,
+            has_viewer=self._studies.fetching_is_costly,
+        )
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Answer an inference request.

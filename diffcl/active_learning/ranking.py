@@ -97,6 +97,25 @@ class NextScan:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Upcoming:
+    """One of the scans that would be handed out next, nobody asking for another strategy meanwhile.
+
+    Attributes:
+        image: Its id.
+        reason: Why, for people.
+        score: As the strategy gives it; None for a scan that nothing is known of.
+        doubt: Share of its proposal that is expected to be wrong, 0..1; None where that is not known.
+        held: Whether it has been handed to somebody already.
+    """
+
+    image: str
+    reason: str
+    score: float | None = None
+    doubt: float | None = None
+    held: bool = False
+
+
 class RankingStrategy:
     """A strategy that ranks the scans without a final label and hands out the first that is free."""
 
@@ -191,6 +210,33 @@ class ScoredStrategy(RankingStrategy):
             "version": edition.version,
         }
         return Ranking([*ranked, *rest], f"{reason}, {by}", scores, notes)
+
+    def upcoming(self, waiting: Collection[str], labelled: Collection[str], count: int) -> list[Upcoming]:
+        """The scans that come next, each chosen as if those before it had a label. Nothing is handed out.
+
+        Args:
+            waiting: Ids of the scans that wait for a label.
+            labelled: Ids of those that have one.
+            count: How many, at most.
+        """
+        known = self._book.known(waiting) if waiting else None
+        mixed = sorted(waiting, key=lambda image: hashlib.sha256(image.encode()).digest())
+        held = self._handed_out.held_by_others(None)
+        found: list[Upcoming] = []
+        if known is not None:
+            left = [image for image in mixed if image in known.entries]
+            done = [image for image in labelled if image in known.entries]
+            while left and len(found) < count:
+                scores, reason = self.scores(left, known, done)
+                best = max(left, key=lambda image: scores[image])
+                doubt = known.entries[best].doubt
+                found.append(Upcoming(best, reason, round(scores[best], 4), doubt, best in held))
+                left.remove(best)
+                done.append(best)
+        seen = {one.image for one in found}
+        chance = "Not looked at yet: chosen by chance"
+        rest = (image for image in mixed if image not in seen and not (known and image in known.entries))
+        return [*found, *(Upcoming(image, chance, held=image in held) for image in rest)][:count]
 
     def scores(self, candidates: list[str], known: Known, done: list[str]) -> tuple[dict[str, float], str]:
         """The score of each candidate, and what it means.

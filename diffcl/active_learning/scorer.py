@@ -128,6 +128,10 @@ class Scorer:
         book: Keeps the scores.
         device: Where the model computes.
         look: Looks at a scan.
+
+    Attributes:
+        book: Keeps the scores.
+        failures: Why scans could not be looked at when that was last tried, by their ids.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class Scorer:
         self._scans = scans
         self._device = device
         self._look = look or LookingProcess()
+        self.failures: dict[str, str] = {}
         self._failed: set[tuple[Edition, str, State]] = set()
         self._stopped = Event()
         self._busy = 0
@@ -209,9 +214,11 @@ class Scorer:
             looked += 1
             if "error" in answer:
                 logger.warning(f"{image} has no score: {answer['error']}")
+                self.failures[image] = str(answer["error"])
                 self._failed.add((edition, image, state))
                 failed.add(image)
             elif _state(wanted.scans[image]) == state:
+                self.failures.pop(image, None)
                 self.book.keep(edition, image, state, ScanScore.model_validate(answer))
         self.book.tidy(edition, wanted.scans.keys() - failed)
         if refusals:

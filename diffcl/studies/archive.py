@@ -216,6 +216,13 @@ class ArchiveStudies(Studies):
             **self._notes.record(current.uid),
         }  # fmt: skip
 
+    def label_versions(self, image_id: str) -> list[dict[str, Any]]:
+        """See `Studies.label_versions`; of segmentations by other programs no more than the archive says."""
+        return [
+            {"time": one.time, "removed": False, **self._notes.record(one.uid), "version": version}
+            for version, one in enumerate(self._contents.now().labels.get(image_id, []), start=1)
+        ]
+
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
         """Kept on this machine."""
         where = f"notes on the label of {image_id}"

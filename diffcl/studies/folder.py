@@ -207,6 +207,14 @@ class FolderStudies(Studies):
         label = self._contents.now().label(image_id, tag)
         return readable(label.info) if label else {}
 
+    def label_versions(self, image_id: str) -> list[dict[str, Any]]:
+        """See `Studies.label_versions`."""
+        return self.history.versions(image_id)
+
+    def versions_mark(self, image_id: str) -> object:
+        """See `Studies.versions_mark`."""
+        return self.history.mark(image_id)
+
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
         """See `Studies.note_label`."""
         self._label_entry(image_id, tag)

@@ -15,7 +15,7 @@ from diffcl.errors import DiffclError, OutputError
 from diffcl.files import make_folder, replace_file
 from diffcl.io.formats import scan_name
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry
-from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
+from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
 from diffcl.studies.notes import unreadable
 from diffcl.studies.protocol import FINAL, ORIGINAL
 
@@ -26,9 +26,6 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd")
 """Formats of labels: the same, and 3D Slicer's own."""
-
-SETTLED_NS = 50_000_000
-"""A folder changed more recently than this may change again within the resolution of its time stamp."""
 
 
 class FolderContents:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from diffcl.studies.notes import readable
 from diffcl.studies.review import Review, review_of, teaching_version
 
 LABEL_SUFFIX = ".nii.gz"
+
+SETTLED_NS = 50_000_000
+"""A folder changed more recently than this may change again within the resolution of its time stamp."""
 
 FINAL_LABELS = Path("labels") / "final"
 """Where MONAI Label keeps the final labels of a studies folder."""
@@ -53,6 +57,17 @@ class History:
         """The scans that have versions, in alphabetical order."""
         folders = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted(folder.name for folder in folders if self._numbers(folder.name))
+
+    def mark(self, image_id: str) -> tuple[int, int] | None:
+        """Another value once the versions of a scan or their reviews are others; None while they may still change.
+
+        Time of change of their folder in nanoseconds, and its number in the file system.
+        """
+        try:
+            found = (self.folder / image_id).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0, 0
+        return (found.st_mtime_ns, found.st_ino) if time.time_ns() - found.st_mtime_ns > SETTLED_NS else None
 
     def versions(self, image_id: str) -> list[dict[str, Any]]:
         """The records of a scan's versions, oldest first."""

@@ -159,6 +159,14 @@ class Studies(ABC):
         """What is known of a label, of a final one its version as well; empty where there is none."""
 
     @abstractmethod
+    def label_versions(self, image_id: str) -> list[dict[str, Any]]:
+        """The records of all versions of the final label of a scan, oldest first, each with its review."""
+
+    def versions_mark(self, image_id: str) -> object:  # noqa: ARG002
+        """Another value once the versions of a scan's final label are others; None where that cannot be told."""
+        return None
+
+    @abstractmethod
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
         """Add to what is known of a label; what the record of its version says stays as it is.
 

@@ -24,6 +24,7 @@ from diffcl.recipe import Recipe
 from diffcl.studies.progress import Progress
 from diffcl.studies.protocol import Studies
 from diffcl.studies.training_cases import TrainingCases, training_cases, validation_scans
+from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
 from diffcl.training.journal import read_journal
 from diffcl.training.loop import Progress as StepProgress
@@ -117,6 +118,10 @@ class StudyTraining:
                 with suppress(DiffclError):  # nothing can be written here at all
                     self.progress.tell("failed", one_line(error))
                 raise
+
+    def overview(self) -> TrainingOverview:
+        """How the trainings of the task went, and how the one at work goes."""
+        return training_overview(self._name, self._folder, self.progress)
 
     def accept(self, archive: BinaryIO, studies: Studies) -> dict[str, Any]:
         """Make an uploaded model a new version, under the gate; see `accept_upload`.
@@ -219,14 +224,15 @@ class StudyTraining:
             first = first or progress.step
             scored = {} if progress.scores is None else {"best_metric": progress.scores.dice}
             last = progress.step == progress.steps
+            a_step = (time.monotonic() - began) / (progress.step - first + 1)
+            left = a_step * (progress.steps - progress.step)
             if scored or last or progress.step % max(1, progress.steps // LOGGED) == 0:
-                a_step = (time.monotonic() - began) / (progress.step - first + 1)
-                logger.info(in_words(progress, a_step * (progress.steps - progress.step)))
+                logger.info(in_words(progress, left))
             if scored or last or time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 self.progress.tell(
                     "training", "The networks learn.", epoch=progress.step, total_epochs=progress.steps,
-                    losses=progress.losses, **scored,
+                    losses=progress.losses, seconds_left=round(left), **scored,
                 )  # fmt: skip
 
         return tell

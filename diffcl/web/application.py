@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -28,7 +28,7 @@ from diffcl.web.login import LogIn, Users
 from diffcl.web.metrics import Counted, Metrics
 from diffcl.web.origins import SameOrigin
 
-PAGES: Final = ("/ohif/", "/docs", "/auth/login")
+PAGES: Final = ("/ohif/", "/docs", "/auth/login", "/study/")
 """Beginnings of the paths that pages of other sites may link to."""
 
 
@@ -83,7 +83,6 @@ def new_application(
     made.add_exception_handler(RequestValidationError, invalid)
     made.add_exception_handler(DiffclError, failed)
     made.add_api_route("/docs", docs, include_in_schema=False)
-    made.add_api_route("/", to_docs, include_in_schema=False)
     return made
 
 
@@ -97,11 +96,6 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
 async def docs(request: Request) -> HTMLResponse:
     """The description of the API, for people."""
     return docs_page(request.app.openapi())
-
-
-async def to_docs(request: Request) -> RedirectResponse:
-    """The description of the API, for people who open the server's address in a browser."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def protected(

@@ -288,3 +288,29 @@ def test_those_without_a_name_are_different_people(tmp_path: Path) -> None:
 def test_the_default_is_the_first_that_viewers_show(tmp_path: Path) -> None:
     names = list(strategies(ScoreBook(tmp_path)))
     assert names == [DEFAULT, "uncertain", "diverse", "random", "first"]
+
+
+@pytest.mark.parametrize("kind", SCORED)
+def test_upcoming_scans_are_those_that_would_be_handed_out_one_after_the_other(
+    kind: type[ScoredStrategy], tmp_path: Path
+) -> None:
+    strategy = kind(HandedOut(), book_of(tmp_path, LINE))
+    told = strategy.upcoming(list(LINE), [], 3)
+    labelled: list[str] = []
+    for one in told:
+        waiting = Waiting(*(set(LINE) - set(labelled)), labelled=tuple(labelled))
+        given = waiting.ask(kind(HandedOut(), book_of(tmp_path, LINE)))
+        assert (one.image, one.score, one.doubt) == (given.image, given.score, LINE[one.image][0])
+        labelled.append(one.image)
+
+
+def test_upcoming_scans_that_nothing_is_known_of_come_last_and_nothing_is_handed_out(tmp_path: Path) -> None:
+    handed_out = HandedOut()
+    strategy = UncertainDiverse(handed_out, book_of(tmp_path, LINE))
+    handed_out.hand_out(["d"], "ann", again=True)
+    told = strategy.upcoming([*LINE, "new"], [], 9)
+    assert [one.image for one in told][-1] == "new"
+    assert told[-1].reason == "Not looked at yet: chosen by chance"
+    assert [one.image for one in told if one.held] == ["d"]
+    assert handed_out.held_by_others(None) == {"d"}
+    assert strategy.upcoming([], list(LINE), 3) == []

@@ -22,7 +22,7 @@ from diffcl.io import read_scan
 from diffcl.io.dicom.series_write import write_series
 from diffcl.models import ModelRegistry, load_model
 from diffcl.resources import app_folder
-from diffcl.studies.folder_contents import SETTLED_NS
+from diffcl.studies.label_history import SETTLED_NS
 from diffcl.studies.progress import Progress
 
 

@@ -31,6 +31,14 @@ class RankedStrategy(Strategy):
         return told if found.score is None else {**told, "score": found.score, "rank": found.rank}
 
 
+class ScoredStrategy(RankedStrategy):
+    """A strategy by what is known of the scans, which can say what comes after the next one."""
+
+    def __init__(self, strategy: ranking.ScoredStrategy) -> None:
+        super().__init__(strategy)
+        self.upcoming = strategy.upcoming
+
+
 class ReviewStrategy(Strategy):
     """Hands out the scans whose label waits for a review, those first on which two people agree least."""
 
@@ -50,5 +58,8 @@ class ReviewStrategy(Strategy):
 
 def strategies(book: ScoreBook) -> dict[str, Strategy]:
     """All strategies by name, the default first."""
-    ranked = {name: RankedStrategy(strategy) for name, strategy in ranking.strategies(book).items()}
+    ranked = {
+        name: ScoredStrategy(one) if isinstance(one, ranking.ScoredStrategy) else RankedStrategy(one)
+        for name, one in ranking.strategies(book).items()
+    }
     return {**ranked, "review": ReviewStrategy()}

@@ -38,8 +38,9 @@ from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, text
 from diffcl.web.operations import keep_lines
+from diffcl.web.pages.routes import routes
 from diffcl.web.viewer import Viewer
-from lib.server import endpoints
+from lib.server import endpoints, study_pages
 from lib.server.endpoints import operations
 from lib.server.users import users, who_asks
 
@@ -58,6 +59,7 @@ KINDS = (
     "proxy",
     "ohif",
     "auth",
+    "study",
 )
 """First parts of the paths that are counted apart."""
 
@@ -205,7 +207,8 @@ def build() -> FastAPI:
             tags=[path.split("/")[1].capitalize()],
             responses=told,
         )
-    add_routes(application, train.router, OncePerTask())
+    training = OncePerTask()
+    add_routes(application, train.router, training)
     for module in (activelearning, datastore):
         add_routes(application, module.router, at_once if known is None else without_path)
     add_routes(application, scoring.router, known_scoring)
@@ -227,6 +230,7 @@ def build() -> FastAPI:
     application.add_api_route(
         "/metrics", measured, tags=["Operations"], responses={200: {"content": {"text/plain": {}}}}
     )
+    application.router.routes.extend(routes(study_pages.project(training)))
     application.add_middleware(
         protected,
         metrics=metrics,

@@ -32,11 +32,14 @@ class SemiSupervisedTraining(TrainTask):
     Args:
         name: Of the model.
         training: What is translated.
+
+    Attributes:
+        training: The same.
     """
 
     def __init__(self, name: str, training: StudyTraining) -> None:
         super().__init__(f"Learns {name} from all scans: those with a final label and those without")
-        self._training = training
+        self.training = training
 
     def config(self) -> dict[str, Any]:
         """The options in the viewers' form: a list offers its entries."""
@@ -45,7 +48,7 @@ class SemiSupervisedTraining(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """How the last training goes or went."""
-        return self._training.progress.read()
+        return self.training.progress.read()
 
     def __call__(self, request: dict[str, Any], datastore: StudiesDatastore) -> dict[str, Any]:
         """Train, validate and publish.
@@ -68,7 +71,7 @@ class SemiSupervisedTraining(TrainTask):
             keep_out_of_the_way()
         with refusals():
             try:
-                return self._training.run(check_options(TrainOptions, request), datastore.studies)
+                return self.training.run(check_options(TrainOptions, request), datastore.studies)
             except DiffclError as error:
                 logger.error(str(error))
                 if child:
@@ -82,4 +85,4 @@ class SemiSupervisedTraining(TrainTask):
             HTTPException: 4xx with a sentence, if it is no model of this task.
         """
         with refusals():
-            return self._training.accept(archive, datastore.studies)
+            return self.training.accept(archive, datastore.studies)

@@ -1,0 +1,34 @@
+"""The pages of the study over the app: its studies, models and trainings, in the words of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from monailabel.endpoints import train
+from monailabel.interfaces.utils.app import app_instance
+
+from diffcl.web.pages.project import Project
+
+Run = Callable[..., Awaitable[Any]]
+"""Runs one of MONAI Label's handlers."""
+
+
+def project(run: Run) -> Callable[[], Project]:
+    """What gives the project that the app serves.
+
+    Args:
+        run: Runs the handlers of trainings.
+    """
+
+    async def start(task: str, options: Mapping[str, Any]) -> None:
+        await run(train.api_run_model, model=task, params=dict(options), run_sync=False, enqueue=True)
+
+    async def stop() -> None:
+        await run(train.api_stop)
+
+    def found() -> Project:
+        made: Project = app_instance().project(start, stop)
+        return made
+
+    return found

@@ -1,0 +1,217 @@
+"""Charts of an annotation project as SVG, in colours for a light or a dark page. The numbers stand beside them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
+
+from diffcl.evaluation.forecast import Forecast
+
+SIZE: Final = (6.4, 3.0)
+"""Inches."""
+
+FARTHER: Final = 2
+"""A learning curve is drawn to so many times the labels that there are."""
+
+_DRAWING = Lock()
+"""matplotlib's settings belong to the whole process."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours.
+
+    Attributes:
+        ink: Of text and axes.
+        faint: Of lines behind the data.
+        series: Of the data, told apart also by people who see no red or green.
+    """
+
+    ink: str
+    faint: str
+    series: tuple[str, ...]
+
+
+THEMES: Final[Mapping[str, Theme]] = {
+    "light": Theme("#1c2430", "#d3d9e2", ("#0b62a8", "#c2570c", "#6b4fa0", "#00796b", "#8d5a00", "#5b6777")),
+    "dark": Theme("#e8ecf2", "#3a4554", ("#6cb6f5", "#f2a65e", "#bda4f0", "#57cdbb", "#e3c04f", "#aab6c6")),
+}
+"""By what a page is called in CSS."""
+
+
+def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:
+    """Bars of the labels of each day, a colour for each person.
+
+    Args:
+        days: How many labels each person submitted on each day; see `diffcl.studies.overview.Overview.per_day`.
+        theme: Colours.
+    """
+    names = sorted({name for day in days.values() for name in day})
+    order = sorted(days)
+
+    def draw(axes: Axes) -> None:
+        below = np.zeros(len(order))
+        for place, name in enumerate(names):
+            heights = np.array([days[day].get(name, 0) for day in order])
+            color = theme.series[place % len(theme.series)]
+            axes.bar(
+                np.arange(len(order)), heights, bottom=below, color=color, label=_short(name or "unknown")
+            )
+            below += heights
+        step = max(1, len(order) // 6)
+        axes.set_xticks(range(0, len(order), step), [day[5:] for day in order[::step]])
+        axes.set_ylabel("labels")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if len(names) <= len(theme.series):
+            _legend(axes, theme)
+
+    return _svg(draw, theme)
+
+
+def proposals(groups: Mapping[str, Sequence[float]], theme: Theme) -> str:
+    """The Dice of what each version proposed with what people made of it: each label a point, and the median.
+
+    Args:
+        groups: Dice, 0..1, by version, oldest first.
+        theme: Colours.
+    """
+
+    def draw(axes: Axes) -> None:
+        for place, dice in enumerate(groups.values()):
+            spread = np.linspace(-0.25, 0.25, len(dice)) if len(dice) > 1 else np.zeros(1)
+            axes.plot(place + spread, dice, "o", color=theme.series[0], alpha=0.5, markersize=4, mew=0)
+            axes.plot(
+                [place - 0.35, place + 0.35], [np.median(dice)] * 2, color=theme.series[1], linewidth=2.5
+            )
+        step = max(1, len(groups) // 8)
+        axes.set_xticks(range(0, len(groups), step), [_short(name) for name in list(groups)[::step]])
+        axes.set_xlabel("version that proposed")
+        axes.set_ylabel("Dice, proposal and label")
+
+    return _svg(draw, theme)
+
+
+def versions(dice: Mapping[str, tuple[float, float]], theme: Theme) -> str:
+    """Mean Dice of each version on the validation scans, with the margin within which it is known.
+
+    Args:
+        dice: Mean and margin, 0..1, by version, oldest first.
+        theme: Colours.
+    """
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(dice))
+        means, margins = np.array(list(dice.values())).T
+        axes.errorbar(
+            places, means, margins, fmt="o-", color=theme.series[0], ecolor=theme.series[0], capsize=4
+        )
+        step = max(1, len(dice) // 10)
+        axes.set_xticks(places[::step], [_short(name) for name in list(dice)[::step]])
+        axes.set_xlabel("version")
+        axes.set_ylabel("validation Dice")
+
+    return _svg(draw, theme)
+
+
+def learning_curve(forecast: Forecast, theme: Theme) -> str:
+    """What was measured over the number of labels, and the forecast with its range.
+
+    Args:
+        forecast: With its points.
+        theme: Colours.
+    """
+
+    def draw(axes: Axes) -> None:
+        first = max(1, forecast.points[0].labels)
+        labels = np.unique(np.geomspace(first, FARTHER * forecast.labels, 16).round().astype(int))
+        ranges = [forecast.dice(int(count)) for count in labels]
+        low, middle, high = (
+            np.array([getattr(one, end) for one in ranges]) for end in ("low", "middle", "high")
+        )
+        axes.fill_between(labels, low, high, color=theme.series[0], alpha=0.25, linewidth=0, label="8 of 10")
+        axes.plot(labels, middle, "--", color=theme.series[0], label="forecast")
+        x, y = zip(*((point.labels, point.dice) for point in forecast.points), strict=True)
+        axes.plot(x, y, "o", color=theme.series[1], label="measured")
+        axes.set_xlabel("labels that teach")
+        axes.set_ylabel("validation Dice")
+        _legend(axes, theme)
+
+    return _svg(draw, theme)
+
+
+def training(
+    losses: Mapping[str, Sequence[tuple[int, float]]], validation: Sequence[tuple[int, float]], theme: Theme
+) -> str:
+    """Losses on the left and the validation Dice on the right, over the steps of a training."""
+
+    def draw_losses(axes: Axes) -> None:
+        for place, (name, curve) in enumerate(losses.items()):
+            axes.plot(
+                *zip(*curve, strict=True),
+                color=theme.series[place],
+                label=name.replace("L_c", "CS").replace("L_d", "DS"),
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        if losses:
+            _legend(axes, theme)
+
+    def draw_validation(axes: Axes) -> None:
+        if validation:
+            axes.plot(*zip(*validation, strict=True), "o-", color=theme.series[0])
+        axes.set_xlabel("step")
+        axes.set_ylabel("validation Dice")
+
+    return _svg((draw_losses, draw_validation), theme)
+
+
+def _svg(draw: Any, theme: Theme) -> str:
+    """An SVG of one or several panels, without a background, its text as text."""
+    panels = draw if isinstance(draw, tuple) else (draw,)
+    with _DRAWING, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "diffcl", "font.size": 10}):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, panel in zip(every, panels, strict=True):
+            axes.set_facecolor("none")
+            axes.grid(color=theme.faint, linewidth=0.8, axis="y")
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["left", "bottom"]].set_color(theme.faint)
+            axes.tick_params(colors=theme.ink)
+            panel(axes)
+            for label in (axes.xaxis.label, axes.yaxis.label):
+                label.set_color(theme.ink)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return written.getvalue()
+
+
+def _legend(axes: Axes, theme: Theme) -> None:
+    """Name what is drawn, above it."""
+    axes.legend(
+        frameon=False, labelcolor=theme.ink, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1),
+        borderaxespad=0.2, handlelength=1.2, columnspacing=1.0,
+    )  # fmt: skip
+
+
+@cache
+def _known_characters() -> frozenset[int]:
+    """Code points that matplotlib's own font can draw."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _short(name: str, most: int = 18) -> str:
+    """A name that fits into a chart, without signs of formulas; those that its font has not become boxes."""
+    plain = "".join(one if ord(one) in _known_characters() else "□" for one in name.replace("$", ""))
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -1,0 +1,161 @@
+"""What each page shows. Nothing is computed here that takes long; see `diffcl.web.pages.kept`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from diffcl.errors import DiffclError
+from diffcl.evaluation.charts import THEMES
+from diffcl.studies.overview import STATES
+from diffcl.studies.protocol import Studies
+from diffcl.web.pages.drawings import Drawings
+from diffcl.web.pages.kept import Kept
+from diffcl.web.pages.project import Project, ProjectReader
+from diffcl.web.pages.rendering import page, svg
+from diffcl.web.pages.sums import days_in_words, last_days, sentence
+
+STATE_NAMES: Final = {
+    "waiting": "without label",
+    "proposed": "proposed",
+    "submitted": "submitted",
+    "approved": "approved",
+    "flagged": "flagged",
+    "unusable": "unusable",
+}
+"""What people read of each of `STATES`."""
+
+ON_A_PAGE: Final = 50
+"""Scans of a page of the list."""
+
+LIVE_SECONDS: Final = 10
+"""After how long a page that is open asks again."""
+
+
+class Views:
+    """The pages of a project.
+
+    Args:
+        project: Gives it once the server runs.
+    """
+
+    def __init__(self, project: Callable[[], Project]) -> None:
+        self._project = project
+        self._moment = Kept(ProjectReader(project).read)
+        self._drawings = Drawings()
+
+    def project(self, request: Request) -> Response:
+        """Where the project stands, and what comes next."""
+        moment = self._moment.now()
+        if moment is None:
+            return page(request, "reading.html", {})
+        overview = moment.overview
+        days = last_days(overview) if overview else {}
+        content: dict[str, Any] = {
+            "here": "Project",
+            "title": overview.name if overview and overview.name != "studies" else "Where the study stands",
+            "overview": overview,
+            "sentence": sentence(overview, moment) if overview else "",
+            "state_names": STATE_NAMES,
+            "upcoming": moment.upcoming,
+            "days": days,
+            "days_alt": days_in_words(days),
+            "version": Drawings.mark(days),
+            "address": str(request.base_url).rstrip("/"),
+            "viewer": bool(moment.series),
+            "how_to_add": how_to_add(self._project()),
+            "troubles": moment.troubles,
+        }
+        return page(request, "project.html", content, live=LIVE_SECONDS)
+
+    def scans(self, request: Request) -> Response:
+        """The list of the scans, by state and by a part of the name."""
+        moment = self._moment.now()
+        if moment is None:
+            return page(request, "reading.html", {})
+        state, wanted = request.query_params.get("state", ""), request.query_params.get("q", "")[:128]
+        every = moment.overview.scans.values() if moment.overview else ()
+        found = [
+            scan
+            for scan in every
+            if (state not in STATES or scan.state == state) and wanted.casefold() in scan.image.casefold()
+        ]
+        pages = max(1, -(-len(found) // ON_A_PAGE))
+        number = min(max(1, _number(request.query_params.get("page"), 1)), pages)
+        content = {
+            "here": "Scans",
+            "state": state if state in STATES else "",
+            "wanted": wanted,
+            "state_names": STATE_NAMES,
+            "found": len(found),
+            "scans": found[(number - 1) * ON_A_PAGE : number * ON_A_PAGE],
+            "number": number,
+            "pages": pages,
+            "troubles": moment.troubles,
+        }
+        return page(request, "scans.html", content)
+
+    def scan(self, request: Request) -> Response:
+        """One scan: where it stands, what was proposed, and every version of its label."""
+        moment = self._moment.now()
+        if moment is None:
+            return page(request, "reading.html", {})
+        image = request.query_params.get("image", "")
+        scan = moment.overview.scans.get(image) if moment.overview else None
+        if moment.overview is None or scan is None:
+            said = (
+                moment.troubles[0] if moment.troubles else f"There is no scan {image[:128]}, or not any more."
+            )
+            return page(
+                request, "told.html", {"here": "Scans", "title": "Not found", "said": said}, status=404
+            )
+        content = {
+            "here": "Scans",
+            "image": image,
+            "scan": scan,
+            "state_names": STATE_NAMES,
+            "events": list(reversed(moment.overview.of(image))),
+            "proposal": proposal_of(self._project().studies, image),
+            "study": moment.series.get(image, ""),
+            "troubles": moment.troubles,
+        }
+        return page(request, "scan.html", content, live=LIVE_SECONDS)
+
+    def chart(self, request: Request) -> Response:
+        """One of the charts, in the colours of a theme."""
+        moment = self._moment.now()
+        theme = THEMES.get(request.query_params.get("theme", ""), THEMES["light"])
+        name, about = request.path_params["name"], request.query_params.get("of", "")
+        drawn = None if moment is None else self._drawings.draw(name, about, moment, theme)
+        if drawn is None:
+            return page(
+                request, "told.html", {"title": "Not found", "said": "There is no such chart."}, status=404
+            )
+        return svg(drawn)
+
+
+def proposal_of(studies: Studies, image: str) -> dict[str, Any] | None:
+    """What is noted of the last proposal for a scan; None where there was none, or that is not known now."""
+    try:
+        about = studies.image_notes(image).get("proposal")
+    except DiffclError:
+        return None
+    if not isinstance(about, dict):
+        return None
+    texts = {key: str(about.get(key) or "") for key in ("model", "version", "summary")}
+    warnings = about.get("warnings")
+    return {**texts, "warnings": [str(one) for one in warnings] if isinstance(warnings, list) else []}
+
+
+def how_to_add(project: Project) -> str:
+    """How scans come into a project that has none."""
+    if project.studies.fetching_is_costly:
+        return "The archive has no MR or CT series that fits: send one there, and look again."
+    return "Put NIfTI, NRRD or MetaImage files into the folder of the studies, or upload them."
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise

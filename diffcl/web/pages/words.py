@@ -1,0 +1,41 @@
+"""Numbers and times as people read them."""
+
+from __future__ import annotations
+
+
+def percent(value: float | None) -> str:
+    """A share for people.
+
+    >>> percent(0.123), percent(0.004), percent(None)
+    ('12 %', '0.4 %', 'not known')
+    """
+    if value is None:
+        return "not known"
+    return f"{value:.0%}".replace("%", " %") if value >= 0.01 or value == 0 else f"{100 * value:.1f} %"
+
+
+def dice(value: float | None) -> str:
+    """A Dice for people.
+
+    >>> dice(0.85123), dice(None)
+    ('0.851', 'not measured')
+    """
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def moment(value: str) -> str:
+    """A time of a record for people, in UTC.
+
+    >>> moment("2026-01-31T09:30:12+00:00"), moment("")
+    ('2026-01-31 09:30', 'not known')
+    """
+    return value[:16].replace("T", " ") if value else "not known"
+
+
+def plural(count: int, word: str) -> str:
+    """A number of things.
+
+    >>> plural(1, "scan"), plural(0, "label"), plural(3, "label")
+    ('1 scan', '0 labels', '3 labels')
+    """
+    return f"{count} {word}" if count == 1 else f"{count:,} {word}s".replace(",", " ")
