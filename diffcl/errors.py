@@ -56,6 +56,14 @@ class OutputError(DiffclError):
     """A result that could not be written; nothing of it stays behind."""
 
 
+class FullDiskError(OutputError):
+    """A result for which the disk has no space left."""
+
+
+class UnwritableError(OutputError):
+    """A result that the system does not let be written: the disk has become read-only, or failed."""
+
+
 class NotFoundError(DiffclError):
     """Something of a name that is not there."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import re
@@ -10,12 +11,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from diffcl.errors import OutputError
+from diffcl.errors import FullDiskError, OutputError, UnwritableError
 
 STALE_SECONDS = 3600
 """Nobody writes a file for so long; a temporary one that is older belongs to a process that was killed."""
@@ -23,8 +24,22 @@ STALE_SECONDS = 3600
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^/]*)?")
 _FORMER = re.compile(r"\.[0-9a-f]{32}\.former\.(.+)")
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no space left."""
+
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE)
+"""What the system says of a disk that takes nothing now, or not from this user."""
+
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR)
+"""What file systems say that sync no folders."""
+
 _HERE, _EXCHANGE = -100, 2
 """Of Linux's renameat2: paths count from the working folder, and both names change places."""
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of a file, with its suffixes in lower case."""
+    return path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
 
 
 @contextmanager
@@ -40,7 +55,7 @@ def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: For every `OSError` in the block: no such folder, not writable, no space left.
     """
-    temporary = path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         if durable:
@@ -118,7 +133,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
+        kind = type(not_written(folder, error))
+        raise kind(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error
 
 
 def remove(path: Path) -> None:
@@ -169,8 +185,17 @@ def exchanged(one: Path, other: Path) -> bool:
 
 
 def not_written(path: Path, error: OSError) -> OutputError:
-    """The error for people behind an `OSError` while writing `path`."""
-    return OutputError(
+    """The error for people behind an `OSError` while writing `path`.
+
+    >>> not_written(Path("a.nii"), OSError(errno.ENOSPC, "No space left on device")).what
+    'cannot be written (No space left on device)'
+    """
+    kind = OutputError
+    if error.errno in FULL:
+        kind = FullDiskError
+    elif error.errno in UNWRITABLE:
+        kind = UnwritableError
+    return kind(
         path,
         f"cannot be written ({error.strerror or type(error).__name__})",
         "Choose a folder that exists, is writable and has space left",
@@ -202,11 +227,18 @@ def _bring_back(path: Path) -> None:
 
 
 def settle(path: Path) -> None:
-    """Wait until a file is on the disk, or the names in a folder, where the file system can do that."""
+    """Wait until a file is on the disk, or the names in a folder, where the file system can do that.
+
+    Raises:
+        OSError: If it cannot be written; then it may be gone after a power cut.
+    """
     folder = path.is_dir()
-    with suppress(OSError) if folder else nullcontext():
+    try:
         handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if not folder or error.errno not in _NOT_FOR_FOLDERS:
+            raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +20,17 @@ from numpy.typing import NDArray
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
-from diffcl.errors import DataError, DiffclError, NotFoundError, ScanError, UsageError, named, unknown_name
-from diffcl.files import make_folder, remove_leftovers, replace_file
+from diffcl.errors import (
+    DataError,
+    DiffclError,
+    NotFoundError,
+    OutputError,
+    ScanError,
+    UsageError,
+    named,
+    unknown_name,
+)
+from diffcl.files import make_folder, remove, remove_leftovers, replace_file
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.dicom.series import DicomSeries
@@ -150,30 +158,24 @@ class FolderStudies(Studies):
 
     def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:
         """See `Studies.add_image`."""
+        image_id = check_name(image_id or scan_name(file), "image id")
+        notes = checked(notes, f"notes on {image_id}")
+        suffix = image_suffix(file) or ""
+        if suffix not in SUFFIXES:
+            raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
+        with named(f"scan {image_id}"):
+            grid = Geometry.of(read_scan_isolated(file).image)
         with self._saving:
-            image_id = check_name(image_id or scan_name(file), "image id")
-            notes = checked(notes, f"notes on {image_id}")
-            suffix = image_suffix(file) or ""
-            if suffix not in SUFFIXES:
-                raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
-            with named(f"scan {image_id}"):
-                grid = Geometry.of(read_scan_isolated(file).image)
             known = self._contents.now().objects.get(image_id)
             if known and known.labels and not same_grid(grid, self._grid(image_id)):
                 raise DataError(f"scan {image_id}", "has labels, and the new scan lies on another grid",
                                 "Upload it under another name")  # fmt: skip
             with self._contents.change() as content:
-                with replace_file(
-                    self._contents.scan_file(content, image_id, suffix), durable=True
-                ) as temporary:
-                    shutil.copyfile(file, temporary)
+                self._contents.put_scan(content, image_id, suffix, file)
                 new = self._contents.new_entry(image_id, suffix)
                 entry = content.objects.setdefault(image_id, new)
-                former = self._contents.scan_file(content, image_id)
                 entry.image.ext = suffix
                 entry.image.info.update({**notes, **stamp(), "name": f"{image_id}{suffix}"})
-                if former != self._contents.scan_file(content, image_id):
-                    former.unlink(missing_ok=True)
         return image_id
 
     def remove_image(self, image_id: str) -> None:
@@ -182,9 +184,8 @@ class FolderStudies(Studies):
             self.remove_label(image_id, tag)
         with self._contents.change() as content:
             if image_id in content.objects:
-                self._contents.scan_file(content, image_id).unlink(missing_ok=True)
-                self._proposal_file(image_id).unlink(missing_ok=True)
-                del content.objects[image_id]
+                self._contents.remove_scan(content, image_id)
+        remove(self._proposal_file(image_id))
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
         """The file that lies in the folder of the tag."""
@@ -241,16 +242,19 @@ class FolderStudies(Studies):
         """See `Studies.save_label`."""
         self._entry(image_id)
         where = f"label of {image_id}"
-        with self._saving, TemporaryDirectory() as temporary:
-            tag = check_name(tag, "label tag")
-            params = with_review(checked(params, where), where)
-            grid, tasks = self._grid(image_id), self._tasks()
-            about = self._entry(image_id).image.info.get("proposal")
-            proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
-            with named(where):
-                found = check_label(file, grid, tasks, params, where, proposal)
+        tag = check_name(tag, "label tag")
+        params = with_review(checked(params, where), where)
+        state = state_of(self.image_path(image_id))
+        grid, tasks = self._grid(image_id), self._tasks()
+        about = self._entry(image_id).image.info.get("proposal")
+        proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
+        with named(where):
+            found = check_label(file, grid, tasks, params, where, proposal)
+        with TemporaryDirectory() as temporary, self._saving:
             label = Path(temporary) / f"label{LABEL_SUFFIX}"
             write_image(found.label, label)
+            if state_of(self.image_path(image_id)) != state:
+                raise UsageError(f"image {image_id}", "was replaced meanwhile", "Load the scan again")
             changed = self._changed_voxels(image_id, voxels(found.label))
             record = label_record(params, found, about, proposal, changed)
             if tag == FINAL:
@@ -266,8 +270,8 @@ class FolderStudies(Studies):
         """
         self._entry(image_id)
         with self._saving:
-            record = self.history.restore(image_id, version)
-            self._install(image_id, FINAL, self.history.label(image_id, record["version"]), record)
+            self.history.restore(image_id, version)
+        self._contents.refresh()
 
     def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:
         """See `Studies.remove_label`."""
@@ -383,21 +387,28 @@ class FolderStudies(Studies):
         return agreement(found.label, label, task.labels, others[-1])
 
     def _keep(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Put a label in its place, None for none; a final one after it stands among the versions."""
-        record = {**record, **stamp()}
-        if tag == FINAL:
-            record = self.history.add(image_id, label, record)
-        self._install(image_id, tag, label, record)
-        return record
+        """Put a label in its place, None for none; a final one after it stands among the versions.
 
-    def _install(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> None:
-        with self._contents.change() as content:
-            if image_id not in content.objects:
-                raise UsageError(f"image {image_id}", "was removed meanwhile", "Ask for the next scan")
-            if tag != FINAL or self.history.newest(image_id)["version"] == record["version"]:
-                self._contents.put_label(
-                    content, image_id, tag, label, record
-                )  # else another process has a newer one
+        Once it stands there it counts, so it is not refused for want of space for the copy of it.
+        """
+        record = {**record, **stamp()}
+        version: dict[str, Any] = {}
+        try:
+            with self._contents.change() as content:
+                if image_id not in content.objects:
+                    raise UsageError(f"image {image_id}", "was removed meanwhile", "Ask for the next scan")
+                if tag == FINAL:
+                    record = version = self.history.add(image_id, label, record)
+                if not version or self.history.newest(image_id)["version"] == version["version"]:
+                    self._contents.put_label(content, image_id, tag, label, record)
+        except OutputError as error:
+            if not version:
+                raise
+            logger.error(
+                f"Version {version['version']} of {image_id} is kept, and not in its place yet: {error}"
+            )
+            self._contents.behind()
+        return record
 
 
 def _as_it_is(file: Path) -> AbstractContextManager[Path]:

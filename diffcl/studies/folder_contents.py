@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from diffcl.errors import DiffclError, OutputError
-from diffcl.files import make_folder, replace_file
+from diffcl.errors import DiffclError, OutputError, UsageError
+from diffcl.files import make_folder
 from diffcl.io.formats import scan_name
-from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry
+from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
 from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
 from diffcl.studies.notes import unreadable
 from diffcl.studies.protocol import FINAL, ORIGINAL
+from diffcl.studies.removed import RemovedFiles
+from diffcl.studies.staging import Staging, replace_files
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd")
 """Formats of labels: the same, and 3D Slicer's own."""
+
+RETRY_SECONDS = 5.0
+"""Between two attempts to put a label in its place for which the disk has no space."""
 
 
 class FolderContents:
@@ -41,9 +46,12 @@ class FolderContents:
     def __init__(self, folder: Path, history: History) -> None:
         self._folder = folder
         self._history = history
+        self._removed = RemovedFiles(folder / "removed")
         self._index = Index(folder)
         self._seen: tuple[int, ...] = ()
         self._history_seen = -1
+        self._retry_at = 0.0
+        self._staging = Staging()
         self._skipped: set[str] = set()
         with self._index.locked():
             self._content = self._index.read()
@@ -54,9 +62,14 @@ class FolderContents:
         with self._index.locked():
             if not self._seen or self._seen != self._marks():
                 self._reconcile()
-                if self._history_seen != self._history.changed:
-                    self._catch_up()
+            if self._history_seen != self._history.changed and time.monotonic() >= self._retry_at:
+                self._catch_up()
             return self._content
+
+    def behind(self) -> None:
+        """A version of a label is not in its place yet; try again later."""
+        self._history_seen = -1
+        self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def refresh(self) -> None:
         """Look at the disk again."""
@@ -68,14 +81,46 @@ class FolderContents:
     def change(self) -> Iterator[IndexContent]:
         """The index as it is on disk, to be changed in the block and then written.
 
+        It and the files that are put and removed in the block change together, after the block.
+
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If it cannot be written; then all of them are as they were.
         """
         with self._index.locked():
             content = self._index.read()
-            yield content
-            self._index.write(content)
-            self._seen = ()
+            try:
+                with replace_files(self._index.path) as self._staging:
+                    yield content
+                    self._staging.write(self._index.path, encoded(content))
+            finally:
+                self._seen = ()
+
+    def put_scan(self, content: IndexContent, image_id: str, suffix: str, file: Path) -> None:
+        """Put a copy of a scan where the index says that it is, or would be with another suffix.
+
+        One that was there is kept among the removed ones, unless it is the same. To be used in `change`.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        if image_id in content.objects and (former := self.scan_file(content, image_id)).is_file():
+            if not filecmp.cmp(former, file, shallow=False):
+                self._removed.keep(former, image_id, content.objects[image_id].image.ext)
+            if content.objects[image_id].image.ext != suffix:
+                self._staging.remove(former)
+        self._staging.copy(file, self.scan_file(content, image_id, suffix))
+
+    def remove_scan(self, content: IndexContent, image_id: str) -> None:
+        """Remove a scan, which is kept among the removed ones, and its entry. To be used in `change`.
+
+        Raises:
+            OutputError: If it cannot be kept.
+        """
+        file = self.scan_file(content, image_id)
+        if file.is_file():
+            self._removed.keep(file, image_id, content.objects[image_id].image.ext)
+        self._staging.remove(file)
+        del content.objects[image_id]
 
     def scan_file(self, content: IndexContent, image_id: str, suffix: str | None = None) -> Path:
         """Where a scan is, or would be with another suffix."""
@@ -90,23 +135,38 @@ class FolderContents:
     def put_label(
         self, content: IndexContent, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]
     ) -> None:
-        """Put a copy of a label, None for none, where the index then says that it is.
+        """Put a copy of a label, None for none, where the index then says that it is. To be used in `change`.
+
+        One that was there is kept among the removed ones, unless a model made it or it stands among the versions.
 
         Raises:
             OutputError: If it cannot be written.
         """
         entry, folder = content.objects[image_id], self._labels(content, tag)
-        former = entry.labels.pop(tag, None)
+        former = entry.labels.get(tag)
+        if former and tag != ORIGINAL:
+            file = folder / f"{image_id}{former.ext}"
+            copies = [label, self._version_file(image_id, former) if tag == FINAL else None]
+            if file.is_file() and not any(copy and filecmp.cmp(file, copy, shallow=False) for copy in copies):
+                self._removed.keep(file, image_id, f".{tag}{former.ext}")
         if label is not None:
             make_folder(folder)
             name = f"{image_id}{LABEL_SUFFIX}"
-            with replace_file(folder / name, durable=True) as temporary:
-                shutil.copyfile(label, temporary)
+            self._staging.copy(label, folder / name)
             entry.labels[tag] = FileEntry(ext=LABEL_SUFFIX, info={**record, "name": name})
+        else:
+            entry.labels.pop(tag, None)
         if former and (label is None or former.ext != LABEL_SUFFIX):
-            (folder / f"{image_id}{former.ext}").unlink(missing_ok=True)
+            self._staging.remove(folder / f"{image_id}{former.ext}")
         if tag == FINAL:
             entry.image.info["label_version"] = record["version"]
+
+    def _version_file(self, image_id: str, label: FileEntry) -> Path | None:
+        """The version that a final label claims to be; None where there is none."""
+        try:
+            return self._history.label(image_id, int(label.info["version"]))
+        except (KeyError, TypeError, ValueError, UsageError):
+            return None
 
     def new_entry(self, image_id: str, suffix: str, *, begins: bool = False) -> ScanEntry:
         """The index's entry of a scan that came while others were known, or with which the index begins anew.
@@ -120,9 +180,23 @@ class FolderContents:
         return ScanEntry(image=FileEntry(ext=suffix, info=info))
 
     def _catch_up(self) -> None:
-        """Put in place what a kill left between the versions and the index, or somebody restored.
+        """Put in place what a kill or a full disk left between the versions and the index, or somebody restored.
 
         A scan whose version cannot be put in place keeps the label that it has.
+        """
+        try:
+            self._put_newest()
+        except OutputError as error:
+            logger.error(f"The newest labels are not put in place: {error}")
+            self.behind()
+        if not self._seen:
+            self._reconcile()
+
+    def _put_newest(self) -> None:
+        """Put the newest versions in their places.
+
+        Raises:
+            OutputError: If the index cannot be written.
         """
         self._history_seen = self._history.changed
         newest = {image_id: self._history.newest(image_id) for image_id in self._content.objects}
@@ -134,34 +208,38 @@ class FolderContents:
         if behind:
             with self.change() as content:
                 for image_id, record in behind.items():
+                    if image_id not in content.objects:  # a damaged index that cannot be rebuilt now
+                        continue
                     try:
                         version = record["version"]
                         label = None if record["removed"] else self._history.label(image_id, version)
                         self.put_label(content, image_id, FINAL, label, record)
+                    except OutputError:
+                        raise
                     except DiffclError as error:
                         logger.error(f"The newest label of {image_id} is not put in place: {error}")
-        if not self._seen:
-            self._reconcile()
 
     def _reconcile(self) -> None:
         """Make the index say what is on disk; the index is locked."""
-        for tag in (FINAL, ORIGINAL):
-            make_folder(self._labels(self._content, tag))
+        with suppress(OutputError):  # what is on the disk can still be seen
+            for folder in (
+                *(self._labels(self._content, tag) for tag in (FINAL, ORIGINAL)),
+                self._folder / self._content.images_dir,
+            ):
+                make_folder(folder)
         marks = self._marks()
         content = self._index.read()
         before = content.model_dump()
         begins = not content.objects
         known = {image_id: entry.image.ext for image_id, entry in content.objects.items()}
-        make_folder(self._folder / content.images_dir)
         images = self._listing(self._folder / content.images_dir, known, SUFFIXES)
         content.objects = {
             image_id: content.objects.get(image_id) or self.new_entry(image_id, suffix, begins=begins)
             for image_id, suffix in sorted(images.items())
         }
         root = self._labels(content, "")
-        make_folder(root)
         found = {}
-        for tag in [entry.name for entry in os.scandir(root) if entry.is_dir()]:
+        for tag in [entry.name for entry in _entries(root) if entry.is_dir()]:
             if not tag.startswith(".") and self._has_a_name(root, tag):
                 known = {
                     image_id: entry.labels[tag].ext
@@ -215,7 +293,7 @@ class FolderContents:
         Of files that differ in the suffix only, the known one counts, or the first of `suffixes`.
         """
         found: dict[str, list[str]] = {}
-        for entry in os.scandir(folder):
+        for entry in _entries(folder):
             name = scan_name(Path(entry.name))
             if entry.name.startswith(".") or entry.name[len(name) :].lower() not in suffixes:
                 continue
@@ -236,6 +314,11 @@ class FolderContents:
             self._skipped.add(name)
             logger.warning(f"{folder.name}/{name!r}: is left out, for its name is not UTF-8. Rename it")
         return not what
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing where there is none."""
+    return list(os.scandir(folder)) if folder.is_dir() else []
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError, field_validator
 
-from diffcl.files import finite, write_text
+from diffcl.errors import OutputError
+from diffcl.files import FULL, UNWRITABLE, finite, write_bytes
 from diffcl.studies.notes import readable
 
 logger = logging.getLogger(__name__)
@@ -97,15 +98,23 @@ class Index:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else, in this or another process, changes the index meanwhile."""
-        with self._threads, self._processes:
+        """Nobody else, in this or another process, changes the index meanwhile.
+
+        On a disk that takes nothing now, which has no lock either, other processes change nothing anyway.
+        """
+        with self._threads, ExitStack() as held:
+            try:
+                held.enter_context(self._processes)
+            except OSError as error:
+                if error.errno not in (*FULL, *UNWRITABLE):
+                    raise
             yield
 
     def read(self) -> IndexContent:
         """The index as it is on disk; an empty one where there is none. Only while it is locked.
 
-        A file that cannot be understood, cut off by a full disk for example, is set aside for people to look
-        at. What can be understood of it takes its place.
+        A file that cannot be understood is set aside for people to look at. What can be understood of it takes its
+        place.
         """
         try:
             return IndexContent.model_validate_json(self.path.read_bytes())
@@ -117,11 +126,14 @@ class Index:
         logger.error(
             f"{self.path.name}: is damaged; kept as {damaged.name} and rebuilt from the files there are"
         )
-        if damaged.is_dir():
-            shutil.rmtree(damaged)
-        damaged.unlink(missing_ok=True)
-        self.path.replace(damaged)
-        self.write(found)
+        try:
+            if damaged.is_dir():
+                shutil.rmtree(damaged)
+            damaged.unlink(missing_ok=True)
+            self.path.replace(damaged)
+            self.write(found)
+        except (OSError, OutputError) as error:  # later, then: what is on the disk can be seen without it
+            logger.error(f"{self.path.name}: cannot be rebuilt now: {error}")
         return found
 
     def write(self, content: IndexContent) -> None:
@@ -130,8 +142,13 @@ class Index:
         Raises:
             OutputError: If it cannot be written.
         """
-        # Without indentation, which json writes ten times as slowly: a thousand scans are written at every click.
-        write_text(self.path, json.dumps(finite(content.model_dump()), default=str) + "\n")
+        write_bytes(self.path, encoded(content), durable=True)
+
+
+def encoded(content: IndexContent) -> bytes:
+    """An index as it stands in its file."""
+    # Without indentation, which json writes ten times as slowly: a thousand scans are written at every click.
+    return (json.dumps(finite(content.model_dump()), default=str) + "\n").encode("utf-8")
 
 
 def _rescued(path: Path) -> IndexContent:

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from typing import Any
 import SimpleITK as sitk
 from filelock import FileLock
 
-from diffcl.errors import UsageError
-from diffcl.files import make_folder, replace_file, write_text
+from diffcl.errors import OutputError, UsageError
+from diffcl.files import make_folder, not_written, remove, replace_file, settle, write_text
 from diffcl.io.read import read_label
 from diffcl.studies.notes import readable
 from diffcl.studies.review import Review, review_of, teaching_version
@@ -106,14 +107,30 @@ class History:
         """
         folder = self.folder / image_id
         make_folder(folder)
-        with FileLock(self.folder / ".lock"):
-            number = max(self._numbers(image_id), default=0) + 1
-            record = {**record, "version": number, "removed": label is None}
-            if label is not None:
-                with replace_file(folder / f"{number}{LABEL_SUFFIX}", durable=True) as temporary:
-                    shutil.copyfile(label, temporary)
-            write_text(folder / f"{number}.json", json.dumps(record, indent=2) + "\n", durable=True)
+        try:
+            if not self._numbers(image_id):
+                settle(self.folder)
+                settle(self.folder.parent)
+            with FileLock(self.folder / ".lock"):
+                number = max(self._numbers(image_id), default=0) + 1
+                record = {**record, "version": number, "removed": label is None}
+                self._write(folder, label, record)
+        except OSError as error:
+            raise not_written(folder, error) from error
         return record
+
+    def _write(self, folder: Path, label: Path | None, record: Mapping[str, Any]) -> None:
+        """Write a version, the record last; nothing of one that is refused stays."""
+        content, place = folder / f"{record['version']}{LABEL_SUFFIX}", folder / f"{record['version']}.json"
+        try:
+            if label is not None:
+                with replace_file(content, durable=True) as temporary:
+                    shutil.copyfile(label, temporary)
+            write_text(place, json.dumps(record, indent=2) + "\n", durable=True)
+        except OutputError:
+            remove(place)
+            remove(content)
+            raise
 
     def review(self, image_id: str, version: int, review: Review) -> None:
         """Keep what somebody said of a version, in place of what was said before.

@@ -21,7 +21,7 @@ from diffcl.web.checked_requests import CheckedRoute
 from diffcl.web.docs_page import docs_page
 from diffcl.web.failures import Failures
 from diffcl.web.headers import SecurityHeaders
-from diffcl.web.http_errors import status_of
+from diffcl.web.http_errors import of_the_disk, sentence_of, status_of
 from diffcl.web.limits import UPLOAD, Limits
 from diffcl.web.log_lines import one_line
 from diffcl.web.login import LogIn, Users
@@ -75,13 +75,20 @@ def new_application(
         return JSONResponse({"detail": told}, status, headers=getattr(error, "headers", None))
 
     async def failed(_: Request, error: Exception) -> JSONResponse:
-        """An error for people that no handler has turned into an answer."""
-        status = status_of(error) if isinstance(error, DiffclError) else 500
-        return JSONResponse({"detail": tell(str(error))}, status)
+        """An error for people that no handler has turned into an answer, or what the system says of a disk.
+
+        Raises:
+            OSError: Any other one, which is a fault of the server.
+        """
+        found = of_the_disk(error) if isinstance(error, OSError) else error
+        if not isinstance(found, DiffclError):
+            raise error
+        return JSONResponse({"detail": tell(sentence_of(found))}, status_of(found))
 
     made.add_exception_handler(HTTPException, answered)
     made.add_exception_handler(RequestValidationError, invalid)
     made.add_exception_handler(DiffclError, failed)
+    made.add_exception_handler(OSError, failed)
     made.add_api_route("/docs", docs, include_in_schema=False)
     return made
 

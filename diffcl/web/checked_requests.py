@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diffcl.errors import UsageError
+from diffcl.web.http_errors import of_the_disk, sentence_of, status_of
 from diffcl.web.json_text import LONGEST, parse_json, parse_object
 
 FILES: Final = 5000
@@ -45,6 +46,11 @@ class CheckedRequest(Request):
         """The fields and files; the fields that hold objects are checked, see `parse_object`."""
         try:
             form = await super().form(max_files=FILES, max_fields=FIELDS, max_part_size=LONGEST)
+        except OSError as error:
+            found = of_the_disk(error)
+            if found is None:
+                raise
+            raise HTTPException(status_of(found), sentence_of(found)) from error
         except PlainHTTPException as error:
             raise HTTPException(413 if "aximum" in error.detail else 400, f"form: {error.detail}") from error
         try:

@@ -1,12 +1,16 @@
 """Errors of the library as answers that reach the person: a status with one sentence.
 
-4xx says that the request cannot be answered, 502 and 503 that the archive behind the server does not play its part.
+4xx says that the request cannot be answered, 502 and 503 that the archive behind the server does not play its part, 507
+that its disk is full, and 503 as well that its disk takes nothing now.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastapi import HTTPException
 
@@ -14,12 +18,18 @@ from diffcl.errors import (
     ArchiveDownError,
     ArchiveError,
     DiffclError,
+    FullDiskError,
     GoneError,
     NotFoundError,
+    OutputError,
     ReadOnlyError,
+    UnwritableError,
     UsageError,
     unknown_name,
 )
+from diffcl.files import FULL, not_written
+
+logger = logging.getLogger(__name__)
 
 STATUSES: tuple[tuple[type[DiffclError], int], ...] = (
     (UsageError, 400),
@@ -28,6 +38,8 @@ STATUSES: tuple[tuple[type[DiffclError], int], ...] = (
     (ReadOnlyError, 405),
     (ArchiveDownError, 503),
     (ArchiveError, 502),
+    (FullDiskError, 507),
+    (UnwritableError, 503),
     (DiffclError, 422),
 )
 """The status of each error; the first that fits counts."""
@@ -42,6 +54,29 @@ def status_of(error: DiffclError) -> int:
     return next(status for kind, status in STATUSES if isinstance(error, kind))
 
 
+def sentence_of(error: DiffclError) -> str:
+    """What the client is told; of a disk of the server not the place, which the log has.
+
+    >>> sentence_of(UnwritableError("/srv/scans", "cannot be written (Read-only file system)", "Choose another"))
+    'server: cannot be written (Read-only file system). Nothing was changed; tell who runs it'
+    """
+    if not isinstance(error, FullDiskError | UnwritableError):
+        return str(error)
+    logger.error(str(error))
+    return f"server: {error.what}. Nothing was changed; tell who runs it"
+
+
+def of_the_disk(error: OSError) -> OutputError | None:
+    """What the system says of a disk that is full or takes nothing now; None for any other error.
+
+    >>> of_the_disk(OSError(2, "No such file or directory")) is None
+    True
+    """
+    if error.errno not in (*FULL, errno.EROFS):
+        return None
+    return not_written(Path(error.filename or "server"), error)
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turn every `DiffclError` of the block into an `HTTPException` with the same sentence.
@@ -51,7 +86,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except DiffclError as error:
-        raise HTTPException(status_of(error), str(error)) from error
+        raise HTTPException(status_of(error), sentence_of(error)) from error
 
 
 def unknown(kind: str, name: object, known: Collection[str]) -> HTTPException:

@@ -121,8 +121,8 @@ class LogIn:
             user: User | None = scope.get("state", {}).get("user")
             try:
                 self._audit.write(user.name if user else "", address, act[0], act[1], status)
-            except OSError:
-                logger.exception("the audit trail cannot be written")
+            except OSError as error:
+                logger.error(f"The audit trail cannot be written: {error}")
 
 
 def token_of(scope: Scope) -> str:

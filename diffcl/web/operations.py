@@ -22,6 +22,9 @@ from diffcl.web.metrics import Metrics, Sample
 LINES: Final = 10_000
 """Of a log, how many may be asked for."""
 
+LEAST_BYTES = 16 << 20
+"""Of the disk of the studies; with less the next label may be refused."""
+
 
 class Operations:
     """What a server tells of itself.
@@ -48,10 +51,11 @@ class Operations:
         return PlainTextResponse("".join(f"{line}\n" for line in found))
 
     async def health(self) -> JSONResponse:
-        """Whether the server answers and can reach its studies; 503 where it cannot."""
+        """Whether the server answers, can reach its studies and has space for labels; 503 with the reason where not."""
         studies = self._studies()
-        ready = "://" in studies or os.access(studies, os.R_OK | os.W_OK | os.X_OK)
-        return JSONResponse({"live": True, "ready": ready}, 200 if ready else 503)
+        why = "" if "://" in studies else unwell(Path(studies))
+        told = {"live": True, "ready": not why, **({"detail": why} if why else {})}
+        return JSONResponse(told, 503 if why else 200)
 
     def tell(self, text: str) -> str:
         """A sentence for a client, without paths of this machine."""
@@ -100,6 +104,17 @@ class Operations:
         """What stands for the folders of this server in what others may read."""
         known = {str(Path.home()): "<home>", tempfile.gettempdir(): "<temporary>"}
         return {**known, self._home(): "<server>", self._studies(): "<studies>"}
+
+
+def unwell(folder: Path) -> str:
+    """Why no label can be kept in a folder; empty where one can."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "studies: cannot be reached"
+    if not os.access(folder, os.W_OK):
+        return "studies: cannot be written. What is there can be looked at"
+    if shutil.disk_usage(folder).free < LEAST_BYTES:
+        return f"studies: less than {LEAST_BYTES >> 20} MiB are free. What is there can be looked at"
+    return ""
 
 
 async def get_gpu() -> PlainTextResponse:

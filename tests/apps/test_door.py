@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_LZMA, ZipFile
@@ -15,43 +13,8 @@ from zipfile import ZIP_LZMA, ZipFile
 import httpx
 import pytest
 from monailabel.config import settings
-from monailabel.interfaces.utils import app as instances
-
-from diffcl.resources import app_folder
-from lib.server import application as server
 
 EVIL = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of temporary files; nothing may be left in it."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert [file for file in folder.rglob("*") if file.is_file()] == []
-
-
-@pytest.fixture
-def ask(
-    app: Any, studies: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., httpx.Response]:
-    """Sends one request to the server, whose app predicts nothing."""
-    monkeypatch.setattr(settings, "MONAI_LABEL_APP_DIR", str(app_folder()))
-    monkeypatch.setattr(settings, "MONAI_LABEL_STUDIES", str(studies))
-    monkeypatch.setitem(instances.apps, f"{app_folder()}{studies}", app)
-    assert temporary.is_dir()
-
-    def send(method: str, path: str, **given: Any) -> httpx.Response:
-        async def talk() -> httpx.Response:
-            transport = httpx.ASGITransport(server.build(), raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, **given)
-
-        return asyncio.run(talk())
-
-    return send
 
 
 Ask = Callable[..., httpx.Response]

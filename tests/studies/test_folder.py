@@ -18,7 +18,7 @@ from diffcl.errors import DataError, DiffclError, NotFoundError, OutputError, Sc
 from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label, write_image
 from diffcl.studies import folder as folder_module
-from diffcl.studies import index
+from diffcl.studies import folder_contents
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.index import Index
 from diffcl.studies.label_history import History, restore_label
@@ -450,20 +450,21 @@ class TestIndex:
         assert len(written) < 5
 
     def test_of_two_processes_the_newer_version_is_the_label(
-        self, store: Store, open_store: Callable[[], Store], studies: Path, label_file: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, store: Store, studies: Path, label_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         newer = changed(label_file, tmp_path)
+        store.save_label("oblique", newer, "final", SLICER)
         add = store.history.add
 
         def overtaken(*given: Any) -> dict[str, Any]:
             record = add(*given)
-            open_store().save_label("oblique", newer, "final", SLICER)
+            monkeypatch.undo()
+            restore_label(studies, "oblique", 1)
             return record
 
         monkeypatch.setattr(store.history, "add", overtaken)
-        store.save_label("oblique", label_file, "final", SLICER)
-        assert store.label_notes("oblique", "final")["version"] == 2
+        assert store.save_label("oblique", label_file, "final", SLICER)["version"] == 2
+        assert store.label_notes("oblique", "final")["version"] == 3
         np.testing.assert_array_equal(final(studies, "oblique"), voxels(read_label(newer)))
 
     def test_nobody_writes_over_the_record_of_a_version(self, store: Store, label_file: Path) -> None:
@@ -670,7 +671,7 @@ class TestProposals:
         store.save_label("oblique", label_file, "final", SLICER)
         assert store.labelled() == ["oblique"]
 
-    @pytest.mark.parametrize("writer", [(folder_module, "write_image"), (index, "write_text")])
+    @pytest.mark.parametrize("writer", [(folder_module, "write_image"), (folder_contents, "encoded")])
     def test_a_full_disk_costs_the_proposal_only(
         self, writer: tuple[Any, str], store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from diffcl.errors import OutputError, ScanError
+from diffcl.errors import FullDiskError, OutputError, ScanError
 from diffcl.files import replace_file
 from diffcl.io.formats import IMAGE_FORMATS, image_suffix
 from diffcl.io.images.volume import CHECKS
@@ -52,7 +52,7 @@ def _write_by_itk(image: sitk.Image, file: Path, path: Path, *, compress: bool) 
         writer.Execute(image)
         _check_written(file)
     except (RuntimeError, ScanError) as error:
-        raise OutputError(path, "cannot be written", "Is the disk full?") from error
+        raise FullDiskError(path, "cannot be written", "Is the disk full?") from error
 
 
 def _compress(plain: Path, file: Path) -> None:

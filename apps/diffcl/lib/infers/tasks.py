@@ -243,5 +243,5 @@ def _write(image: sitk.Image, options: InferOptions) -> Path:
     try:
         write_image(typed, path, compress=options.result_compress)
     except OutputError as error:
-        raise OutputError(folder, "the answer cannot be written", "Make space for temporary files") from error
+        raise type(error)(folder, "the answer cannot be written", "Make space for temporary files") from error
     return path
