@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe
     from diffcl.training.loop import Progress
-
-logger = logging.getLogger("diffcl")
 
 Place = str | os.PathLike[str]
 """Name of a file or folder."""
@@ -83,6 +80,7 @@ def predict(
         UsageError: If there is no such model, or the engine cannot be used with it.
         ModelError: If the model is damaged.
     """
+    from diffcl.inference.outlook import log_outlook
     from diffcl.inference.predictor import Predictor
     from diffcl.inference.results import Result
     from diffcl.io.read import read_scan
@@ -156,6 +154,7 @@ def predict_files(
         OutputError: If a folder can neither be made nor written into.
         ModelError: If the model is damaged.
     """
+    from diffcl.inference.outlook import log_outlook
     from diffcl.inference.pipeline import Settings, Watchers, folder_of, planned, predict_jobs
     from diffcl.models.weights import Model
 
@@ -288,12 +287,6 @@ def evaluate(predictions: Place, labels: Place, *, recipe: Recipe | Place | None
 
     known = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
     return evaluate_folder(Path(predictions), Path(labels), known)
-
-
-def log_outlook(outlook: Outlook) -> None:
-    """Log as warnings what a person should know before waiting."""
-    for sentence in outlook.sentences():
-        logger.warning(sentence)
 
 
 def usable_device(device: str) -> str:

@@ -151,9 +151,13 @@ class DiffclApp(MONAILabelApp):
         self._scorer.start()
 
     def info(self) -> dict[str, Any]:
-        """What the viewers show; of several trainings they show the first of `train_stats`."""
+        """What the viewers show; of several trainings they show the first of `train_stats`.
+
+        `inference` is how far the prediction is that goes on, or None.
+        """
         info: dict[str, Any] = super().info()
-        return {**info, "train_stats": first_at_work(info["train_stats"])}
+        told = {"train_stats": first_at_work(info["train_stats"]), "inference": self._models.under_way()}
+        return {**info, **told}
 
     def project(
         self, start: Callable[[str, Mapping[str, Any]], Awaitable[None]], stop: Callable[[], Awaitable[None]]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
+
+logger = logging.getLogger("diffcl")
 
 LONG_SECONDS = 10.0
 """From here on a person wants to know how long it will take."""
@@ -30,18 +34,28 @@ class Outlook:
     seconds: float | None
     warnings: tuple[str, ...]
 
+    def remarks(self) -> list[str]:
+        """What a person should know before waiting, without the name of the scan; nothing for a usual one."""
+        told = list(self.warnings)
+        if self.seconds is not None and self.seconds >= LONG_SECONDS:
+            told.append(f"{self.windows} windows will take about {duration(self.seconds)}.")
+        return told
+
     def sentences(self) -> list[str]:
-        """What a person should know before waiting; nothing for a usual scan.
+        """The remarks, each with the name of the scan.
 
         >>> Outlook("head", 96, 250.0, ("The scan's extent is 220 mm.",)).sentences()
         ["head: The scan's extent is 220 mm.", 'head: 96 windows will take about 4 min.']
         >>> Outlook("crop", 1, None, ()).sentences()
         []
         """
-        told = list(self.warnings)
-        if self.seconds is not None and self.seconds >= LONG_SECONDS:
-            told.append(f"{self.windows} windows will take about {duration(self.seconds)}.")
-        return [f"{self.case}: {sentence}" for sentence in told]
+        return [f"{self.case}: {remark}" for remark in self.remarks()]
+
+
+def log_outlook(outlook: Outlook) -> None:
+    """Log as warnings what a person should know before waiting."""
+    for sentence in outlook.sentences():
+        logger.warning(sentence)
 
 
 def duration(seconds: float) -> str:
@@ -81,3 +95,50 @@ class Watch:
         self._since = now
         if self.on_progress is not None:
             self.on_progress(done, total)
+
+
+@dataclass
+class UnderWay:
+    """A prediction that others ask about while it goes on.
+
+    Args:
+        model: Name of the model.
+        case: Name of the scan.
+
+    Attributes:
+        windows: How many the networks are asked of; 0 before that is known.
+        done: How many of them are done.
+        outlook: None before it is known.
+    """
+
+    model: str
+    case: str
+    windows: int = 0
+    done: int = 0
+    outlook: Outlook | None = None
+
+    def tell_outlook(self, outlook: Outlook) -> None:
+        """Keep the outlook, and log it."""
+        self.outlook = outlook
+        log_outlook(outlook)
+
+    def tell_progress(self, done: int, windows: int) -> None:
+        """Keep how many windows are done."""
+        self.done, self.windows = done, windows
+
+    def told(self) -> dict[str, Any]:
+        """How far it is, for people: `seconds_left` is None where nobody knows.
+
+        >>> UnderWay("organ", "head", 90, 45, Outlook("head", 90, 180.0, ())).told()["seconds_left"]
+        90
+        """
+        seconds = self.outlook.seconds if self.outlook else None
+        left = None if seconds is None else round(seconds * (1 - self.done / max(self.windows, 1)))
+        return {
+            "model": self.model,
+            "image": self.case,
+            "windows": self.windows,
+            "windows_done": self.done,
+            "seconds_left": left,
+            "warnings": list(self.outlook.warnings) if self.outlook else [],
+        }

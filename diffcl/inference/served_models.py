@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,6 +14,7 @@ import SimpleITK as sitk
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
+from diffcl.inference.outlook import UnderWay
 from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
 from diffcl.io import Scan, read_scan
@@ -59,6 +61,7 @@ class ServedModels:
         self._cache = PredictionCache()
         self._loading = Lock()
         self._computing = Lock()
+        self._now: UnderWay | None = None
         missing = sorted(self._only - set(store.names()) - set(self._new))
         if missing:
             known = ", ".join(store.names()) or "none yet"
@@ -100,7 +103,7 @@ class ServedModels:
     ) -> Prediction:
         """Segment a scan with the current version of a model, unless that was done a moment ago.
 
-        One scan at a time uses all cores.
+        One scan at a time uses all cores. What a person should know before waiting is logged before most of the work.
 
         Raises:
             UsageError: If there is no model of that name.
@@ -114,9 +117,29 @@ class ServedModels:
         found = self._cache.get(question)
         if found is None:
             with self._computing:
-                found = self._cache.get(question) or predictor(read_scan(path), networks=networks, seed=seed)
+                found = self._cache.get(question) or self._compute(
+                    predictor, read_scan(path), networks=networks, seed=seed
+                )
             self._cache.keep(question, found)
         return found
+
+    def under_way(self) -> dict[str, Any] | None:
+        """How far the prediction is that goes on, as `UnderWay` tells it; None where there is none."""
+        now = self._now
+        return None if now is None else now.told()
+
+    def _compute(self, predictor: Predictor, scan: Scan, *, networks: Networks, seed: int) -> Prediction:
+        self._now = now = UnderWay(predictor.model.info.name, scan.name)
+        try:
+            return predictor(
+                scan,
+                networks=networks,
+                seed=seed,
+                on_outlook=now.tell_outlook,
+                on_progress=now.tell_progress,
+            )
+        finally:
+            self._now = None
 
     def warm_up(self) -> None:
         """Let the first model segment noise of the size of its window, so that no request waits for loading.

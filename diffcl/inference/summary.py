@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def summary(report: Report) -> str:
-    """Volumes, expected error, model, and what that learned from."""
+    """Volumes, expected error, model, what that learned from, and what speaks against the label."""
     volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in report.volumes_ml.items())
     learned = learned_from(report.learned_from)
-    return f"{volumes}; doubt {report.doubt:.2f}; {report.model} version {report.version}, {learned}"
+    line = f"{volumes}; doubt {report.doubt:.2f}; {report.model} version {report.version}, {learned}"
+    return ". ".join([line, " ".join(report.warnings)]) if report.warnings else line
 
 
 def learned_from(counts: Mapping[str, int]) -> str:

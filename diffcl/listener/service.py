@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +16,7 @@ from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 from diffcl.errors import ArchiveError, DiffclError, OutputError, ScanError, UsageError, failure_sentence
 from diffcl.files import replace_file
 from diffcl.inference import Predictor
+from diffcl.inference.outlook import Outlook
 from diffcl.inference.outputs import Outputs
 from diffcl.inference.results import write_results
 from diffcl.io import read_scan
@@ -150,7 +152,7 @@ class Listener:
         if scan.series is None:
             raise ValueError("a series is read as one")
         info = self._predictor.model.info
-        found = self._predictor(scan)
+        found = self._predictor(scan, on_outlook=partial(self._tell_outlook, job.uid))
         seg, report = job.folder / "segmentation.dcm", job.folder / "report.dcm" if self._report else None
         write_results(scan, found, info, Outputs(seg, report=report))
         notes = job.notes()
@@ -175,6 +177,10 @@ class Listener:
         self._queue.segmented(job)
         told = "".join(f"; {remark}" for remark in remarks)
         self._tell(f"series {job.uid}: segmented by {info.name} {info.version} in {seconds} s{told}")
+
+    def _tell_outlook(self, uid: str, outlook: Outlook) -> None:
+        for remark in outlook.remarks():
+            self._tell(f"series {uid}: {remark}")
 
     def _read(self, job: Job) -> Scan:
         """The scan of all images of a series, or of the latest alone, if only these make one."""

@@ -18,6 +18,7 @@ from synthetic import ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained
 
 from diffcl.inference import Predictor
 from diffcl.inference.expected_error import places_to_check
+from diffcl.inference.outlook import UnderWay
 from diffcl.io import read_scan
 from diffcl.io.dicom.series_write import write_series
 from diffcl.models import ModelRegistry, load_model
@@ -170,6 +171,12 @@ class TestInference:
             f"doubt {params['report']['doubt']:.2f}; organ version 1, learned from 2 labelled and 1 unlabelled scans"
         )
         assert app.datastore().get_image_info("oblique")["proposal"]["summary"] == params["summary"]
+
+    def test_how_far_it_is_stands_in_what_the_viewers_ask_for(self, app: Any) -> None:
+        assert app.info()["inference"] is None
+        app._models._now = UnderWay("organ", "oblique", 8, 2)  # noqa: SLF001
+        told = app.info()["inference"]
+        assert (told["image"], told["windows_done"], told["windows"]) == ("oblique", 2, 8)
 
     def test_where_to_look_is_marked_on_request(self, app: Any, store: ModelRegistry, studies: Path) -> None:
         plain, _ = infer(app)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import SimpleITK as sitk
-from synthetic import ORGAN, SCANS, publish_untrained
+from synthetic import CROPS, ORGAN, SCANS, publish_untrained
 
-from diffcl.inference import Predictor
+from diffcl.inference import Prediction, Predictor
 from diffcl.inference.served_models import ServedModels
-from diffcl.io import read_scan
+from diffcl.io import Scan, read_scan
 from diffcl.models import ModelRegistry, load_model
 
 
@@ -61,3 +63,47 @@ def test_a_rollback_answers_the_next_request(version: int, store: ModelRegistry,
     models.predict("organ", studies / "oblique.nii.gz")
     store.switch("organ", version)
     assert models.predict("organ", studies / "oblique.nii.gz").report.version == version
+
+
+def test_a_scan_unlike_those_of_the_training_is_logged_and_told_of_while_it_is_predicted(
+    store: ModelRegistry, studies: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_untrained(store, CROPS)
+    models, seen = ServedModels(store), list[tuple[dict[str, Any], int]]()
+    predict = Predictor.__call__
+
+    def watched(self: Predictor, scan: Scan, **given: Any) -> Prediction:
+        tell = given.pop("on_progress")
+
+        def look(done: int, windows: int) -> None:
+            tell(done, windows)
+            seen.append((models.under_way() or {}, len(caplog.messages)))
+
+        return predict(self, scan, **given, on_progress=look)
+
+    monkeypatch.setattr(Predictor, "__call__", watched)
+    with caplog.at_level(logging.WARNING, "diffcl"):
+        found = models.predict("organ", studies / "oblique.nii.gz", networks="cs")
+    assert models.under_way() is None
+    [message] = caplog.messages
+    assert message == f"oblique: {found.report.warnings[0]}"
+    assert "the model was trained on 5 to 6" in message
+    windows = len(seen) - 1
+    assert [told["windows_done"] for told, _ in seen] == list(range(windows + 1))
+    told, messages = seen[-2]
+    assert (told["model"], told["image"], told["windows"], messages) == ("organ", "oblique", windows, 1)
+    assert told["warnings"] == found.report.warnings
+    json.dumps(told, allow_nan=False)
+
+
+def test_nothing_is_under_way_after_a_failure(
+    store: ModelRegistry, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Prediction:
+        raise MemoryError
+
+    monkeypatch.setattr(Predictor, "__call__", fail)
+    models = ServedModels(store)
+    with pytest.raises(MemoryError):
+        models.predict("organ", studies / "oblique.nii.gz")
+    assert models.under_way() is None

@@ -17,6 +17,13 @@ def test_a_prediction_in_one_line_says_what_it_holds_and_who_made_it(model: Mode
         assert f"{name} {volume:.2f} ml" in told
 
 
+def test_what_speaks_against_the_label_ends_the_line(model: Model) -> None:
+    report = Predictor(model)(make_scan(GRIDS["straight"])).report
+    warned = report.model_copy(update={"warnings": ["The scan is large.", "Nothing was found."]})
+    plain = report.model_copy(update={"warnings": []})
+    assert summary(warned) == f"{summary(plain)}. The scan is large. Nothing was found."
+
+
 @pytest.mark.parametrize(
     ("scores", "told"),
     [

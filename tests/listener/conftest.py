@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pynetdicom import AE
-from synthetic import make_scan, publish_untrained
+from synthetic import CROPS, make_scan, publish_untrained
 
 from diffcl.inference import Predictor
 from diffcl.io.dicom.series_write import write_series
@@ -39,6 +39,14 @@ def series(tmp_path: Path) -> Callable[[str], tuple[Path, ...]]:
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     store = ModelRegistry(tmp_path_factory.mktemp("models"))
     publish_untrained(store)
+    return Predictor(store.load("organ"))
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Predictor:
+    """A model that has seen small crops only."""
+    store = ModelRegistry(tmp_path / "models of crops")
+    publish_untrained(store, CROPS)
     return Predictor(store.load("organ"))
 
 

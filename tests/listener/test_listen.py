@@ -105,7 +105,8 @@ def listening(queue: Queue, predictor: Predictor, monkeypatch: pytest.MonkeyPatc
         told: list[str] = []
         port, stop = free_port(), threading.Event()
         receiver = Receiver(queue, "DIFFCL", "127.0.0.1", port, quiet)
-        listener = Listener(queue, receiver, predictor, to, tell=told.append, **more)
+        model = more.pop("predictor", predictor)
+        listener = Listener(queue, receiver, model, to, tell=told.append, **more)
         thread = threading.Thread(target=listener.run, args=(stop,))
         thread.start()
         wait_for(lambda: receiver._server is not None)  # noqa: SLF001
@@ -479,6 +480,18 @@ def test_one_queue_has_one_listener(listening: Any, pacs: Pacs, queue: Queue, pr
     third = Receiver(queue, "DIFFCL", "127.0.0.1", pacs.port, 1)
     with pytest.raises(UsageError, match="cannot be listened on"):
         third.start()
+
+
+def test_a_series_unlike_those_of_the_training_is_told_of_before_it_is_segmented(
+    listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, crops: Predictor
+) -> None:
+    with listening(to(pacs), predictor=crops) as (port, told):
+        send(port, series("oblique"))
+        wait_for(lambda: len(list(queue.done())) == 1)
+    [warned] = [place for place, line in enumerate(told) if "the model was trained on 5 to 6" in line]
+    [segmented] = [place for place, line in enumerate(told) if "segmented by organ" in line]
+    assert warned < segmented
+    assert told[warned].startswith(f"{told[segmented].split(':')[0]}: The scan's extent foot-head is")
 
 
 def test_nothing_tells_the_patient(

@@ -108,7 +108,14 @@ def fill_with(model: Model) -> Callable[[Path, int], None]:
     return fill
 
 
-def publish_untrained(store: ModelRegistry) -> Path:
+SEEN = Profile(modality="MR")
+"""What a model has seen that has seen all sizes."""
+
+CROPS = Profile(ranges={"extent foot-head": (5.0, 6.0)}, modality="MR")
+"""What a model has seen that has seen small crops only."""
+
+
+def publish_untrained(store: ModelRegistry, profile: Profile = SEEN) -> Path:
     """Publish a new version of the model `organ`; its folder. Its weights are drawn, the same for each version."""
 
     def fill(folder: Path, number: int) -> None:
@@ -117,7 +124,7 @@ def publish_untrained(store: ModelRegistry) -> Path:
             version=number,
             created="2026-01-01",
             recipe=ORGAN,
-            profile=Profile(modality="MR"),
+            profile=profile,
             provenance={"labelled": ["a", "b"], "unlabelled": ["c"], "validation": []},
         )
         with torch.random.fork_rng(devices=[]):
