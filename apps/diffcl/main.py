@@ -8,6 +8,7 @@ Settings, each as `--conf KEY VALUE`:
     recipe    name or file of the recipe of a task that may have no model yet
     device    where models compute: cpu (default) or cuda
     engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
+    versions  of each label of a folder how many are kept; all by default
     queue     requests that may wait for an inference before others are sent away; 8 by default
     allow_host, max_upload    further names of the server with commas between them; bytes of the largest request
 """
@@ -101,7 +102,11 @@ class DiffclApp(MONAILabelApp):
     def init_datastore(self) -> StudiesDatastore:
         """The studies of the folder or archive that was named, in MONAI Label's words."""
         with refusals():
-            return StudiesDatastore(open_studies(self.studies, self._beside, self.tasks))
+            return StudiesDatastore(
+                open_studies(
+                    self.studies, self._beside, self.tasks, int(self.conf.get("versions", 0)) or None
+                )
+            )
 
     @property
     def _studies(self) -> Studies:

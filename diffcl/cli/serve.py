@@ -64,6 +64,14 @@ def serve(
             min=1, help="How many inferences may wait before others are sent away for a while; 8 by default."
         ),
     ] = None,
+    versions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many versions of each label are kept in a folder of scans; all by default. The newest, each "
+            "person's last and reviewed ones always are.",
+        ),
+    ] = None,
     users: Annotated[
         Path | None,
         typer.Option(help="File of those who may log in; see diffcl users. Others then get nothing."),
@@ -123,6 +131,8 @@ def serve(
         command += ["--conf", "store", str(store.resolve())]
     if queue is not None:
         command += ["--conf", "queue", str(queue)]
+    if versions is not None:
+        command += ["--conf", "versions", str(versions)]
     command += ["--conf", "audit", str(work.resolve() / "audit")]
     command += door_arguments(host, users, tls, behind_proxy, root_path, allow_host or [], max_upload)
     warn(_next_steps(f"http{'s' if tls else ''}://{host}:{port}", served))

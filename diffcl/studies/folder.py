@@ -46,6 +46,7 @@ from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
+from diffcl.studies.old_versions import number_of, older, tag_of
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
@@ -64,6 +65,7 @@ class FolderStudies(Studies):
     Args:
         folder: The studies; made if missing.
         tasks: Gives the recipes whose classes labels may hold.
+        most_versions: How many versions of each final label are kept; None for all.
 
     Attributes:
         history: The versions of the final labels.
@@ -74,10 +76,12 @@ class FolderStudies(Studies):
 
     fetching_is_costly = False
 
-    def __init__(self, folder: Path, tasks: Callable[[], Sequence[Recipe]]) -> None:
+    def __init__(
+        self, folder: Path, tasks: Callable[[], Sequence[Recipe]], most_versions: int | None = None
+    ) -> None:
         make_folder(folder)
         remove_leftovers(folder)
-        self.history = History(folder / "history")
+        self.history = History(folder / "history", most_versions)
         self._folder = folder
         self._proposals = folder / "proposals"
         self._tasks = tasks
@@ -188,8 +192,10 @@ class FolderStudies(Studies):
         remove(self._proposal_file(image_id))
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
-        """The file that lies in the folder of the tag."""
+        """The file that lies in the folder of the tag, or that of the older version which the tag means."""
         file = self._contents.label_file(self._contents.now(), image_id, tag)
+        if file is None and tag in (shown := self._older(image_id)):
+            file = self.history.label(image_id, shown[tag]["version"])
         return file and Path(os.path.realpath(file))
 
     def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
@@ -206,7 +212,11 @@ class FolderStudies(Studies):
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`."""
         label = self._contents.now().label(image_id, tag)
-        return readable(label.info) if label else {}
+        return readable(label.info) if label else self._older(image_id).get(tag, {})
+
+    def _older(self, image_id: str) -> dict[str, dict[str, Any]]:
+        """The records of the versions before the final label, by the tags under which they are shown."""
+        return {tag_of(record): record for record in older(self.history.versions(image_id))}
 
     def label_versions(self, image_id: str) -> list[dict[str, Any]]:
         """See `Studies.label_versions`."""
@@ -217,9 +227,13 @@ class FolderStudies(Studies):
         return self.history.mark(image_id)
 
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
-        """See `Studies.note_label`."""
-        self._label_entry(image_id, tag)
+        """See `Studies.note_label`. Of an older version a review is kept and nothing else."""
         notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
+        if tag not in self._entry(image_id).labels and tag in self._older(image_id):
+            if FIELD in notes:
+                self.history.review(image_id, number_of(tag), review_of(notes))
+            return
+        self._label_entry(image_id, tag)
         with self._contents.change() as content:
             label = content.label(image_id, tag)
             if label:
@@ -318,8 +332,14 @@ class FolderStudies(Studies):
         }
 
     def content(self) -> dict[str, Any]:
-        """What the index holds."""
-        return self._contents.now().model_dump()
+        """What the index holds, and older versions of final labels under tags of their own."""
+        found = self._contents.now().model_dump()
+        for image_id, entry in found["objects"].items():
+            if "label_version" in entry["image"]["info"]:
+                for tag, record in self._older(image_id).items():
+                    info = {**record, "name": f"{image_id}{LABEL_SUFFIX}"}
+                    entry["labels"].setdefault(tag, {"ext": LABEL_SUFFIX, "info": info})
+        return found
 
     def export(self, limit: int | None = None) -> Path:
         """STUDIES/dataset.zip, with the notes in `metadata.json`."""
@@ -408,6 +428,8 @@ class FolderStudies(Studies):
                 f"Version {version['version']} of {image_id} is kept, and not in its place yet: {error}"
             )
             self._contents.behind()
+        if version:
+            self.history.forget(image_id)
         return record
 
 

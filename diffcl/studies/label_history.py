@@ -28,6 +28,7 @@ from diffcl.errors import OutputError, UsageError
 from diffcl.files import make_folder, not_written, remove, replace_file, settle, write_text
 from diffcl.io.read import read_label
 from diffcl.studies.notes import readable
+from diffcl.studies.old_versions import forgettable
 from diffcl.studies.review import Review, review_of, teaching_version
 
 LABEL_SUFFIX = ".nii.gz"
@@ -44,10 +45,12 @@ class History:
 
     Args:
         folder: Where they are kept; made when needed.
+        most: How many versions of a scan are kept, see `diffcl.studies.old_versions`; None for all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int | None = None) -> None:
         self.folder = folder
+        self._most = most
 
     @property
     def changed(self) -> int:
@@ -131,6 +134,12 @@ class History:
             remove(place)
             remove(content)
             raise
+
+    def forget(self, image_id: str) -> None:
+        """Remove the oldest versions, as far as there are more than are kept; the record first."""
+        for number in forgettable(self.versions(image_id), self._most) if self._most else ():
+            for name in (f"{number}.json", f"{number}.review.json", f"{number}{LABEL_SUFFIX}"):
+                remove(self.folder / image_id / name)
 
     def review(self, image_id: str, version: int, review: Review) -> None:
         """Keep what somebody said of a version, in place of what was said before.

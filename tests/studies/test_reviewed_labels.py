@@ -105,3 +105,35 @@ def test_labels_that_wait_for_review_come_with_the_least_agreement_first(
     opened.note_label("oblique", "final", review("approved"))
     opened.note_label("flipped", "final", review("flagged"))
     assert opened.to_review() == ["straight"]
+
+
+def test_older_versions_are_shown_under_tags_of_their_own(opened: FolderStudies, tmp_path: Path) -> None:
+    for less in range(3):
+        submit(opened, tmp_path, "ann", less)
+    labels = opened.content()["objects"]["oblique"]["labels"]
+    assert sorted(labels) == ["final", "version_1", "version_2"]
+    assert labels["version_2"]["info"]["client_id"] == "ann"
+    file = opened.label_path("oblique", "version_2")
+    assert file == opened.history.label("oblique", 2)
+    assert opened.label_notes("oblique", "version_2")["version"] == 2
+    opened.note_label("oblique", "version_1", review("approved"))
+    assert opened.training_label("oblique", "organ") == opened.history.label("oblique", 1)
+    assert opened.label_path("oblique", "version_3") is None  # which is the final one
+    opened.save_label("oblique", tmp_path / "ann.nii.gz", "version_2", {})
+    assert opened.label_path("oblique", "version_2") != file
+    opened.remove_label("oblique", "version_2")
+    assert opened.label_path("oblique", "version_2") == file
+
+
+def test_the_oldest_versions_are_forgotten_and_none_that_matters(studies: Path, tmp_path: Path) -> None:
+    opened = FolderStudies(studies, lambda: [ORGAN], most_versions=3)
+    submit(opened, tmp_path, "ben")
+    submit(opened, tmp_path, "ann", less=1)
+    opened.note_label("oblique", "final", review("approved"))
+    for less in range(2, 6):
+        submit(opened, tmp_path, "ann", less)
+    assert [record["version"] for record in opened.history.versions("oblique")] == [1, 2, 6]
+    assert submit(opened, tmp_path, "ann")["version"] == 7
+    assert [record["version"] for record in opened.history.versions("oblique")] == [1, 2, 7]
+    assert not (studies / "removed").exists()
+    assert FolderStudies(studies, lambda: [ORGAN]).label_notes("oblique", "final")["version"] == 7

@@ -19,20 +19,23 @@ NO_FILTER = {"Modality": "CT"}
 """MONAI Label's own default, which hides MR; taken for none."""
 
 
-def open_studies(place: str, work: Path, tasks: Callable[[], Sequence[Recipe]]) -> Studies:
+def open_studies(
+    place: str, work: Path, tasks: Callable[[], Sequence[Recipe]], versions: int | None = None
+) -> Studies:
     """The studies in a folder, or in an archive, of which nothing is asked yet.
 
     Args:
         place: The folder, or the address of the archive.
         work: For an archive, the folder below which things are kept where no setting names another.
         tasks: Gives the recipes whose classes labels may hold.
+        versions: How many versions of each label are kept in a folder; None for all.
 
     Raises:
         UsageError: If the address is none.
         OutputError: If the folder cannot be made.
     """
     if not place.startswith(("http://", "https://")):
-        return FolderStudies(Path(place), tasks)
+        return FolderStudies(Path(place), tasks, versions)
     credentials = Credentials(
         settings.MONAI_LABEL_DATASTORE_USERNAME or settings.MONAI_LABEL_DICOMWEB_USERNAME,
         settings.MONAI_LABEL_DATASTORE_PASSWORD or settings.MONAI_LABEL_DICOMWEB_PASSWORD,
