@@ -16,13 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
-from diffcl.evaluation.forecast import Forecast
+from diffcl.evaluation.forecast import Point, Range
 
 SIZE: Final = (6.4, 3.0)
 """Inches."""
 
-FARTHER: Final = 2
-"""A learning curve is drawn to so many times the labels that there are."""
+FEW: Final = 20
+"""Labels of a version that are drawn one by one; of more the tenths and the quarters."""
+
+NETWORKS: Final = {"L_c": "CS", "L_d": "DS"}
+"""Whose losses they are."""
 
 _DRAWING = Lock()
 """matplotlib's settings belong to the whole process."""
@@ -80,7 +83,7 @@ def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:
 
 
 def proposals(groups: Mapping[str, Sequence[float]], theme: Theme) -> str:
-    """The Dice of what each version proposed with what people made of it: each label a point, and the median.
+    """The Dice of what each version proposed with what people made of it: each label, or their tenths and quarters.
 
     Args:
         groups: Dice, 0..1, by version, oldest first.
@@ -89,8 +92,15 @@ def proposals(groups: Mapping[str, Sequence[float]], theme: Theme) -> str:
 
     def draw(axes: Axes) -> None:
         for place, dice in enumerate(groups.values()):
-            spread = np.linspace(-0.25, 0.25, len(dice)) if len(dice) > 1 else np.zeros(1)
-            axes.plot(place + spread, dice, "o", color=theme.series[0], alpha=0.5, markersize=4, mew=0)
+            if len(dice) <= FEW:
+                spread = np.linspace(-0.25, 0.25, len(dice)) if len(dice) > 1 else np.zeros(1)
+                axes.plot(place + spread, dice, "o", color=theme.series[0], alpha=0.6, markersize=4, mew=0)
+            else:
+                ends = np.percentile(dice, (10, 25, 75, 90))
+                axes.plot([place] * 2, ends[[0, 3]], color=theme.series[0], linewidth=1)
+                axes.plot(
+                    [place] * 2, ends[[1, 2]], color=theme.series[0], linewidth=5, solid_capstyle="butt"
+                )
             axes.plot(
                 [place - 0.35, place + 0.35], [np.median(dice)] * 2, color=theme.series[1], linewidth=2.5
             )
@@ -124,24 +134,25 @@ def versions(dice: Mapping[str, tuple[float, float]], theme: Theme) -> str:
     return _svg(draw, theme)
 
 
-def learning_curve(forecast: Forecast, theme: Theme) -> str:
+def learning_curve(
+    points: Sequence[Point], labels: Sequence[int], ranges: Sequence[Range], theme: Theme
+) -> str:
     """What was measured over the number of labels, and the forecast with its range.
 
     Args:
-        forecast: With its points.
+        points: What was measured.
+        labels: Numbers of labels.
+        ranges: The forecast for each.
         theme: Colours.
     """
 
     def draw(axes: Axes) -> None:
-        first = max(1, forecast.points[0].labels)
-        labels = np.unique(np.geomspace(first, FARTHER * forecast.labels, 16).round().astype(int))
-        ranges = [forecast.dice(int(count)) for count in labels]
         low, middle, high = (
             np.array([getattr(one, end) for one in ranges]) for end in ("low", "middle", "high")
         )
         axes.fill_between(labels, low, high, color=theme.series[0], alpha=0.25, linewidth=0, label="8 of 10")
         axes.plot(labels, middle, "--", color=theme.series[0], label="forecast")
-        x, y = zip(*((point.labels, point.dice) for point in forecast.points), strict=True)
+        x, y = zip(*((point.labels, point.dice) for point in points), strict=True)
         axes.plot(x, y, "o", color=theme.series[1], label="measured")
         axes.set_xlabel("labels that teach")
         axes.set_ylabel("validation Dice")

@@ -27,6 +27,7 @@ from diffcl.web.log_lines import one_line
 from diffcl.web.login import LogIn, Users
 from diffcl.web.metrics import Counted, Metrics
 from diffcl.web.origins import SameOrigin
+from diffcl.web.pages.refusals import RefusedPages
 
 PAGES: Final = ("/ohif/", "/docs", "/auth/login", "/study/")
 """Beginnings of the paths that pages of other sites may link to."""
@@ -136,4 +137,4 @@ def protected(
             allow_headers=["Authorization", "Content-Type"],
         )
     inside = SameOrigin(LogIn(inside, users, audit), hosts, origins, PAGES)
-    return Counted(Failures(SecurityHeaders(inside)), metrics)
+    return Counted(Failures(SecurityHeaders(RefusedPages(inside))), metrics)

@@ -144,6 +144,18 @@ def test_nothing_is_answered_to_who_has_not_logged_in(ask: Ask) -> None:
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_a_browser_is_told_on_a_page_what_it_may_not_do(ask: Ask) -> None:
+    page = {"Accept": "text/html"}
+    refused = ask("POST", "/study/training", token_of(ask, "reviewer"), headers=page, data={"act": "stop"})
+    assert refused.status_code == 403
+    assert refused.headers["content-type"].startswith("text/html")
+    assert "may not do this, which takes the role admin" in refused.text
+    foreign = ask("POST", "/study/training", token_of(ask, "admin"), headers={**page, "Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert "a page of another site asks" in foreign.text
+    assert ask("POST", "/study/training", token_of(ask, "reviewer")).headers["content-type"] == "application/json"
+
+
 LEAST = {
     ("GET", "/info/"): Role.READER,
     ("POST", "/infer/organ"): Role.READER,

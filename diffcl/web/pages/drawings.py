@@ -59,7 +59,24 @@ class Drawings:
 def _chart(name: str, about: str, moment: Moment) -> tuple[Any, Callable[[Theme], str]] | None:
     """The numbers of a chart, and what draws it in the colours of a theme."""
     overview = moment.overview
-    if name == "days" and not about and overview is not None:
-        days = sums.last_days(overview)
-        return (days, partial(charts.labels_per_day, days)) if days else None
+    if name == "days" and overview is not None and (days := sums.last_days(overview)):
+        return days, partial(charts.labels_per_day, days)
+    if name == "proposals" and overview is not None and (found := sums.by_version(overview)):
+        groups = {one.name: one.dice for one in found}
+        return groups, partial(charts.proposals, groups)
+    if name == "versions" and about in moment.versions:
+        dice = {
+            str(one.number): (one.dice, one.margin or 0.0)
+            for one in moment.versions[about]
+            if one.dice is not None
+        }
+        return (dice, partial(charts.versions, dice)) if dice else None
+    if name == "learning" and about in moment.learning:
+        learning = moment.learning[about]
+        curve = learning.points, learning.labels, learning.ranges
+        return curve, partial(charts.learning_curve, *curve)
+    if name == "training" and about in moment.trainings:
+        training = moment.trainings[about]
+        curves = training.losses, training.validation
+        return (curves, partial(charts.training, *curves)) if training.losses or training.validation else None
     return None

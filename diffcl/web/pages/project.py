@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
 from diffcl.active_learning.ranking import Upcoming
-from diffcl.errors import DiffclError, NotFoundError
+from diffcl.errors import DataError, DiffclError, NotFoundError
+from diffcl.evaluation.forecast import Forecast, LabelsNeeded, Point, Range
 from diffcl.models.registry import ModelRegistry
-from diffcl.publishing.version_list import VersionEntry, VersionReader
+from diffcl.publishing.version_list import VersionEntry, VersionReader, curve, same_validation
 from diffcl.recipe import Recipe
 from diffcl.studies.overview import Overview, OverviewReader
 from diffcl.studies.protocol import Studies
@@ -22,6 +25,18 @@ logger = logging.getLogger(__name__)
 
 NEXT: Final = 8
 """How many of the next scans are shown."""
+
+TARGETS: Final = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96)
+"""Dice that people name as an aim."""
+
+WANTED: Final = 3
+"""How many of the next ones are forecast."""
+
+MOST_CURVES: Final = 100
+"""Forecasts that are kept."""
+
+FARTHER: Final = 2
+"""A forecast is drawn to so many times the labels that there are."""
 
 Found = TypeVar("Found")
 
@@ -56,6 +71,39 @@ class Project:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """What more labels will bring a model.
+
+    Attributes:
+        points: What was measured.
+        labels: Numbers of labels.
+        ranges: The forecast of what will be measured with each.
+        needed: How many more labels each of some Dice takes.
+        comparable: Whether all that was measured was measured on the same scans.
+    """
+
+    points: Sequence[Point]
+    labels: Sequence[int]
+    ranges: Sequence[Range]
+    needed: Sequence[LabelsNeeded]
+    comparable: bool
+
+    @classmethod
+    def of(cls, versions: list[VersionEntry]) -> Learning | None:
+        """What the versions of a model say; None where they say nothing."""
+        try:
+            forecast = Forecast(curve(versions))
+        except DataError:
+            return None
+        ahead = np.geomspace(max(1, forecast.points[0].labels), FARTHER * forecast.labels, 16)
+        labels = sorted({round(count) for count in ahead})
+        best = max(point.dice for point in forecast.points)
+        needed = [forecast.needed(target) for target in [one for one in TARGETS if one > best][:WANTED]]
+        ranges = [forecast.dice(count) for count in labels]
+        return cls(forecast.points, labels, ranges, needed, same_validation(versions))
+
+
+@dataclass(frozen=True)
 class Moment:
     """What is known of a project at one moment.
 
@@ -64,6 +112,7 @@ class Moment:
         upcoming: The scans that come next.
         trainings: Of each task.
         versions: Of each model, oldest first.
+        learning: What more labels will bring each model of which that can be said.
         series: StudyInstanceUID by id of the scans that OHIF can show.
         troubles: What could not be read, one sentence each.
     """
@@ -72,6 +121,7 @@ class Moment:
     upcoming: Sequence[Upcoming] = ()
     trainings: Mapping[str, TrainingOverview] = field(default_factory=dict)
     versions: Mapping[str, Sequence[VersionEntry]] = field(default_factory=dict)
+    learning: Mapping[str, Learning] = field(default_factory=dict)
     series: Mapping[str, str] = field(default_factory=dict)
     troubles: Sequence[str] = ()
 
@@ -87,6 +137,7 @@ class ProjectReader:
         self._project = project
         self._overview: OverviewReader | None = None
         self._versions: VersionReader | None = None
+        self._learned: dict[tuple[Point, ...], Learning | None] = {}
 
     def read(self) -> Moment:
         """What is known now. What cannot be read is among the troubles, and the rest is there."""
@@ -118,12 +169,26 @@ class ProjectReader:
             ]
             upcoming = tried(lambda: project.upcoming(waiting, labelled, NEXT), ())
         nothing: Mapping[str, str] = {}
-        models = sorted({*project.models(), *project.trainings})
+        nothing_yet: list[VersionEntry] = []
+        models = {
+            name: tried(partial(versions.read, name), nothing_yet)
+            for name in sorted({*project.models(), *project.trainings})
+        }
         return Moment(
             overview,
             upcoming,
             {name: tried(one.overview, TrainingOverview(name)) for name, one in project.trainings.items()},
-            {name: tried(partial(versions.read, name), []) for name in models},
+            models,
+            {name: found for name, every in models.items() if (found := self._learn(every)) is not None},
             tried(project.studies.visible_series, nothing) if project.has_viewer else nothing,
             troubles,
         )
+
+    def _learn(self, versions: list[VersionEntry]) -> Learning | None:
+        """What more labels will bring; computed once for the same versions."""
+        key = tuple(curve(versions))
+        if key not in self._learned:
+            if len(self._learned) > MOST_CURVES:
+                self._learned.clear()
+            self._learned[key] = Learning.of(versions)
+        return self._learned[key]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from diffcl.access.roles import Role, User
-from diffcl.web.pages.words import dice, moment, percent, plural
-
-FOLDER: Final = Path(__file__).parent
+from diffcl.web.pages.templates import FOLDER, environment
 
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -25,24 +20,13 @@ POLICY: Final = (
 SECTIONS: Final = (
     ("", "Project"),
     ("study/scans", "Scans"),
+    ("study/quality", "Quality"),
+    ("study/training", "Training"),
+    ("study/versions", "Versions"),
 )
 """Paths and titles of the pages, in the order in which they are listed."""
 
 ASSETS: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
-
-
-@cache
-def environment() -> Environment:
-    """The templates; whatever goes into them is escaped."""
-    made = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"percent": percent, "dice": dice, "moment": moment, "plural": plural}
-    return made
 
 
 def root_of(request: Request) -> str:
@@ -98,6 +82,11 @@ def asset(request: Request) -> Response:
         )
     headers = {"Cache-Control": "max-age=300"}
     return Response((FOLDER / name).read_bytes(), media_type=ASSETS[name], headers=headers)
+
+
+def told(request: Request, title: str, said: str, status: int) -> HTMLResponse:
+    """A page that says one thing."""
+    return page(request, "told.html", {"title": title, "said": said}, status=status)
 
 
 def svg(text: str) -> Response:

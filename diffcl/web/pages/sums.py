@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from diffcl.studies.overview import Overview
+import numpy as np
+
+from diffcl.studies.overview import LabelEvent, Overview
 from diffcl.web.pages.project import Moment
 from diffcl.web.pages.words import plural
+
+WEAKEST: Final = 10
+"""Per cent of the labels of a version that lie below its weakest tenth."""
 
 DAYS: Final = 30
 """Days with labels that are shown, the last ones."""
@@ -49,3 +56,55 @@ def days_in_words(days: dict[str, dict[str, int]]) -> str:
         f"Bars: {plural(sum(totals), 'label')} on {plural(len(days), 'day')} from {order[0]} to {order[-1]}, "
         f"at most {max(totals)} a day. The table has the numbers."
     )
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """How good the proposals of one version, or of one month, were by what people made of them.
+
+    Attributes:
+        name: Of the version or month.
+        dice: Of each proposal with the label that was submitted for it, 0..1.
+        first: Day of the first of these labels.
+        last: Day of the last one.
+    """
+
+    name: str
+    dice: tuple[float, ...]
+    first: str
+    last: str
+
+    @property
+    def median(self) -> float:
+        """The Dice that half of them reach."""
+        return float(np.median(self.dice))
+
+    @property
+    def weakest(self) -> float:
+        """The Dice that nine of ten reach."""
+        return float(np.percentile(self.dice, WEAKEST))
+
+
+def by_version(overview: Overview) -> list[Corrected]:
+    """The proposals of each version, by model and number. A label tests a proposal before it teaches."""
+    events = [event for event in overview.events if event.dice is not None]
+    keys = sorted({(event.model, event.model_version) for event in events})
+    return [
+        _corrected(
+            f"{model} {number}", (one for one in events if (one.model, one.model_version) == (model, number))
+        )
+        for model, number in keys
+    ]
+
+
+def by_month(overview: Overview) -> list[Corrected]:
+    """The proposals of each month of which labels were submitted, the newest month first."""
+    events = [event for event in overview.events if event.dice is not None and event.day]
+    months = sorted({event.day[:7] for event in events}, reverse=True)
+    return [_corrected(month, (one for one in events if one.day.startswith(month))) for month in months]
+
+
+def _corrected(name: str, events: Iterable[LabelEvent]) -> Corrected:
+    found = list(events)
+    days = sorted(event.day for event in found)
+    return Corrected(name, tuple(round(event.dice or 0.0, 4) for event in found), days[0], days[-1])

@@ -14,8 +14,8 @@ from diffcl.studies.overview import STATES
 from diffcl.studies.protocol import Studies
 from diffcl.web.pages.drawings import Drawings
 from diffcl.web.pages.kept import Kept
-from diffcl.web.pages.project import Project, ProjectReader
-from diffcl.web.pages.rendering import page, svg
+from diffcl.web.pages.project import Moment, Project
+from diffcl.web.pages.rendering import page, svg, told
 from diffcl.web.pages.sums import days_in_words, last_days, sentence
 
 STATE_NAMES: Final = {
@@ -40,11 +40,11 @@ class Views:
 
     Args:
         project: Gives it once the server runs.
+        moment: What is known of it.
     """
 
-    def __init__(self, project: Callable[[], Project]) -> None:
-        self._project = project
-        self._moment = Kept(ProjectReader(project).read)
+    def __init__(self, project: Callable[[], Project], moment: Kept[Moment]) -> None:
+        self._project, self._moment = project, moment
         self._drawings = Drawings()
 
     def project(self, request: Request) -> Response:
@@ -131,9 +131,7 @@ class Views:
         name, about = request.path_params["name"], request.query_params.get("of", "")
         drawn = None if moment is None else self._drawings.draw(name, about, moment, theme)
         if drawn is None:
-            return page(
-                request, "told.html", {"title": "Not found", "said": "There is no such chart."}, status=404
-            )
+            return told(request, "Not found", "There is no such chart.", 404)
         return svg(drawn)
 
 

@@ -39,3 +39,23 @@ def plural(count: int, word: str) -> str:
     ('1 scan', '0 labels', '3 labels')
     """
     return f"{count} {word}" if count == 1 else f"{count:,} {word}s".replace(",", " ")
+
+
+def minutes(value: float) -> str:
+    """A time for people.
+
+    >>> minutes(0.4), minutes(1.0), minutes(42.4), minutes(200)
+    ('less than a minute', '1 minute', '42 minutes', '3.3 hours')
+    """
+    if value < 0.75:
+        return "less than a minute"
+    return plural(round(value), "minute") if value < 90 else f"{value / 60:.1f} hours"
+
+
+def millimetres(value: float | None) -> str:
+    """A distance for people; one that is infinite was kept as none.
+
+    >>> millimetres(2.345), millimetres(None)
+    ('2.35', 'infinite')
+    """
+    return "infinite" if value is None else f"{value:.2f}"

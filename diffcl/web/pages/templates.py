@@ -1,0 +1,28 @@
+"""The templates of the pages and of the report."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from diffcl.web.pages.words import dice, millimetres, minutes, moment, percent, plural
+
+FOLDER: Final = Path(__file__).parent
+
+
+@cache
+def environment() -> Environment:
+    """The templates; whatever goes into them is escaped."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = (dice, millimetres, minutes, moment, percent, plural)
+    made.filters |= {word.__name__: word for word in words}
+    return made
