@@ -150,10 +150,15 @@ def test_a_browser_is_told_on_a_page_what_it_may_not_do(ask: Ask) -> None:
     assert refused.status_code == 403
     assert refused.headers["content-type"].startswith("text/html")
     assert "may not do this, which takes the role admin" in refused.text
-    foreign = ask("POST", "/study/training", token_of(ask, "admin"), headers={**page, "Origin": "https://evil.example"})
+    foreign = ask(
+        "POST", "/study/training", token_of(ask, "admin"), headers={**page, "Origin": "https://evil.example"}
+    )
     assert foreign.status_code == 403
     assert "a page of another site asks" in foreign.text
-    assert ask("POST", "/study/training", token_of(ask, "reviewer")).headers["content-type"] == "application/json"
+    assert (
+        ask("POST", "/study/training", token_of(ask, "reviewer")).headers["content-type"]
+        == "application/json"
+    )
 
 
 LEAST = {

@@ -98,7 +98,11 @@ class Learning:
         ahead = np.geomspace(max(1, forecast.points[0].labels), FARTHER * forecast.labels, 16)
         labels = sorted({round(count) for count in ahead})
         best = max(point.dice for point in forecast.points)
-        needed = [forecast.needed(target) for target in [one for one in TARGETS if one > best][:WANTED]]
+        needed: list[LabelsNeeded] = []
+        for target in [one for one in TARGETS if one > best][:WANTED]:
+            needed.append(forecast.needed(target))
+            if needed[-1].middle is None:  # nor are higher ones
+                break
         ranges = [forecast.dice(count) for count in labels]
         return cls(forecast.points, labels, ranges, needed, same_validation(versions))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +63,7 @@ class Corrected:
     """How good the proposals of one version, or of one month, were by what people made of them.
 
     Attributes:
-        name: Of the version or month.
+        name: Of the version or month; of a version its number alone where there is one model.
         dice: Of each proposal with the label that was submitted for it, 0..1.
         first: Day of the first of these labels.
         last: Day of the last one.
@@ -87,24 +87,26 @@ class Corrected:
 
 def by_version(overview: Overview) -> list[Corrected]:
     """The proposals of each version, by model and number. A label tests a proposal before it teaches."""
-    events = [event for event in overview.events if event.dice is not None]
-    keys = sorted({(event.model, event.model_version) for event in events})
+    found: dict[tuple[str, int], list[LabelEvent]] = {}
+    for event in overview.events:
+        if event.dice is not None:
+            found.setdefault((event.model, event.model_version), []).append(event)
+    one = len({model for model, _ in found}) == 1
     return [
-        _corrected(
-            f"{model} {number}", (one for one in events if (one.model, one.model_version) == (model, number))
-        )
-        for model, number in keys
+        _corrected(f"{number}" if one else f"{model} {number}", found[model, number])
+        for model, number in sorted(found)
     ]
 
 
 def by_month(overview: Overview) -> list[Corrected]:
     """The proposals of each month of which labels were submitted, the newest month first."""
-    events = [event for event in overview.events if event.dice is not None and event.day]
-    months = sorted({event.day[:7] for event in events}, reverse=True)
-    return [_corrected(month, (one for one in events if one.day.startswith(month))) for month in months]
+    found: dict[str, list[LabelEvent]] = {}
+    for event in overview.events:
+        if event.dice is not None and event.day:
+            found.setdefault(event.day[:7], []).append(event)
+    return [_corrected(month, found[month]) for month in sorted(found, reverse=True)]
 
 
-def _corrected(name: str, events: Iterable[LabelEvent]) -> Corrected:
-    found = list(events)
-    days = sorted(event.day for event in found)
-    return Corrected(name, tuple(round(event.dice or 0.0, 4) for event in found), days[0], days[-1])
+def _corrected(name: str, events: Sequence[LabelEvent]) -> Corrected:
+    days = sorted(event.day for event in events)
+    return Corrected(name, tuple(round(event.dice or 0.0, 4) for event in events), days[0], days[-1])

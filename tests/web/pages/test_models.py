@@ -65,8 +65,8 @@ def test_proposals_are_judged_by_what_people_made_of_them(studies: Path, store: 
     app = application(project_of(studies, store))
     text = ask(app, "/study/quality").text
     row = '<th scope="row">{}</th><td class="number">{}</td><td class="number">{}</td>'
-    assert row.format("organ 1", 1, "0.700") in text
-    assert row.format("organ 2", 2, "0.850") in text
+    assert row.format("1", 1, "0.700") in text
+    assert row.format("2", 2, "0.850") in text
     assert row.format("2026-02", 2, "0.850") in text
     assert ask(app, "/study/chart/proposals.svg?theme=light").text.count("<svg") == 1
 
@@ -110,7 +110,7 @@ def test_a_training_at_work_is_shown_live(studies: Path, store: Path) -> None:
     assert "Step 40 of 100, about 10 minutes left" in text
     assert 'max="100" value="40"' in text
     assert 'data-live="3"' in text
-    assert "3 labelled and 1 unlabelled scan; 1 scan validate" in text
+    assert "3 labelled and 1 unlabelled scan; 1 for validation" in text
     assert "bad: not an image. Export it again" in text
     assert "Stop the training" in text
     assert '<th scope="row" class="number">40</th><td class="number">0.700</td>' in text
