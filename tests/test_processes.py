@@ -40,3 +40,15 @@ def test_a_child_whose_parent_lives_goes_on() -> None:
         "import os; from diffcl.processes import end_with_parent; end_with_parent(os.getppid()); print(1)"
     )
     assert subprocess.run([sys.executable, "-c", command], capture_output=True, check=True).stdout == b"1\n"
+
+
+def test_a_child_ends_with_the_other_end_of_its_input() -> None:
+    child = "from diffcl.processes import end_with_input; end_with_input(0); import threading; threading.Event().wait()"
+    with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"something")
+        process.stdin.flush()
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(20) == -signal.SIGKILL

@@ -17,16 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import torch
-
-from diffcl.active_learning.features import describe, score
-from diffcl.errors import failure_sentence
-from diffcl.io import read_scan
-from diffcl.models.weights import Model, load_model
 from diffcl.processes import end_with_parent
-from diffcl.recipe import Recipe
+
+if TYPE_CHECKING:
+    from diffcl.models.weights import Model
 
 
 class Looker:
@@ -37,6 +33,11 @@ class Looker:
 
     def __call__(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question."""
+        from diffcl.active_learning.features import describe, score
+        from diffcl.errors import failure_sentence
+        from diffcl.io import read_scan
+        from diffcl.recipe import Recipe
+
         try:
             scan = read_scan(Path(question["scan"]))
             if "recipe" in question:
@@ -46,6 +47,8 @@ class Looker:
             return {"error": failure_sentence(Path(question["scan"]).name, error)}
 
     def _loaded(self, folder: str, device: str) -> Model:
+        from diffcl.models.weights import load_model
+
         if self._model is None or self._model[0] != folder:
             self._model = folder, load_model(Path(folder), device)
         return self._model[1]
@@ -79,7 +82,9 @@ def main(parent: int) -> None:
     Args:
         parent: Process id of who started this.
     """
-    end_with_parent(parent)
+    end_with_parent(parent)  # also while what follows is imported
+    import torch
+
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

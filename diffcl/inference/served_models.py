@@ -19,6 +19,7 @@ from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
 from diffcl.io import Scan, read_scan
 from diffcl.io.fingerprint import fingerprint
+from diffcl.io.isolated import read_scan_isolated
 from diffcl.models import ModelInfo, ModelRegistry, load_model
 from diffcl.models.metadata import read_info
 from diffcl.recipe import Recipe
@@ -99,11 +100,24 @@ class ServedModels:
         return self._infos[folder]
 
     def predict(
-        self, name: str, path: Path, *, networks: Networks = "ensemble", seed: int | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        networks: Networks = "ensemble",
+        seed: int | None = None,
+        isolated: bool = False,
     ) -> Prediction:
         """Segment a scan with the current version of a model, unless that was done a moment ago.
 
         One scan at a time uses all cores. What a person should know before waiting is logged before most of the work.
+
+        Args:
+            name: Of the model.
+            path: Of the scan.
+            networks: Which of its networks.
+            seed: Of the noise; the recipe's by default.
+            isolated: Whether the scan came from a stranger, and is read in a process of its own.
 
         Raises:
             UsageError: If there is no model of that name.
@@ -116,9 +130,10 @@ class ServedModels:
         question = Question(folder, fingerprint(path), networks, seed)
         found = self._cache.get(question)
         if found is None:
+            scan = read_scan_isolated(path) if isolated else None  # a file that takes long holds up nobody
             with self._computing:
                 found = self._cache.get(question) or self._compute(
-                    predictor, read_scan(path), networks=networks, seed=seed
+                    predictor, scan or read_scan(path), networks=networks, seed=seed
                 )
             self._cache.keep(question, found)
         return found

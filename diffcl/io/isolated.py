@@ -2,8 +2,8 @@
 
 Native readers may crash, loop or take memory over a file that somebody has made for that; here this ends a child and
 becomes one line, and the next file gets a new child. A child answers many files one after the other, so that its
-start, about a second, is paid once. It answers with JSON and bytes, nothing that could run code. It ends with its
-parent: at once while it waits, within the time limit while it reads.
+start, about a second, is paid once. It answers with JSON and bytes, nothing that could run code. It ends at once when
+its parent does, whatever it does at that moment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import subprocess
 import sys
 import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from threading import Lock
+from queue import LifoQueue
 from typing import IO, Any, Final
 
 import numpy as np
@@ -32,6 +33,7 @@ from diffcl.io.formats import image_suffix, is_dicom
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.read import read_label, read_scan
 from diffcl.io.scan import Scan
+from diffcl.processes import start
 
 SECONDS: Final = 120
 """Time limit of a file; a gigabyte of gzip takes about ten seconds."""
@@ -40,32 +42,39 @@ MEMORY_BYTES: Final = 14 * LARGEST_VOXELS + (2 << 30)
 """Address space of a child: the largest image as 16-bit numbers in its file and in ITK, as float32, and what is made
 in between, and two gigabytes for Python and the libraries."""
 
+CHILDREN: Final = 3
+"""How many files are read at once, so that one that takes long holds up no other."""
+
 TOO_LARGE: Final = "needs more memory to read than is allowed"
 
 ANOTHER: Final = "Save it with another program and send it again"
 
 
 class IsolatedReader:
-    """Reads image files and labels in a child, one at a time; threads wait for each other.
+    """Reads image files and labels in children, each of which reads one file at a time.
 
     Args:
         seconds: Time limit of a file.
-        memory: Address space of the child, bytes.
+        memory: Address space of a child, bytes.
+        children: How many there may be; further threads wait.
     """
 
-    def __init__(self, seconds: int = SECONDS, memory: int = MEMORY_BYTES) -> None:
-        self._seconds = seconds
-        self._memory = memory
-        self._lock = Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+    def __init__(self, seconds: int = SECONDS, memory: int = MEMORY_BYTES, children: int = CHILDREN) -> None:
+        self._children = [_Child(seconds, memory) for _ in range(children)]
+        self._free: LifoQueue[_Child] = LifoQueue()  # the one that read last is there already
+        for child in self._children:
+            self._free.put(child)
 
     def scan(self, path: Path) -> Scan:
-        """What `read_scan` gives of a NIfTI, NRRD or MetaImage file. DICOM is read here: its pixels have a child.
+        """What `read_scan` gives of a file or a series.
+
+        What comes of DICOM is read here after a child has read it without harm.
 
         Raises:
             ScanError: If it is no usable scan, or ends the child, takes longer or needs more memory than allowed.
         """
         if path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path)):
+            self._ask("series", path)
             return read_scan(path)
         image, about = self._ask("scan", path)
         return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
@@ -79,75 +88,103 @@ class IsolatedReader:
         return self._ask("label", path)[0]
 
     @property
-    def process(self) -> int | None:
-        """Number of the child; None while there is none."""
-        return self._child.pid if self._child is not None else None
+    def processes(self) -> list[int]:
+        """Numbers of the children that there are."""
+        return [child.process.pid for child in self._children if child.process is not None]
 
     def close(self) -> None:
-        """End the child; the next file starts another one."""
-        with self._lock:
-            self._end()
+        """End the children; the next file starts another one."""
+        for child in self._children:
+            child.end()
 
     def _ask(self, kind: str, path: Path) -> tuple[sitk.Image, dict[str, Any]]:
-        with self._lock:
-            child = self._started()
-            try:
-                _send(child.stdin, {"kind": kind, "path": str(path.resolve()), "seconds": self._seconds})
-                answer = json.loads(_pipe(child.stdout).readline())
-                if "size" in answer:
-                    return _received(child.stdout, answer), answer
-            except (
-                OSError,
-                EOFError,
-                ValueError,
-            ) as error:  # it ended: no line, or half of one, or of the voxels
-                raise self._ended(path) from error
+        child = self._free.get()
+        try:
+            return child.ask(kind, path)
+        finally:
+            self._free.put(child)
+
+
+class _Child:
+    """A process that reads files, which starts with the first one, and again after one that has ended it.
+
+    Attributes:
+        process: The process; None while there is none.
+    """
+
+    def __init__(self, seconds: int, memory: int) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, kind: str, path: Path) -> tuple[sitk.Image, dict[str, Any]]:
+        """What the process answers of a file; of a series an image of one voxel."""
+        process = self._started()
+        try:
+            _send(process.stdin, {"kind": kind, "path": str(path.resolve()), "seconds": self._seconds})
+            answer = json.loads(_pipe(process.stdout).readline())
+            if "size" in answer:
+                return _received(process.stdout, answer), answer
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+        ) as error:  # it ended: no line, or half of one, or of the voxels
+            raise self._ended(path) from error
         raise _refusal(answer, path)
 
+    def end(self) -> None:
+        """End the process."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        with suppress(subprocess.TimeoutExpired):  # one that has ended by itself says why
+            process.wait(0.2 if process.poll() is None else 0)
+        process.kill()
+        process.communicate()
+
     def _started(self) -> subprocess.Popen[bytes]:
-        """The child that waits for a file."""
-        if self._child is not None and self._child.poll() is not None:  # somebody has ended it
-            self._end()
-        if self._child is None:
-            start = f"import sys; sys.path[:] = {sys.path!r}; from diffcl.io.isolated import main; main()"
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", start, str(self._memory)],
+        """The process that waits for a file."""
+        if self.process is not None and self.process.poll() is not None:  # somebody has ended it
+            self.end()
+        if self.process is None:
+            begin = (
+                f"import sys; sys.path[:] = {sys.path!r}; from diffcl.processes import end_with_input, end_with_parent;"
+                f"end_with_parent({os.getpid()}); end_with_input(0); from diffcl.io.isolated import main; main()"
+            )
+            self.process = start(
+                [sys.executable, "-c", begin, str(self._memory)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
-        return self._child
+        return self.process
 
     def _ended(self, path: Path) -> ScanError:
-        """The error for a file over which the child ended."""
-        child = self._child
-        self._end()
-        code = None if child is None else child.returncode
+        """The error for a file over which the process ended."""
+        process = self.process
+        self.end()
+        code = None if process is None else process.returncode
         if code == -signal.SIGALRM:
             return ScanError(path, f"could not be read within {self._seconds} s", ANOTHER)
         return ScanError(path, f"ended the process that read it ({_cause(code)})", ANOTHER)
 
-    def _end(self) -> None:
-        if self._child is None:
-            return
-        child, self._child = self._child, None
-        with suppress(subprocess.TimeoutExpired):  # one that has ended by itself says why
-            child.wait(0.2 if child.poll() is None else 0)
-        child.kill()
-        child.communicate()
-
 
 def read_scan_isolated(path: Path) -> Scan:
     """`read_scan` in a child; see `IsolatedReader.scan`."""
-    return _READER.scan(path)
+    return _reader(os.getpid()).scan(path)
 
 
 def read_label_isolated(path: Path) -> sitk.Image:
     """`read_label` in a child; see `IsolatedReader.label`."""
-    return _READER.label(path)
+    return _reader(os.getpid()).label(path)
 
 
-_READER: Final = IsolatedReader()
-atexit.register(_READER.close)
+@cache
+def _reader(process: int) -> IsolatedReader:  # noqa: ARG001
+    """The reader of this process; one that was forked does not take part in the other's talk with its children."""
+    reader = IsolatedReader()
+    atexit.register(reader.close)
+    return reader
 
 
 def main() -> None:
@@ -171,7 +208,10 @@ def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
     """Read a file and send it, or why it cannot be read."""
     about: dict[str, Any] = {}
     try:
-        if kind == "scan":
+        if kind == "series":
+            read_scan(path)
+            image = sitk.Image(1, 1, 1, sitk.sitkUInt8)
+        elif kind == "scan":
             scan = read_scan(path)
             image, about = scan.image, {"name": scan.name, "remarks": scan.remarks}
         else:

@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN, make_scan, publish_untrained
 
-from diffcl.active_learning import describe, score, worker
+from diffcl import io as readers
+from diffcl.active_learning import describe, score
 from diffcl.active_learning.worker import answer
 from diffcl.io import read_scan
 from diffcl.models import ModelRegistry, load_model
@@ -43,14 +44,14 @@ def test_it_answers_line_by_line(tmp_path: Path) -> None:
 def test_a_scan_on_which_a_library_fails_does_not_stop_the_next(
     kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = worker.read_scan
+    read = readers.read_scan
 
     def fail(path: Path) -> Any:
         if path.name == "odd.nii.gz":
             raise kind("inside a filter")
         return read(path)
 
-    monkeypatch.setattr(worker, "read_scan", fail)
+    monkeypatch.setattr(readers, "read_scan", fail)
     path = tmp_path / "oblique.nii.gz"
     sitk.WriteImage(make_scan("oblique"), path)
     recipe = ORGAN.model_dump(mode="json")

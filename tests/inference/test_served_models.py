@@ -107,3 +107,13 @@ def test_nothing_is_under_way_after_a_failure(
     with pytest.raises(MemoryError):
         models.predict("organ", studies / "oblique.nii.gz")
     assert models.under_way() is None
+
+
+def test_a_scan_of_a_stranger_is_read_elsewhere_and_gets_the_same_label(
+    store: ModelRegistry, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = studies / "oblique.nii.gz"
+    here = ServedModels(store).predict("organ", scan, networks="cs").label
+    monkeypatch.delattr("diffcl.inference.served_models.read_scan")
+    there = ServedModels(store).predict("organ", scan, networks="cs", isolated=True).label
+    assert sitk.Hash(there) == sitk.Hash(here)

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from killed import wait_for_the_end_of
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
@@ -56,8 +57,11 @@ def test_a_remark_comes_with_the_scan(reader: IsolatedReader, tmp_path: Path) ->
     assert reader.scan(tmp_path / "p07.nii").remarks == read_scan(tmp_path / "p07.nii").remarks != ()
 
 
-def test_a_series_is_read_here(reader: IsolatedReader, series: Path) -> None:
+def test_a_series_is_read_here_after_a_child_has_read_it(series: Path) -> None:
+    reader = IsolatedReader(seconds=60)
     assert reader.scan(series).series is not None
+    assert len(reader.processes) == 1
+    reader.close()
 
 
 def test_a_refusal_is_the_same_line(reader: IsolatedReader, tmp_path: Path) -> None:
@@ -72,10 +76,11 @@ def test_a_refusal_is_the_same_line(reader: IsolatedReader, tmp_path: Path) -> N
 def test_one_child_reads_many_files(reader: IsolatedReader, image: sitk.Image, tmp_path: Path) -> None:
     write_image(image, tmp_path / "p07.nii")
     reader.scan(tmp_path / "p07.nii")
-    child = reader.process
+    children = reader.processes
     for _ in range(3):
         reader.scan(tmp_path / "p07.nii")
-    assert reader.process == child
+    assert reader.processes == children
+    assert len(children) == 1
 
 
 def test_a_file_that_holds_the_child_up_is_one_line(
@@ -96,7 +101,7 @@ def test_a_file_that_crashes_the_child_is_one_line(
     write_image(image, tmp_path / "p08.nii")
     reader.scan(tmp_path / "p08.nii")
     os.mkfifo(tmp_path / "p07.nii")
-    crash = threading.Timer(0.3, os.kill, (reader.process, signal.SIGSEGV))
+    crash = threading.Timer(0.3, os.kill, (reader.processes[0], signal.SIGSEGV))
     crash.start()
     with pytest.raises(ScanError, match=r"p07\.nii: ended the process that read it \(SIGSEGV\)"):
         reader.scan(tmp_path / "p07.nii")
@@ -109,7 +114,7 @@ def test_a_child_that_was_killed_while_it_waited_is_replaced(
 ) -> None:
     write_image(image, tmp_path / "p08.nii")
     reader.scan(tmp_path / "p08.nii")
-    os.kill(reader.process or 0, signal.SIGKILL)
+    os.kill(reader.processes[0], signal.SIGKILL)
     time.sleep(0.2)
     assert reader.scan(tmp_path / "p08.nii").name == "p08"
 
@@ -125,18 +130,61 @@ def test_a_file_that_needs_more_memory_than_allowed_is_one_line(tmp_path: Path) 
     reader.close()
 
 
-def test_the_child_ends_with_its_parent(image: sitk.Image, tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", [False, True], ids=["while it waits", "while it reads"])
+def test_the_child_ends_with_its_parent(image: sitk.Image, tmp_path: Path, busy: bool) -> None:
     write_image(image, tmp_path / "p07.nii")
+    os.mkfifo(tmp_path / "p08.nii")
     program = (
-        "import os, pathlib; from diffcl.io.isolated import IsolatedReader; reader = IsolatedReader(); "
-        f"reader.scan(pathlib.Path({str(tmp_path / 'p07.nii')!r})); print(reader.process, flush=True); os._exit(0)"
+        "import pathlib, threading; from diffcl.io.isolated import IsolatedReader; reader = IsolatedReader();"
+        f"reader.scan(pathlib.Path({str(tmp_path / 'p07.nii')!r})); print(*reader.processes, flush=True);"
+        + (
+            f"reader.scan(pathlib.Path({str(tmp_path / 'p08.nii')!r}))"
+            if busy
+            else "threading.Event().wait()"
+        )
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    child = int(run.stdout)
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        time.sleep(0.2)
+        parent.kill()
+    wait_for_the_end_of(child)
+
+
+def test_a_file_that_takes_long_holds_up_no_other(image: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    os.mkfifo(tmp_path / "slow.nii")
+    reader = IsolatedReader(seconds=60, children=2)
+
+    def read_slowly() -> None:
+        with pytest.raises(ScanError, match="SIGKILL"):
+            reader.scan(tmp_path / "slow.nii")
+
+    slow = threading.Thread(target=read_slowly)
+    slow.start()
+    while not reader.processes:
+        time.sleep(0.01)
+    held = reader.processes
+    assert reader.scan(tmp_path / "p07.nii").name == "p07"
+    assert slow.is_alive()
+    for child in held:
+        os.kill(child, signal.SIGKILL)
+    slow.join()
+    reader.close()
+    assert reader.processes == []
+
+
+def test_a_child_outlives_the_thread_that_asked_first(image: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    reader = IsolatedReader(children=1)
+    first = threading.Thread(target=reader.scan, args=(tmp_path / "p07.nii",))
+    first.start()
+    first.join()
+    children = reader.processes
+    time.sleep(0.1)
+    reader.scan(tmp_path / "p07.nii")
+    assert reader.processes == children != []
+    reader.close()
 
 
 def test_everybody_shares_one_reader(image: sitk.Image, label: sitk.Image, tmp_path: Path) -> None:

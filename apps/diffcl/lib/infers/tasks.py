@@ -96,7 +96,11 @@ class PredictionTask(InferTask):
             path = Path(request["image"])
             with named(str(request.get("case") or path.name)):
                 prediction = self._models.predict(
-                    self._name, path, networks=options.networks, seed=options.seed
+                    self._name,
+                    path,
+                    networks=options.networks,
+                    seed=options.seed,
+                    isolated="case" in request and request["case"] is None,
                 )
             file = _write(self._image(prediction, options), options)
         self.prediction, report = prediction, prediction.report
