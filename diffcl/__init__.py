@@ -7,6 +7,8 @@ so that `import diffcl` takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diffcl.moved import tell_of_moved_modules
+
 if TYPE_CHECKING:
     from diffcl.api import evaluate, find_cases, load_model, predict, predict_files, publish, train
     from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
@@ -70,6 +72,9 @@ _HOMES = {
     "read_scan": "io.read",
 }
 """The module in which each name is defined."""
+
+
+tell_of_moved_modules()
 
 
 def __getattr__(name: str) -> Any:
