@@ -19,6 +19,7 @@ from diffcl.cli import (
     listen,
     models,
     phantom,
+    plan,
     predict,
     prepare,
     publish,
@@ -52,6 +53,7 @@ for command in (
     publish.publish,
     export.export,
     phantom.phantom,
+    plan.plan,
     audit.audit,
 ):
     app.command()(command)

@@ -47,12 +47,12 @@ class PatientGrid(RandAffineGrid):
 
     Args:
         thickness: Of the voxels along each axis, see `thickness`.
-        rotate: Largest rotation about each axis, radians.
+        rotate: Largest rotation about each axis, radians; three numbers.
         scale: Largest relative change of size.
     """
 
-    def __init__(self, thickness: Triple, rotate: float, scale: float) -> None:
-        super().__init__(rotate_range=[rotate] * 3, scale_range=[scale] * 3)
+    def __init__(self, thickness: Triple, rotate: Triple, scale: float) -> None:
+        super().__init__(rotate_range=list(rotate), scale_range=[scale] * 3)
         self._to_patient = np.diag([*thickness, 1.0])
 
     def __call__(
@@ -76,11 +76,15 @@ def turned_box(settings: Augmentation, crop: tuple[int, int, int], spacing: Trip
     (160, 160, 14)
     """
     thick = thickness(spacing)
-    across = math.sin(math.radians(min(settings.rotate, 90.0)))
     longest = max(size * length for size, length in zip(crop, thick, strict=True))
+
+    def across(axis: int) -> float:
+        out = max(angle for other, angle in enumerate(settings.angles) if other != axis)
+        return math.sin(math.radians(min(out, 90.0)))
+
     x, y, z = (
-        math.ceil(size * MARGIN) if length == 1 else math.ceil(size + across * longest / length)
-        for size, length in zip(crop, thick, strict=True)
+        math.ceil(size * MARGIN) if length == 1 else math.ceil(size + across(axis) * longest / length)
+        for axis, (size, length) in enumerate(zip(crop, thick, strict=True))
     )
     return x, y, z
 
@@ -106,9 +110,8 @@ def spatial_augmentation(settings: Augmentation, crop: tuple[int, int, int], spa
         padding_mode="border",
         allow_missing_keys=True,
     )
-    turn.rand_affine.rand_affine_grid = PatientGrid(
-        thickness(spacing), math.radians(settings.rotate), settings.scale
-    )
+    x, y, z = map(math.radians, settings.angles)
+    turn.rand_affine.rand_affine_grid = PatientGrid(thickness(spacing), (x, y, z), settings.scale)
     steps.append(turn)
     return Compose(steps)
 

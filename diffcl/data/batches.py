@@ -134,7 +134,7 @@ class Batches:
         """A voxel about which to crop: on the object or anywhere, the crop covering what it can of the scan."""
         target = None
         if scan.label is not None and random.random() < self._recipe.training.crop_on_object:
-            inside = torch.nonzero(scan.label.flatten())
+            inside = torch.nonzero(self._wanted(scan.label.flatten(), random))
             if len(inside):
                 place = int(inside[int(random.integers(len(inside)))])
                 target = [int(index) for index in np.unravel_index(place, tuple(scan.label.shape))]
@@ -146,6 +146,13 @@ class Batches:
                 start = min(max(target[axis] - crop // 2, first), last)
             centre.append(start + crop // 2)
         return centre
+
+    def _wanted(self, label: Tensor, random: np.random.Generator) -> Tensor:
+        """Which voxels of a label may be the centre of a crop: those of a class that is drawn, or of every class."""
+        present = [value for value in label.unique().tolist() if value]
+        if not (self._recipe.training.class_balanced and present):
+            return label
+        return torch.eq(label, present[int(random.integers(len(present)))])
 
     def _intensities(self, image: Tensor, random: np.random.Generator) -> Tensor:
         transform = intensity_augmentation(self._recipe.augmentation, self._recipe.grid.spacing)

@@ -1,1 +1,1 @@
-"""Planning: settings that a recipe leaves open, computed from the scans."""
+"""Planning: settings that a recipe leaves open, chosen from the scans."""

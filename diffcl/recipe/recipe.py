@@ -55,12 +55,16 @@ class Recipe(Section):
         title: What it segments, for people.
         modality: DICOM modality of the scans.
         labels: Classes with values 1..N without a gap; background is implied.
+        planned: Whether a training chooses what the recipe leaves open by looking at the scans, see
+            `diffcl.planning`. By default it does where the recipe does not give the spacing of the grid; otherwise
+            what is left open has the default that is named here.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     title: Annotated[str, Field(max_length=200)] = ""
     modality: Literal["MR", "CT"] = "MR"
     labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
+    planned: bool | None = None
     grid: Grid = Grid()
     intensity: Intensity = Intensity()
     cs: CsShape = CsShape()
@@ -97,6 +101,11 @@ class Recipe(Section):
         if not self.ds.diffusion and self.ds.level_strides != self.cs.level_strides:
             raise ValueError("ds.strides must equal cs.strides where ds is a second CS")
         return self
+
+    @property
+    def open(self) -> bool:
+        """Whether a training chooses what is left open from the scans."""
+        return "spacing" not in self.grid.model_fields_set if self.planned is None else self.planned
 
     @property
     def classes(self) -> int:

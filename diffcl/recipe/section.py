@@ -24,6 +24,8 @@ Width = Annotated[int, Field(ge=1, le=1024)]
 """Channels of a network."""
 Depth = Annotated[int, Field(ge=1, le=16)]
 """Convolutions of a level, or DDIM steps of a pseudo-label."""
+Angle = Annotated[float, Field(ge=0, le=180)]
+"""Degrees."""
 Level = Annotated[int, Field(ge=0, le=7)]
 Stride = tuple[Literal[1, 2], Literal[1, 2], Literal[1, 2]]
 """How many voxels become one along each axis."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from diffcl.recipe.section import BelowOne, Count, Crops, Positive, Section, Seed, Share, Steps, Weight
+from diffcl.recipe.section import Angle, BelowOne, Count, Crops, Positive, Section, Seed, Share, Steps, Weight
 
 
 class Augmentation(Section):
@@ -15,7 +15,8 @@ class Augmentation(Section):
     Attributes:
         flip: Probability of mirroring along right-left, front-back and foot-head. Only where the mirrored
             organ occurs as well.
-        rotate: Largest rotation of the patient about each axis, degrees.
+        rotate: Largest rotation of the patient, degrees: about every axis, or three numbers for rotations about
+            right-left, front-back and foot-head.
         scale: Largest relative change of size.
         shift: Largest shift of the intensities, in units of the prepared scan (-1..1).
         gamma: Largest change of the contrast exponent.
@@ -24,12 +25,17 @@ class Augmentation(Section):
     """
 
     flip: tuple[Share, Share, Share] = (0.0, 0.0, 0.0)
-    rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
+    rotate: Angle | tuple[Angle, Angle, Angle] = 15.0
     scale: BelowOne = 0.15
     shift: Weight = 0.2
     gamma: BelowOne = 0.3
     noise: Weight = 0.1
     blur: Annotated[float, Field(ge=0, le=50)] = 0.8
+
+    @property
+    def angles(self) -> tuple[float, float, float]:
+        """The largest rotation about each axis, degrees."""
+        return self.rotate if isinstance(self.rotate, tuple) else (self.rotate,) * 3
 
 
 class Training(Section):
@@ -58,6 +64,8 @@ class Training(Section):
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
         crop_on_object: Share of labelled crops centred on a labelled voxel.
+        class_balanced: Whether that voxel is drawn from a class drawn before, so that small classes are seen as often
+            as large ones, rather than from all labelled voxels.
         precision: Number format of the networks in training. `auto` takes bfloat16 where the processor computes
             convolutions faster in it, which is measured, and float32 elsewhere.
     """
@@ -81,6 +89,7 @@ class Training(Section):
     validate_every: Count = 250
     checkpoint_every: Count = 100
     crop_on_object: Share = 0.5
+    class_balanced: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")

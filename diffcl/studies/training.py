@@ -21,6 +21,7 @@ from diffcl.models import ModelRegistry
 from diffcl.publishing.gate import Version, publish_if_not_worse
 from diffcl.publishing.upload import accept_upload
 from diffcl.recipe import Recipe
+from diffcl.studies.planning import planned_recipe
 from diffcl.studies.progress import Progress
 from diffcl.studies.protocol import Studies
 from diffcl.studies.training_cases import TrainingCases, training_cases, validation_scans
@@ -139,6 +140,9 @@ class StudyTraining:
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             remove(stale)
+        recipe = planned_recipe(
+            studies, recipe, prepared, minutes=options.minutes or None, only_approved=options.only_approved
+        )
         found = training_cases(
             studies, recipe, options.validation_share, self._folder, only_approved=options.only_approved
         )

@@ -18,6 +18,7 @@ from diffcl.evaluation.scores import Scores
 from diffcl.inference.ensemble import Networks
 from diffcl.models.weights import Model, load_model
 from diffcl.planning.crop import fitted
+from diffcl.planning.planned import planned
 from diffcl.recipe import Recipe
 from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory
@@ -93,13 +94,16 @@ def train(
         OutputError: If the run's files cannot be written.
     """
     plan = plan or Plan()
+    minutes = plan.minutes
     resume = distributed.first_says(resume and begun(run))
     if not resume and distributed.rank() == 0:
         check_unused(run)
-    loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, cache or run / PREPARED))
+    prepared = cache or run / PREPARED
+    recipe = distributed.in_turn(lambda: planned(recipe, cases, minutes=minutes, cache=prepared))
+    loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, prepared))
     recipe = fitted(recipe, loaded.labelled)
-    seconds = float("inf") if plan.minutes is None else plan.minutes * 60
-    if not resume and plan.minutes is not None:
+    seconds = float("inf") if minutes is None else minutes * 60
+    if not resume and minutes is not None:
         trial = recipe.changed(training={"learns": plan.learns})
         steps, seconds = distributed.first_says(fitting_steps(seconds, trial, loaded, device))
         plan = replace(plan, steps=steps)
@@ -108,7 +112,7 @@ def train(
     assert made is not None
     if distributed.rank() == 0:
         seen = tuple(dict(scan.traits) for scan in (*loaded.labelled, *loaded.unlabelled) if scan.traits)
-        note_preparation(run, Preparation(cache or run / PREPARED, seen))
+        note_preparation(run, Preparation(prepared, seen))
     ends = monotonic() + seconds
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))

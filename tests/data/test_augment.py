@@ -58,3 +58,14 @@ def test_thick_slices_are_blurred_as_far_as_thin_ones() -> None:
             break
     assert spread is not None
     assert spread[2] > 2 * spread[0]  # of what stands in the middle slice, most stays there
+
+
+def test_a_rotation_about_one_axis_alone_leaves_what_lies_along_it() -> None:
+    settings = Augmentation(rotate=(0.0, 0.0, 40.0), scale=0.0)
+    crop = (16, 16, 6)
+    assert turned_box(settings, crop, (1.0, 1.0, 5.0))[2] == crop[2]
+    transform = spatial_augmentation(settings, crop, (1.0, 1.0, 5.0))
+    transform.set_random_state(seed=3)
+    slices = torch.arange(6.0).expand(1, 20, 20, 6)
+    changed = transform({"image": slices.clone()})["image"].as_tensor()
+    torch.testing.assert_close(changed, slices[:, :16, :16], atol=1e-4, rtol=0)

@@ -119,3 +119,22 @@ def test_one_crop_of_a_mixed_pair_is_kept_by_chance(recipe: Recipe) -> None:
 def test_fewer_scans_than_crops_are_used_twice(recipe: Recipe) -> None:
     batch = Batches(scans(1, labelled=True), scans(1, labelled=False), recipe)(6)
     assert len(batch.labelled) == len(batch.unlabelled) == 2
+
+
+def test_class_balanced_crops_see_a_small_class_as_often_as_a_large_one(recipe: Recipe) -> None:
+    label = torch.zeros(48, 16, 32, dtype=torch.long)
+    label[2:36, 2:14, 2:30] = 1
+    label[46, 8, 16] = 2
+    scan = TrainingScan("scan", (label.float() - 0.5)[None], label)
+    seen = {}
+    for balanced in (False, True):
+        changes = {
+            "crop_on_object": 1.0,
+            "class_balanced": balanced,
+            "start_crops": 1,
+            "supervised_start": 20,
+        }
+        made = Batches([scan], [], recipe.changed(training=changes, augmentation=STILL))
+        seen[balanced] = sum(bool((made(step).labels == 2).any()) for step in range(1, 31))
+    assert seen[False] < 3
+    assert 6 < seen[True] < 24

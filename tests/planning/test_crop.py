@@ -66,6 +66,6 @@ def test_a_recipe_for_a_new_organ_has_at_most_fifteen_lines() -> None:
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
     text = page.split("```toml\n")[1].split("```")[0]
     assert len(text.splitlines()) <= 15
-    organ = fitted(parse_recipe(tomllib.loads(text), "docs"), scans((150, 120, 60)))
+    organ = parse_recipe(tomllib.loads(text), "docs")
+    assert organ.open
     assert organ.labels[0].type is not None
-    assert math.prod(organ.grid.crop) == pytest.approx(CROP_VOXELS, rel=0.3)

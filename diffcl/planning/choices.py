@@ -1,0 +1,321 @@
+"""What a recipe leaves open, chosen from the scans, each choice with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffcl.errors import DataError
+from diffcl.planning.size import (
+    BLOCKS,
+    FILTERS,
+    FINE_CROP,
+    TOKENS,
+    Voxels,
+    crop_voxels,
+    extents,
+    nearest_sides,
+    planned_crop,
+    planned_levels,
+    planned_spacing,
+    thinnest,
+    typical_spacing,
+)
+from diffcl.planning.survey import Survey
+from diffcl.recipe import Recipe
+from diffcl.recipe.preparation import LARGEST_WINDOW
+
+ONE_PIECE = 0.9
+"""Share of a class that its largest piece has in every label, where the class is taken for a single piece."""
+
+MIRRORED = 0.2
+"""Share of the labels in which two classes lie the other way round, from which on mirrored scans occur."""
+
+ENOUGH_TO_SEE_MIRRORS = 4
+"""Labels, at least, before a mirrored crop may be made up."""
+
+WINDOW_MARGIN = 0.15
+"""Of the range of the values inside the classes that a window shows beyond either end."""
+
+NARROWEST_WINDOW = 300.0
+"""Hounsfield units."""
+
+AIR = -500.0
+"""A lowest value below this one is of Hounsfield units."""
+
+AWAY = 0.5
+"""Of the thickness of a slice: how far a rotation out of the plane may move what lies at the edge of a crop."""
+
+OVERLAP = 0.25
+"""Of neighbouring windows."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A field of a recipe and why it has its value.
+
+    Attributes:
+        section: Of the recipe.
+        field: Of the section.
+        value: What was chosen, or what the recipe gives.
+        reason: A sentence.
+        given: Whether the recipe gives it.
+    """
+
+    section: str
+    field: str
+    value: Any
+    reason: str
+    given: bool = False
+
+
+def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple[Recipe, list[Choice]]:
+    """A recipe with everything chosen that it leaves open.
+
+    Args:
+        recipe: What it gives stays.
+        found: The scans and labels.
+        minutes: That a training may take; an hour or more, where nothing is said.
+
+    Raises:
+        DataError: If there is no scan with a label to plan from.
+    """
+    if not any(scan.classes for scan in found.labelled):
+        raise DataError(recipe.name, "no readable scan with a label to plan from",
+                        "Outline one, or give the settings in the recipe")  # fmt: skip
+    book = _Book(recipe)
+    _size(book, found, minutes)
+    _intensity(book, found)
+    _training(book)
+    _augmentation(book, found)
+    _inference(book, found)
+    return book.recipe.model_copy(update={"planned": False}), book.choices
+
+
+def missing_classes(recipe: Recipe, found: Survey) -> list[str]:
+    """Names of the classes that are in none of the labels that were looked at."""
+    return [entry.name for entry in recipe.labels if not found.of_class(entry.value)]
+
+
+class _Book:
+    """The choices so far; what the recipe gives is never chosen anew.
+
+    Args:
+        recipe: To start from.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.choices: list[Choice] = []
+
+    def given(self, section: str, *fields: str) -> bool:
+        """Whether the recipe gives any of some fields."""
+        return bool({*fields} & getattr(self.recipe, section).model_fields_set)
+
+    def take(self, reasons: dict[tuple[str, str], tuple[Any, str]]) -> None:
+        """Choose some fields together, as they depend on each other."""
+        changes: dict[str, dict[str, Any]] = {}
+        for (section, field), (value, reason) in reasons.items():
+            if self.given(section, field):
+                own = getattr(getattr(self.recipe, section), field)
+                self.choices.append(Choice(section, field, own, "The recipe gives it.", given=True))
+            else:
+                changes.setdefault(section, {})[field] = value
+                self.choices.append(Choice(section, field, value, reason))
+        self.recipe = self.recipe.changed(**changes)
+
+
+def _size(book: _Book, found: Survey, minutes: float | None) -> None:
+    recipe, voxels = book.recipe, crop_voxels(minutes)
+    own, (typical, largest) = typical_spacing(found), extents(found)
+    thin = thinnest(found, recipe.classes)
+    spacing = recipe.grid.spacing
+    if not book.given("grid", "spacing"):
+        spacing = planned_spacing(own, typical, thin, voxels)
+    wanted = recipe.grid.crop if book.given("grid", "crop") else planned_crop(spacing, typical, voxels)
+    levels = planned_levels(spacing, wanted)
+    fine = math.prod(wanted) <= FINE_CROP or len(levels.strides) < 2 or not recipe.ds.diffusion
+    coarse = (1, 1, 1) if fine else levels.strides[0]
+    of_ds = slice(None) if fine else slice(1, None)
+    count = len(levels.kernels)
+    tokens = [math.prod(wanted) / math.prod(steps) for steps in _passed(levels.strides)]
+    modules = [level for level in (0, 1) if level < count - 1 and tokens[level] <= TOKENS]
+    shape: dict[str, Any] = {
+        "filters": list(FILTERS[:count]),
+        "blocks": list(BLOCKS[:count]),
+        "strides": list(levels.strides),
+        "kernels": list(levels.kernels),
+    }
+    why = {
+        "filters": f"{count} levels, as many as the crop can be halved to.",
+        "blocks": "One convolution on the finest level, where it is dear, and two on the others.",
+        "strides": "Long voxels are halved in their plane until they are about as wide; none below 4 voxels.",
+        "kernels": "Slices much thicker than their pixels are read by themselves.",
+    }
+    changes: dict[tuple[str, str], tuple[Any, str]] = {}
+    if not book.given("cs", *shape):
+        changes |= {("cs", name): (value, why[name]) for name, value in shape.items()}
+        if not book.given("cs", "hf_mamba_levels"):
+            told = f"The levels whose half-size grid has at most {TOKENS} voxels."
+            changes["cs", "hf_mamba_levels"] = (modules, told)
+    if not book.given("ds", *shape, "coarsening"):
+        told = "So few voxels cost little." if fine else "A sense of shape needs no fine grid."
+        changes["ds", "coarsening"] = (list(coarse), told)
+        widths = shape["filters"] if fine else shape["filters"][1:]
+        parts = {"filters": widths, "blocks": [2] * len(widths) if not fine else shape["blocks"]}
+        parts |= {"strides": shape["strides"][of_ds], "kernels": shape["kernels"][of_ds]}
+        changes |= {("ds", name): (value, "Those of CS from there on.") for name, value in parts.items()}
+    grains = _grains(recipe, changes)
+    crop = nearest_sides(wanted, grains)
+    whole = wanted == planned_crop(spacing, typical, LARGEST_WINDOW)
+    whole_window = nearest_sides(planned_crop(spacing, largest, LARGEST_WINDOW), grains, above=True)
+    window = whole_window if whole and math.prod(whole_window) <= 3 * math.prod(crop) else crop
+    thickness = "" if thin is None else f" The thinnest class is about {thin:.1f} mm thick."
+    sizes = " x ".join(f"{one:.3g}" for one in own)
+    grid: dict[tuple[str, str], tuple[Any, str]] = {
+        ("grid", "spacing"): (
+            list(spacing),
+            f"The scans have {sizes} mm; coarser as far as a crop of {voxels} voxels asks for it.{thickness}",
+        ),
+        ("grid", "crop"): (list(crop), "A whole scan." if whole else f"A box of at most {voxels} voxels."),
+        ("grid", "window"): (
+            list(window),
+            "The largest scan in one window." if window == whole_window else "Like the crop.",
+        ),
+    }
+    book.take(grid | changes)
+
+
+def _passed(strides: Sequence[Voxels]) -> list[Voxels]:
+    """The halvings from the finest level down to each coarser one."""
+    x = y = z = 1
+    found = []
+    for a, b, c in strides:
+        x, y, z = x * a, y * b, z * c
+        found.append((x, y, z))
+    return found
+
+
+def _grains(recipe: Recipe, changes: dict[tuple[str, str], tuple[Any, str]]) -> Voxels:
+    """The grains of a recipe once its networks are changed."""
+    networks: dict[str, dict[str, Any]] = {"cs": {}, "ds": {}}
+    for (section, field), (value, _) in changes.items():
+        networks[section][field] = value
+    content = recipe.model_dump(exclude_unset=True)
+    shapes = {name: {**content.get(name, {}), **fields} for name, fields in networks.items()}
+    return Recipe.model_validate(
+        {"name": recipe.name, "labels": content["labels"], **shapes} | _fits_all
+    ).grains
+
+
+_fits_all = {"grid": {"crop": [256] * 3, "window": [256] * 3}}
+
+
+def _intensity(book: _Book, found: Survey) -> None:
+    recipe = book.recipe
+    if recipe.modality != "CT":
+        told = "MR has no unit, so each scan is scaled by its own brightest and darkest voxels."
+        if np.median([scan.lowest for scan in found.scans]) < AIR:
+            told += ' The values look like Hounsfield units: for CT, say modality = "CT".'
+        book.take({("intensity", "method"): ("percentile", told)})
+        return
+    if book.given("intensity", "method", "low", "high"):
+        return
+    ends = np.array([scan.tissue for scan in found.labelled if scan.tissue])
+    low, high = float(np.median(ends[:, 0])), float(np.median(ends[:, 1]))
+    margin = max(WINDOW_MARGIN * (high - low), (NARROWEST_WINDOW - (high - low)) / 2)
+    told = f"Hounsfield units: the classes lie between {low:.0f} and {high:.0f}, and what is around them is shown too."
+    book.take(
+        {
+            ("intensity", "method"): ("window", "CT has a unit."),
+            ("intensity", "low"): (round((low - margin) / 5) * 5.0, told),
+            ("intensity", "high"): (round((high + margin) / 5) * 5.0, told),
+        }
+    )
+
+
+def _training(book: _Book) -> None:
+    recipe = book.recipe
+    small = "More and smaller steps learn more in the same time."
+    several = len(recipe.labels) > 1
+    choices: dict[tuple[str, str], tuple[Any, str]] = {
+        ("training", "start_crops"): (1, small),
+        ("training", "labelled_crops"): (1, small),
+        ("training", "unlabelled_crops"): (1, small),
+        ("training", "mix"): (0.8, "Crops pasted into each other teach more than crops alone."),
+        ("training", "mixed_sides"): (1, "Half the work of a mixed step."),
+        ("training", "class_balanced"): (
+            several,
+            "Small classes are seen as often as large ones." if several else "There is one class.",
+        ),
+        ("diffusion", "late"): (4.0, "Earlier steps show DS the label map through its noise."),
+        ("losses", "pseudo_label_time"): (0.6, "DS corrects the outline of CS rather than finding its own."),
+    }
+    if recipe.training.labelled_crops != recipe.training.unlabelled_crops:
+        del choices["training", "mix"]
+    book.take(choices)
+
+
+def _augmentation(book: _Book, found: Survey) -> None:
+    recipe = book.recipe
+    flips, told = _mirrors(recipe, found)
+    choices: dict[tuple[str, str], tuple[Any, str]] = {("augmentation", "flip"): ([flips, 0.0, 0.0], told)}
+    sides = [count * length for count, length in zip(recipe.grid.crop, recipe.grid.spacing, strict=True)]
+    thick = max(recipe.grid.spacing)
+    axis = recipe.grid.spacing.index(thick)
+    if thick > 2 * min(recipe.grid.spacing):
+        far = max(side for other, side in enumerate(sides) if other != axis) / 2
+        out = round(math.degrees(math.asin(min(1.0, AWAY * thick / far))), 1)
+        angles = [15.0 if other == axis else min(15.0, out) for other in range(3)]
+        choices["augmentation", "rotate"] = (
+            angles,
+            f"In the plane; out of it no voxel moves by more than half a slice of {thick:g} mm.",
+        )
+    book.take(choices)
+
+
+def _mirrors(recipe: Recipe, found: Survey) -> tuple[float, str]:
+    """How often a crop is mirrored, and why."""
+    pairs = 0
+    for one in range(1, recipe.classes):
+        for other in range(one + 1, recipe.classes):
+            ways = [
+                scan.classes[one].centre[0] > scan.classes[other].centre[0]
+                for scan in found.labelled
+                if scan.classes and one in scan.classes and other in scan.classes
+            ]
+            if len(ways) >= ENOUGH_TO_SEE_MIRRORS:
+                pairs += 1
+                share = sum(ways) / len(ways)
+                if min(share, 1 - share) < MIRRORED:
+                    names = f"{recipe.labels[one - 1].name} and {recipe.labels[other - 1].name}"
+                    return 0.0, f"Mirrored, {names} would lie the wrong way round."
+    if pairs:
+        return 0.5, "The classes lie either way round, as on both sides of a body."
+    return 0.0, "Nothing shows that the mirrored organ occurs."
+
+
+def _inference(book: _Book, found: Survey) -> None:
+    recipe = book.recipe
+    shares = [one.largest for entry in recipe.labels for one in found.of_class(entry.value)]
+    single = min(shares) >= ONE_PIECE
+    told = (
+        "Every class is one piece in every label; a second one is a mistake."
+        if single
+        else f"In a label the largest piece of a class is {100 * min(shares):.0f} % of it."
+    )
+    book.take(
+        {
+            ("diffusion", "sampling_steps"): (
+                1,
+                "More DDIM steps cost as much each and add next to nothing.",
+            ),
+            ("losses", "largest_component"): (single, told),
+            ("inference", "largest_component"): (single, told),
+            ("inference", "overlap"): (OVERLAP, "Of windows, where a scan takes several."),
+        }
+    )

@@ -1,0 +1,180 @@
+"""A plan fits the scans, keeps what the recipe gives, and says why."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from diffcl.errors import DataError
+from diffcl.planning.choices import Choice, choose, missing_classes
+from diffcl.planning.size import COARSEST, CROP_VOXELS
+from diffcl.planning.survey import ClassFacts, ScanFacts, Survey
+from diffcl.recipe import Recipe, load_recipe, parse_recipe
+
+Triple = tuple[float, float, float]
+
+
+def one_class(thickness: float = 12.0, centre: Triple = (0.0, 0.0, 0.0), largest: float = 1.0) -> ClassFacts:
+    return ClassFacts(
+        volume_ml=50.0, size=(40.0, 40.0, 40.0), centre=centre, thickness=thickness, largest=largest
+    )
+
+
+def scan(spacing: Triple, extent: Triple, *classes: ClassFacts, **more: Any) -> ScanFacts:
+    facts = {"lowest": 0.0, "classes": dict(enumerate(classes, start=1)), "tissue": (20.0, 180.0), **more}
+    return ScanFacts.model_validate({"name": "scan", "spacing": spacing, "extent": extent, **facts})
+
+
+def task(classes: int = 1, **more: Any) -> Recipe:
+    labels = [{"value": value, "name": f"part{value}"} for value in range(1, classes + 1)]
+    return parse_recipe({"name": "organ", "labels": labels, **more}, "test")
+
+
+def plan(recipe: Recipe, *scans: ScanFacts, minutes: float | None = None) -> Recipe:
+    return choose(recipe, Survey(scans, []), minutes)[0]
+
+
+HEART = scan((1.5, 1.5, 10.0), (330.0, 390.0, 100.0), one_class())
+CUBE = scan((1.0, 1.0, 1.0), (48.0, 48.0, 48.0), one_class())
+BODY = scan((0.8, 0.8, 3.0), (400.0, 400.0, 450.0), one_class(), lowest=-1000.0)
+
+
+@pytest.mark.parametrize("one", [HEART, CUBE, BODY], ids=["thick slices", "small cubes", "a body"])
+def test_a_plan_fits_the_scans_and_the_time(one: ScanFacts) -> None:
+    made = plan(task(), one)
+    grid = made.grid
+    for own, planned, limit in zip(one.spacing, grid.spacing, one.extent, strict=True):
+        assert own <= planned * 1.001 <= max(own, COARSEST * min(one.spacing)) * 1.05
+        assert planned <= limit
+    assert math.prod(grid.crop) <= 1.15 * CROP_VOXELS
+    assert made.diffusion.sampling_steps == 1
+    assert made.training.start_crops == made.training.labelled_crops == made.training.unlabelled_crops == 1
+    for network in (made.cs, made.ds):
+        assert math.prod(network.level_strides[0]) in (4, 8)
+
+
+def test_thick_slices_are_seen_whole_and_treated_in_their_plane_first() -> None:
+    made = plan(task(), HEART)
+    assert made.grid.spacing[2] == 10.0
+    sides = [count * length for count, length in zip(made.grid.crop, made.grid.spacing, strict=True)]
+    assert sides == pytest.approx(HEART.extent, rel=0.05)
+    assert made.cs.strides[0] == (2, 2, 1)
+    assert made.cs.kernels[0] == (3, 3, 1)
+    assert made.ds.coarse == (2, 2, 1)
+    assert made.grains[2] <= 2
+    out, _, turn = made.augmentation.angles
+    assert out < 2 < turn
+
+
+@pytest.mark.parametrize(
+    "extent", [(3.0, 40.0, 5.0), (2.0, 2.0, 2.0), (500.0, 500.0, 2.0)], ids=["flat", "tiny", "two slices"]
+)
+def test_scans_smaller_than_any_crop_have_a_plan(extent: Triple) -> None:
+    made = plan(task(), scan((1.0, 1.0, 1.0), extent, one_class(thickness=1.0)))
+    assert all(side % grain == 0 for side, grain in zip(made.grid.crop, made.grains, strict=True))
+
+
+def test_a_class_of_twenty_voxels_keeps_the_fine_grid_and_is_drawn_as_often() -> None:
+    tiny = ClassFacts(volume_ml=0.02, size=(3.0, 3.0, 3.0), centre=(0, 0, 0), thickness=1.3, largest=1.0)
+    made = plan(task(2), scan((1.0, 1.0, 1.0), (200.0, 200.0, 200.0), one_class(), tiny))
+    assert made.grid.spacing == (1.0, 1.0, 1.0)
+    assert made.training.class_balanced
+
+
+def test_of_scans_of_mixed_spacing_the_median_counts() -> None:
+    mixed = [
+        scan((s, s, z), (200.0, 200.0, 100.0), one_class()) for s, z in ((0.8, 5.0), (1.0, 6.0), (1.0, 1.0))
+    ]
+    x, y, z = plan(task(), *mixed).grid.spacing
+    assert z == 5.0
+    assert x == y
+    assert 1.0 <= x <= 2.0
+
+
+def test_less_time_makes_smaller_crops() -> None:
+    hour, minutes = (math.prod(plan(task(), HEART, minutes=time).grid.crop) for time in (60, 10))
+    assert minutes < hour / 2
+
+
+def test_the_window_of_ct_holds_the_classes_and_what_is_around_them() -> None:
+    intensity = plan(task(modality="CT"), BODY).intensity
+    assert intensity.method == "window"
+    assert -100 <= intensity.low < 20
+    assert 180 < intensity.high <= 350
+
+
+def test_hounsfield_units_in_a_recipe_for_mr_are_pointed_at() -> None:
+    _, choices = choose(task(), Survey([BODY], []))
+    assert 'modality = "CT"' in said(choices, "intensity.method")
+
+
+@pytest.mark.parametrize(
+    ("ways", "flip"),
+    [((1, 1, 1, 1), 0.0), ((1, -1, 1, -1), 0.5), ((1, -1), 0.0)],
+    ids=["one way round", "either way round", "too few to know"],
+)
+def test_crops_are_mirrored_where_that_keeps_the_classes_apart(ways: tuple[int, ...], flip: float) -> None:
+    scans = [
+        scan(
+            (1.0,) * 3, (50.0,) * 3, one_class(centre=(5.0 * way, 0, 0)), one_class(centre=(-5.0 * way, 0, 0))
+        )
+        for way in ways
+    ]
+    made, choices = choose(task(2), Survey(scans, []))
+    assert made.augmentation.flip == (flip, 0.0, 0.0)
+    if len(ways) == 4 and not flip:
+        assert "part1 and part2" in said(choices, "augmentation.flip")
+
+
+def test_a_class_of_several_pieces_keeps_them() -> None:
+    for largest, single in ((1.0, True), (0.6, False)):
+        made = plan(task(), scan((1.0,) * 3, (50.0,) * 3, one_class(largest=largest)))
+        assert made.inference.largest_component is made.losses.largest_component is single
+
+
+def test_what_a_recipe_gives_is_never_chosen() -> None:
+    recipe = task(
+        grid={"crop": [64, 64, 16], "window": [64, 64, 16]},
+        cs={"filters": [8, 16], "blocks": [1, 1], "hf_mamba_levels": [0]},
+        inference={"overlap": 0.6},
+        training={"mix": 0.1},
+        augmentation={"rotate": 3.0},
+    )
+    made, choices = choose(recipe, Survey([HEART], []))
+    assert made.grid.crop == (64, 64, 16)
+    assert (made.cs.filters, made.cs.strides) == ((8, 16), ())
+    assert (made.inference.overlap, made.training.mix, made.augmentation.rotate) == (0.6, 0.1, 3.0)
+    given = {f"{one.section}.{one.field}" for one in choices if one.given}
+    assert given == {
+        "grid.crop", "grid.window", "inference.overlap", "training.mix", "augmentation.rotate",
+    }  # fmt: skip
+
+
+def test_a_plan_is_settled_and_stands_when_it_is_read_again() -> None:
+    assert task().open
+    assert not load_recipe("left_atrium").open
+    assert task(planned=True, grid={"spacing": [1, 1, 1]}).open
+    made = plan(task(2), scan((1.0,) * 3, (50.0,) * 3, one_class(), one_class()))
+    assert not made.open
+    assert parse_recipe(made.model_dump(mode="json"), "stored") == made
+
+
+def test_every_choice_has_a_reason_of_one_line() -> None:
+    for one in (HEART, CUBE, BODY):
+        _, choices = choose(task(), Survey([one], []))
+        assert all(choice.reason.endswith(".") and "\n" not in choice.reason for choice in choices)
+
+
+def test_without_a_label_there_is_no_plan() -> None:
+    with pytest.raises(DataError, match="no readable scan with a label"):
+        choose(task(), Survey([], [HEART.model_copy(update={"classes": None})]))
+
+
+def test_classes_that_no_label_has_are_named() -> None:
+    assert missing_classes(task(2), Survey([HEART], [])) == ["part2"]
+
+
+def said(choices: list[Choice], field: str) -> str:
+    return next(one.reason for one in choices if f"{one.section}.{one.field}" == field)
