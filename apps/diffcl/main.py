@@ -254,8 +254,10 @@ class DiffclApp(MONAILabelApp):
                 "task": task.recipe.name,
                 "marked": CHECK_HERE in params["label_names"],
                 "summary": params["summary"],
+                "warnings": params["report"]["warnings"],
             }
-            self._studies.keep_proposal(image_id, task.prediction.label, about)
+            found = task.prediction
+            self._studies.keep_proposal(image_id, found.label, about, found.uncertainty)
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The next scan for an annotator.

@@ -27,7 +27,7 @@ FEW: Final = 20
 NETWORKS: Final = {"L_c": "CS", "L_d": "DS"}
 """Whose losses they are."""
 
-_DRAWING = Lock()
+DRAWING: Final = Lock()
 """matplotlib's settings belong to the whole process."""
 
 
@@ -190,7 +190,7 @@ def training(
 def _svg(draw: Any, theme: Theme) -> str:
     """An SVG of one or several panels, without a background, its text as text."""
     panels = draw if isinstance(draw, tuple) else (draw,)
-    with _DRAWING, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "diffcl", "font.size": 10}):
+    with DRAWING, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "diffcl", "font.size": 10}):
         figure = Figure(figsize=SIZE, layout="constrained")
         every = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(every, panels, strict=True):

@@ -73,10 +73,11 @@ def draw_prediction(
 def compose(
     image: sitk.Image,
     label: sitk.Image,
-    uncertainty: sitk.Image,
+    uncertainty: sitk.Image | None,
     classes: Sequence[LabelClass],
     *,
-    title: str,
+    title: str = "",
+    proposal: sitk.Image | None = None,
 ) -> Figure:
     """Show a scan with its outlines in their colours, and below it the uncertainty.
 
@@ -86,33 +87,41 @@ def compose(
     Args:
         image: The scan.
         label: Class values on its grid.
-        uncertainty: 0..1 on its grid.
+        uncertainty: 0..1 on its grid; None where it is not known, and the picture has no second row.
         classes: Names and colours; their volumes stand in the legend.
         title: Stands above it.
+        proposal: Class values on the same grid, of which the outlines are dashed.
     """
     grid = upright(Geometry.of(image))
-    scan, doubt = voxels(resample(image, grid)), voxels(resample(uncertainty, grid))
+    scan, doubt = voxels(resample(image, grid)), uncertainty and voxels(resample(uncertainty, grid))
     shown = voxels(resample(label, grid, labels=True))
+    proposed = None if proposal is None else voxels(resample(proposal, grid, labels=True))
     extent = grid.extent
     widths = [extent[plane.right] for plane in _PLANES]
     tallest = max(extent[plane.vertical] for plane in _PLANES)
-    height = 2 * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
-    figure = Figure(figsize=(WIDTH, min(max(height, 3.0), 2 * WIDTH)), layout="constrained")
-    figure.suptitle(title, fontweight="bold")
-    rows = figure.subplots(2, 3, width_ratios=widths)
+    count = 1 if doubt is None else 2
+    height = count * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
+    figure = Figure(figsize=(WIDTH, min(max(height, 3.0), count * WIDTH)), layout="constrained")
+    if title:
+        figure.suptitle(title, fontweight="bold")
+    rows = figure.subplots(count, 3, width_ratios=widths, squeeze=False)
     low, high = np.percentile(scan[scan != 0] if scan.any() else scan, (0.5, 99.5))
     for index, plane in enumerate(_PLANES):
         position = _largest(shown, plane.along)
-        above, below = rows[0, index], rows[1, index]
+        above = rows[0, index]
         _show(above, scan, plane, position, grid, cmap="gray", vmin=low, vmax=high)
-        heat = _show(below, doubt, plane, position, grid, cmap="magma", vmin=0.0, vmax=1.0)
         above.set_title(plane.name, fontsize=10)
-        for axes, width in ((above, 1.6), (below, 1.0)):
+        if doubt is not None:
+            heat = _show(rows[1, index], doubt, plane, position, grid, cmap="magma", vmin=0.0, vmax=1.0)
+        for axes, width in zip(rows[:, index], (1.6, 1.0), strict=False):
             _outline(axes, shown, plane, position, grid, classes, width)
+            if proposed is not None:
+                _outline(axes, proposed, plane, position, grid, classes, width, "--")
             _frame(axes, plane, extent[plane.vertical], tallest)
     rows[0, 0].set_ylabel("scan and outline")
-    rows[1, 0].set_ylabel("uncertainty")
-    figure.colorbar(heat, ax=rows[1].tolist(), shrink=0.8, label="0 sure, 1 undecided")
+    if doubt is not None:
+        rows[1, 0].set_ylabel("uncertainty")
+        figure.colorbar(heat, ax=rows[1].tolist(), shrink=0.8, label="0 sure, 1 undecided")
     millilitres = math.prod(label.GetSpacing()) / 1000
     counts = np.bincount(voxels(label).ravel(), minlength=256)
     handles = [
@@ -169,7 +178,7 @@ def _slice(volume: NDArray[Any], plane: _Plane, position: int) -> NDArray[Any]:
 
 def _outline(
     axes: Axes, label: NDArray[Any], plane: _Plane, position: int, grid: Geometry, classes: Sequence[LabelClass],
-    width: float,
+    width: float, line: str = "-",
 ) -> None:  # fmt: skip
     rows = _slice(label, plane, position)
     right = (np.arange(rows.shape[1]) + 0.5) * grid.spacing[plane.right]
@@ -177,7 +186,8 @@ def _outline(
     for entry in classes:
         mask = rows == entry.value
         if mask.any() and min(mask.shape) > 1:
-            axes.contour(right, down, mask, levels=[0.5], colors=[_color(entry)], linewidths=width)
+            axes.contour(right, down, mask, levels=[0.5], colors=[_color(entry)], linewidths=width,
+                         linestyles=line)  # fmt: skip
 
 
 def _frame(axes: Axes, plane: _Plane, height: float, tallest: float) -> None:

@@ -48,6 +48,7 @@ from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
+from diffcl.studies.proposed import Proposed
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
 from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentations import Segmentation, Segmentations
@@ -238,14 +239,21 @@ class ArchiveStudies(Studies):
             added(self._notes.label_notes(image_id, tag), notes, where)
             self._notes.note_label(image_id, tag, notes)
 
-    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
+    def keep_proposal(
+        self, image_id: str, label: sitk.Image, about: Mapping[str, Any], doubt: sitk.Image | None = None
+    ) -> None:
         """Kept on this machine."""
         try:
             self._entry(image_id)
-            self._notes.keep_proposal(image_id, label)
+            self._notes.keep_proposal(image_id, label, doubt)
             self.note_image(image_id, {"proposal": dict(about)})
         except (OSError, DiffclError) as error:
             logger.error(f"The proposal for {image_id} is not kept: {error}")
+
+    def proposed(self, image_id: str) -> Proposed:
+        """See `Studies.proposed`."""
+        self._entry(image_id)
+        return self._notes.proposed(image_id)
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`; a final one is stored in the archive, others are kept on this machine."""

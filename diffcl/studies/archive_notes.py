@@ -23,6 +23,7 @@ from diffcl.io import read_label, write_image
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import readable
+from diffcl.studies.proposed import Proposed, keep_proposed, read_proposed
 
 
 class ArchiveNotes:
@@ -51,15 +52,18 @@ class ArchiveNotes:
         """Add notes on a segmentation."""
         self._add(self._folder / "records" / f"{uid}.json", notes)
 
-    def keep_proposal(self, uid: str, label: sitk.Image) -> None:
-        """Keep what was proposed for a series.
+    def keep_proposal(self, uid: str, label: sitk.Image, doubt: sitk.Image | None = None) -> None:
+        """Keep what was proposed for a series; see `keep_proposed`.
 
         Raises:
             OutputError: If it cannot be written.
         """
-        file = self._folder / "proposals" / f"{uid}{LABEL_SUFFIX}"
-        make_folder(file.parent)
-        write_image(label, file)
+        make_folder(self._folder / "proposals")
+        keep_proposed(self._folder / "proposals", uid, label, doubt)
+
+    def proposed(self, uid: str) -> Proposed:
+        """What was proposed last for a series."""
+        return read_proposed(self._folder / "proposals", uid)
 
     def proposal(self, uid: str) -> sitk.Image | None:
         """What was proposed last for a series; None for nothing."""

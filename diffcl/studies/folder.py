@@ -47,6 +47,7 @@ from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
+from diffcl.studies.proposed import DOUBT_SUFFIX, Proposed, keep_proposed, read_proposed
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
@@ -190,6 +191,7 @@ class FolderStudies(Studies):
             if image_id in content.objects:
                 self._contents.remove_scan(content, image_id)
         remove(self._proposal_file(image_id))
+        remove(self._proposals / f"{image_id}{DOUBT_SUFFIX}")
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
         """The file that lies in the folder of the tag, or that of the older version which the tag means."""
@@ -243,14 +245,21 @@ class FolderStudies(Studies):
                     record = self.history.newest(image_id)
                 label.info = {**added(label.info, notes, f"notes on the label of {image_id}"), **record}
 
-    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
-        """Kept as STUDIES/proposals/ID.nii.gz."""
+    def keep_proposal(
+        self, image_id: str, label: sitk.Image, about: Mapping[str, Any], doubt: sitk.Image | None = None
+    ) -> None:
+        """Kept as STUDIES/proposals/ID.nii.gz, and the doubt beside it."""
         try:
             self._proposals.mkdir(exist_ok=True)
-            write_image(label, self._proposal_file(image_id))
+            keep_proposed(self._proposals, image_id, label, doubt)
             self.note_image(image_id, {"proposal": dict(about)})
         except (OSError, DiffclError) as error:
             logger.error(f"The proposal for {image_id} is not kept: {error}")
+
+    def proposed(self, image_id: str) -> Proposed:
+        """See `Studies.proposed`."""
+        self._entry(image_id)
+        return read_proposed(self._proposals, image_id)
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`."""

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.studies.agreement import mean_dice
+from diffcl.studies.proposed import Proposed
 from diffcl.studies.review import review_of
 
 FINAL = "final"
@@ -184,7 +185,9 @@ class Studies(ABC):
         return [image_id for _, image_id in sorted(waiting)]
 
     @abstractmethod
-    def keep_proposal(self, image_id: str, label: sitk.Image, about: Mapping[str, Any]) -> None:
+    def keep_proposal(
+        self, image_id: str, label: sitk.Image, about: Mapping[str, Any], doubt: sitk.Image | None = None
+    ) -> None:
         """Remember what was proposed for a scan, to compare it with what the annotator makes of it.
 
         A failure costs the comparison only; the log says why.
@@ -193,6 +196,15 @@ class Studies(ABC):
             image_id: The scan.
             label: The proposed classes, on the scan's grid.
             about: `model`, `version` and `task`, and whether places to check were `marked`.
+            doubt: Where the model was in doubt, 0..1 on the scan's grid; kept coarsely, for pictures.
+        """
+
+    @abstractmethod
+    def proposed(self, image_id: str) -> Proposed:
+        """What was last proposed for a scan, as far as it was kept.
+
+        Raises:
+            ScanError: If it cannot be used.
         """
 
     @abstractmethod

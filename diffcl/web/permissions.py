@@ -35,7 +35,7 @@ VERSION: Final = "version_"
 """Beginning of the tag of a label that a reviewer has corrected."""
 
 AUDITED_READS: Final = re.compile(
-    r"/datastore/(image|label|dataset)|/session/[^/]+|/proxy/dicom/.*/metadata|/logs/|/model/.*|/study/scan"
+    r"/datastore/(image|label|dataset)|/session/[^/]+|/proxy/dicom/.*/metadata|/logs/|/model/.*|/study/(scan|picture\.png)"
 )
 """What is looked at."""
 

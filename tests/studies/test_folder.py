@@ -17,8 +17,7 @@ from synthetic import ORGAN, SCANS, make_label, make_scan
 from diffcl.errors import DataError, DiffclError, NotFoundError, OutputError, ScanError, UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label, write_image
-from diffcl.studies import folder as folder_module
-from diffcl.studies import folder_contents
+from diffcl.studies import folder_contents, proposed
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.index import Index
 from diffcl.studies.label_history import History, restore_label
@@ -671,7 +670,7 @@ class TestProposals:
         store.save_label("oblique", label_file, "final", SLICER)
         assert store.labelled() == ["oblique"]
 
-    @pytest.mark.parametrize("writer", [(folder_module, "write_image"), (folder_contents, "encoded")])
+    @pytest.mark.parametrize("writer", [(proposed, "write_image"), (folder_contents, "encoded")])
     def test_a_full_disk_costs_the_proposal_only(
         self, writer: tuple[Any, str], store: Store, label_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

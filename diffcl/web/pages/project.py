@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -56,6 +56,7 @@ class Project:
         start: Starts a training of a task, with options.
         stop: Stops the training at work.
         has_viewer: Whether OHIF is served.
+        tell: Takes from a sentence what no client should read, such as where a file lies.
     """
 
     studies: Studies
@@ -68,6 +69,7 @@ class Project:
     start: Callable[[str, Mapping[str, Any]], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
     has_viewer: bool = False
+    tell: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,14 @@ class ProjectReader:
             except NotFoundError:
                 return otherwise
             except DiffclError as error:
-                troubles.append(str(error))
+                troubles.append(project.tell(str(error)))
             except OSError as error:
                 logger.warning("a page misses something: %s", error)
                 troubles.append(f"studies: something cannot be read ({error.strerror})")
             return otherwise
 
-        overview = tried(lambda: reader.read(project.failures()), None)
+        failures = {image: project.tell(why) for image, why in project.failures().items()}
+        overview = tried(lambda: reader.read(failures), None)
         upcoming: Sequence[Upcoming] = ()
         if overview is not None:
             waiting = [one.image for one in overview.scans.values() if one.state in ("waiting", "proposed")]
@@ -181,7 +184,10 @@ class ProjectReader:
         return Moment(
             overview,
             upcoming,
-            {name: tried(one.overview, TrainingOverview(name)) for name, one in project.trainings.items()},
+            {
+                name: tried(partial(_of_training, one, project.tell), TrainingOverview(name))
+                for name, one in project.trainings.items()
+            },
             models,
             {name: found for name, every in models.items() if (found := self._learn(every)) is not None},
             tried(project.studies.visible_series, nothing) if project.has_viewer else nothing,
@@ -196,3 +202,13 @@ class ProjectReader:
                 self._learned.clear()
             self._learned[key] = Learning.of(versions)
         return self._learned[key]
+
+
+def _of_training(training: StudyTraining, tell: Callable[[str], str]) -> TrainingOverview:
+    """How a task is trained, in sentences that clients may read."""
+    found = training.overview()
+    if not found.told:
+        return found
+    refused = {image: tell(why) for image, why in found.refused.items()}
+    message = tell(str(found.told.get("message", "")))
+    return replace(found, told={**found.told, "message": message, "refused": refused})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -10,10 +10,13 @@ from starlette.responses import Response
 
 from diffcl.errors import DiffclError
 from diffcl.evaluation.charts import THEMES
-from diffcl.studies.overview import STATES
+from diffcl.io.fingerprint import state_of
+from diffcl.studies.overview import STATES, LabelEvent
+from diffcl.studies.pictures import Picture, draw_scan
 from diffcl.studies.protocol import Studies
 from diffcl.web.pages.drawings import Drawings
 from diffcl.web.pages.kept import Kept
+from diffcl.web.pages.pictures import Pictures
 from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import page, svg, told
 from diffcl.web.pages.sums import days_in_words, last_days, sentence
@@ -34,6 +37,9 @@ ON_A_PAGE: Final = 50
 LIVE_SECONDS: Final = 10
 """After how long a page that is open asks again."""
 
+MAKING_SECONDS: Final = 1
+"""The same while a picture is made."""
+
 
 class Views:
     """The pages of a project.
@@ -46,6 +52,7 @@ class Views:
     def __init__(self, project: Callable[[], Project], moment: Kept[Moment]) -> None:
         self._project, self._moment = project, moment
         self._drawings = Drawings()
+        self._pictures = Pictures(self._draw)
 
     def project(self, request: Request) -> Response:
         """Where the project stands, and what comes next."""
@@ -112,17 +119,35 @@ class Views:
             return page(
                 request, "told.html", {"here": "Scans", "title": "Not found", "said": said}, status=404
             )
+        events, proposal = moment.overview.of(image), proposal_of(self._project().studies, image)
+        mark, task = picture_of(self._project().studies, image, events, proposal)
+        found = self._pictures.get(image, mark, task)
         content = {
             "here": "Scans",
             "image": image,
             "scan": scan,
             "state_names": STATE_NAMES,
-            "events": list(reversed(moment.overview.of(image))),
-            "proposal": proposal_of(self._project().studies, image),
+            "events": list(reversed(events)),
+            "proposal": proposal,
             "study": moment.series.get(image, ""),
+            "picture": found if isinstance(found, Picture) else None,
+            "no_picture": self._project().tell(found) if isinstance(found, str) else "",
+            "mark": mark,
             "troubles": moment.troubles,
         }
-        return page(request, "scan.html", content, live=LIVE_SECONDS)
+        return page(request, "scan.html", content, live=LIVE_SECONDS if found else MAKING_SECONDS)
+
+    def picture(self, request: Request) -> Response:
+        """The picture of a scan."""
+        image = request.query_params.get("image", "")
+        found = self._pictures.kept(image)
+        if not isinstance(found, Picture):
+            return told(request, "Not found", "There is no such picture, or not yet.", 404)
+        return Response(found.png, media_type="image/png")
+
+    def _draw(self, image: str, task: str) -> Picture:
+        project = self._project()
+        return draw_scan(project.studies, image, project.tasks(), task)
 
     def chart(self, request: Request) -> Response:
         """One of the charts, in the colours of a theme."""
@@ -143,9 +168,23 @@ def proposal_of(studies: Studies, image: str) -> dict[str, Any] | None:
         return None
     if not isinstance(about, dict):
         return None
-    texts = {key: str(about.get(key) or "") for key in ("model", "version", "summary")}
+    texts = {key: str(about.get(key) or "") for key in ("model", "version", "task", "summary")}
     warnings = about.get("warnings")
     return {**texts, "warnings": [str(one) for one in warnings] if isinstance(warnings, list) else []}
+
+
+def picture_of(
+    studies: Studies, image: str, events: Sequence[LabelEvent], proposal: dict[str, Any] | None
+) -> tuple[str, str]:
+    """What changes when the picture of a scan does, and the task of what is in it."""
+    state: object = ""
+    if not studies.fetching_is_costly:
+        try:
+            state = state_of(studies.image_path(image))
+        except DiffclError:
+            state = "gone"
+    tasks = [event.task for event in reversed(events) if event.task] or [proposal["task"] if proposal else ""]
+    return Drawings.mark((state, [(one.version, one.time) for one in events], proposal)), tasks[0]
 
 
 def how_to_add(project: Project) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from monailabel.endpoints import train
 from monailabel.interfaces.utils.app import app_instance
 
 from diffcl.web.pages.project import Project
+from lib.server.endpoints import operations
 
 Run = Callable[..., Awaitable[Any]]
 """Runs one of MONAI Label's handlers."""
@@ -28,7 +30,6 @@ def project(run: Run) -> Callable[[], Project]:
         await run(train.api_stop)
 
     def found() -> Project:
-        made: Project = app_instance().project(start, stop)
-        return made
+        return replace(app_instance().project(start, stop), tell=operations.tell)
 
     return found
