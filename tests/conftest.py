@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Read when torch, numba and matplotlib are imported, and by every process that a test starts.
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave their processor to another run
 os.environ["MPLBACKEND"] = "agg"
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
