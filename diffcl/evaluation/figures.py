@@ -93,7 +93,8 @@ def compose(
         proposal: Class values on the same grid, of which the outlines are dashed.
     """
     grid = upright(Geometry.of(image))
-    scan, doubt = voxels(resample(image, grid)), uncertainty and voxels(resample(uncertainty, grid))
+    scan = voxels(resample(image, grid))
+    doubt = None if uncertainty is None else voxels(resample(uncertainty, grid))
     shown = voxels(resample(label, grid, labels=True))
     proposed = None if proposal is None else voxels(resample(proposal, grid, labels=True))
     extent = grid.extent

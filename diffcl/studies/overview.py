@@ -35,6 +35,7 @@ class LabelEvent:
         model_version: Its version; 0 for none.
         dice: Mean over the classes of the Dice between that proposal and this label, 0..1; None without one.
         agreement: Mean Dice with the newest label of somebody else, 0..1; None where nobody else outlined the scan.
+        classes: The Dice between that proposal and this label, by class.
     """
 
     image: str
@@ -49,6 +50,7 @@ class LabelEvent:
     model_version: int = 0
     dice: float | None = None
     agreement: float | None = None
+    classes: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, image: str, record: Mapping[str, Any]) -> LabelEvent:
@@ -56,11 +58,11 @@ class LabelEvent:
         version, began = record.get("version"), record.get("started_from")
         began = began if isinstance(began, dict) else {}
         changes = began.get("changes")
-        scores = [
-            one["dice"]
-            for one in (changes.values() if isinstance(changes, dict) else ())
+        scores = {
+            str(name): float(one["dice"])
+            for name, one in (changes.items() if isinstance(changes, dict) else ())
             if isinstance(one, dict) and isinstance(one.get("dice"), int | float)
-        ]
+        }
         changed, proposed_by = record.get("changed_voxels"), began.get("version")
         return cls(
             image,
@@ -73,8 +75,9 @@ class LabelEvent:
             changed if isinstance(changed, int) else None,
             str(began.get("model") or "") if scores else "",
             proposed_by if scores and isinstance(proposed_by, int) else 0,
-            mean(scores) if scores else None,
+            mean(scores.values()) if scores else None,
             mean_dice(record) if isinstance(record.get("agreement"), dict) else None,
+            scores,
         )
 
     @property

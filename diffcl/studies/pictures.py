@@ -104,5 +104,5 @@ def _nothing(grid: sitk.Image) -> sitk.Image:
 
 
 def _millilitres(label: sitk.Image, value: int) -> float:
-    voxel = math.prod(label.GetSpacing()) / 1000
-    return round(float(np.count_nonzero(voxels(label) == value)) * voxel, 3)
+    voxel: float = math.prod(label.GetSpacing()) / 1000
+    return round(int(np.count_nonzero(voxels(label) == value)) * voxel, 3)

@@ -98,6 +98,19 @@ def by_version(overview: Overview) -> list[Corrected]:
     ]
 
 
+def by_class(overview: Overview) -> list[Corrected]:
+    """The proposals of the newest version that people corrected, by class; none where nobody did."""
+    events = [event for event in overview.events if event.dice is not None]
+    newest = max(((event.model, event.model_version) for event in events), default=None)
+    found: dict[str, list[float]] = {}
+    of_it = [event for event in events if (event.model, event.model_version) == newest]
+    for event in of_it:
+        for name, dice in event.classes.items():
+            found.setdefault(name, []).append(round(dice, 4))
+    days = sorted(event.day for event in of_it)
+    return [Corrected(name, tuple(dice), days[0], days[-1]) for name, dice in found.items()]
+
+
 def by_month(overview: Overview) -> list[Corrected]:
     """The proposals of each month of which labels were submitted, the newest month first."""
     found: dict[str, list[LabelEvent]] = {}

@@ -30,6 +30,7 @@ def project(run: Run) -> Callable[[], Project]:
         await run(train.api_stop)
 
     def found() -> Project:
-        return replace(app_instance().project(start, stop), tell=operations.tell)
+        made: Project = app_instance().project(start, stop)
+        return replace(made, tell=operations.tell)
 
     return found
