@@ -206,6 +206,7 @@ def train(
     out: Place,
     *,
     steps: int | None = None,
+    minutes: float | None = None,
     resume: bool = False,
     cache: Place | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -218,6 +219,7 @@ def train(
         cases: The scans, as `find_cases` finds them.
         out: Folder of the run; must be new unless resumed.
         steps: Steps in all; the phases of the recipe shrink or grow with it.
+        minutes: Time from now to the published model, instead of steps; the schedule runs over it.
         resume: Continue a run that was stopped, to the same result.
         cache: Folder for prepared scans, which several runs may share; in the run by default.
         device: Where to compute.
@@ -229,7 +231,8 @@ def train(
     Raises:
         RecipeError: If the recipe is none.
         UsageError: If the folder is not new, or what is resumed is another run.
-        DataError: If scans are unusable; all of them are named at once. Or if the training diverged.
+        DataError: If scans are unusable; all of them are named at once. Or if the training diverged, or too few steps
+            fit into the minutes.
         OutputError: If the files of the run cannot be written.
     """
     from diffcl import training
@@ -239,7 +242,7 @@ def train(
         cases,
         recipe if isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe)),
         Path(out),
-        plan=training.Plan(steps=steps),
+        plan=training.Plan(steps=steps, minutes=minutes),
         resume=resume,
         cache=None if cache is None else Path(cache),
         device=usable_device(device),

@@ -48,6 +48,10 @@ class DataError(DiffclError):
     """A data folder or datalist that does not hold what training or evaluation needs."""
 
 
+class TooShortError(DataError):
+    """A time in which a training can learn nothing."""
+
+
 class UsageError(DiffclError):
     """A request that contradicts itself or names something that does not exist."""
 

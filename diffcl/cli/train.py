@@ -44,6 +44,12 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps in all; the recipe's phases shrink or grow with it.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Time from now to the published model, instead of steps; the schedule runs over it."
+        ),
+    ] = None,
     method: Annotated[
         Literal["diff_cl", "supervised"] | None,
         typer.Option(help="The whole method, or CS on the labelled scans alone; the recipe's by default."),
@@ -87,19 +93,22 @@ def train(
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
-    plan = training.Plan(steps=steps, parent=parent, learns=networks)
+    plan = training.Plan(steps=steps, minutes=minutes, parent=parent, learns=networks)
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps
+    length = f"{minutes:g} minutes" if minutes else f"{total} steps"
+    done = total
     with distributed.joined(usable_device(device)) as own, progress_bar("Preparing", total) as bar:
         if distributed.rank() > 0:
             console.quiet = errors.quiet = True  # one process speaks for all
         warn(f"{settings.name}: {len(cases.labelled)} labelled, {len(cases.unlabelled)} unlabelled, "
-             f"{len(cases.validation)} validation scans, {total} steps")  # fmt: skip
+             f"{len(cases.validation)} validation scans, {length}")  # fmt: skip
 
         def show(progress: Progress) -> None:
-            losses = progress.losses
-            bar.show(progress.step, text=f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}")
+            nonlocal done
+            losses, done = progress.losses, progress.step
+            bar.show(progress.step, progress.steps, text=f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}")
             if progress.scores is not None:
                 warn(f"step {progress.step}: validation Dice {progress.scores.dice:.4f}, "
                      f"worst {progress.scores.worst.dice:.4f}")  # fmt: skip
@@ -112,7 +121,7 @@ def train(
             warn(f"{out}: stopped. Continue with the same command and --resume")
             raise
     score = "" if best is None else f", best validation Dice {best.dice:.4f}"
-    say(f"{out}: {total} steps done{score}")
+    say(f"{out}: {done} steps done{score}")
 
 
 def changed(recipe: Recipe, *, method: str | None, seed: int | None) -> Recipe:

@@ -6,7 +6,8 @@ current step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -71,12 +72,18 @@ class Batches:
         self._recipe = recipe
         self._box = turned_box(recipe.augmentation, recipe.grid.crop, recipe.grid.spacing)
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step, 1 being the first. During the supervised start it has no unlabelled crops."""
+    def __call__(self, step: int, place: float | None = None) -> Batch:
+        """The batch of a step, 1 being the first. During the supervised start it has no unlabelled crops.
+
+        Args:
+            step: Decides the random numbers.
+            place: Where in the schedule it is; by default its number.
+        """
+        place = step if place is None else place
         training = self._recipe.training
         random = np.random.default_rng([training.seed, step])
         supervised = (
-            training.method == "supervised" or step <= training.supervised_start or not self._unlabelled
+            training.method == "supervised" or place <= training.supervised_start or not self._unlabelled
         )
         count = training.start_crops if supervised else training.labelled_crops
         crops = [self._draw(scan, random) for scan in self._choose(self._labelled, count, random)]
@@ -101,14 +108,24 @@ class Batches:
             kept,
         )
 
-    def ahead(self, first: int, last: int) -> Iterator[tuple[int, Batch]]:
-        """The steps `first..last` with their batches, each made in a thread while the one before is used."""
+    def ahead(
+        self, first: int, last: int | None, place: Callable[[int], float] = float
+    ) -> Iterator[tuple[int, Batch]]:
+        """The steps `first..last` with their batches, each made in a thread while the one before is used.
+
+        Args:
+            first: The first step.
+            last: The last one; None to go on for as long as somebody asks.
+            place: Where in the schedule a step will be, as far as is known one step before.
+        """
         with ThreadPoolExecutor(max_workers=1) as thread:
-            following = thread.submit(self, first)
-            for step in range(first, last + 1):
+            following = thread.submit(self, first, place(first))
+            for step in itertools.count(first):
+                if last is not None and step > last:
+                    return
                 batch = following.result()
-                if step < last:
-                    following = thread.submit(self, step + 1)
+                if step != last:
+                    following = thread.submit(self, step + 1, place(step + 1))
                 yield step, batch
 
     def _choose(

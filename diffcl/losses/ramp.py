@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-def ramp(step: int, start: int, length: int) -> float:
+def ramp(step: float, start: int, length: int) -> float:
     """0 up to `start`, then `exp(-5 (1 - s)^2)` with s rising from 0 to 1 over `length` steps, then 1.
 
     >>> [round(ramp(step, 100, 100), 3) for step in (100, 101, 150, 200, 300)]

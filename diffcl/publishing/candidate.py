@@ -28,7 +28,7 @@ from diffcl.publishing.comparison import compare
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe
 from diffcl.training.best import read_best
-from diffcl.training.run import read_preparation, read_run
+from diffcl.training.run import read_preparation, read_run, schedule_done
 from diffcl.training.validation import ValidationScan, read_validation
 from diffcl.version import version
 
@@ -135,7 +135,8 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "unlabelled": [case.name for case in cases.unlabelled],
         "validation": [validation_scan.name for validation_scan in validation_scans],
         "parent": parent and {"name": parent.name, "version": parent.version},
-        "training": made.scheduled.training.model_dump(),
+        "training": schedule_done(run, made).model_dump(),
+        "minutes": made.plan.minutes,
         "best_step": best.step,
         "beside": [asdict(compare(other, validation_scans)) for other in beside],
         "diffcl": version(),

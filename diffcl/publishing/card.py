@@ -61,9 +61,10 @@ def _training(info: ModelInfo) -> str:
     training = recipe.training.model_copy(update=origin.get("training", {}))
     parent = origin.get("parent")
     start = f"from the weights of {parent['name']} {parent['version']}, " if parent else ""
+    time = f" in {origin['minutes']:g} minutes" if origin.get("minutes") else ""
     return (
         f"{len(origin['labelled'])} labelled and {len(origin['unlabelled'])} unlabelled scans, "
-        f"{start}{training.steps} steps of {_crops(training, bool(origin['unlabelled']))} "
+        f"{start}{training.steps} steps{time} of {_crops(training, bool(origin['unlabelled']))} "
         f"of {'x'.join(str(n) for n in recipe.grid.crop)} voxels "
         f"at {'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
         f"The weights are those of step {origin['best_step']}, the best on the validation scans. "

@@ -10,7 +10,7 @@ from typing import Any
 from diffcl.errors import UsageError
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.training.best import read_best
-from diffcl.training.run import read_run
+from diffcl.training.run import read_run, schedule_done
 from diffcl.training.validation import ValidationScan, validate
 
 
@@ -68,6 +68,6 @@ def compare(run: Path, validation_scans: Sequence[ValidationScan]) -> Comparison
         alone,
         len(made.cases.labelled),
         0 if alone else len(made.cases.unlabelled),
-        made.scheduled.training.steps,
+        schedule_done(run, made).steps,
         scores.numbers(),
     )

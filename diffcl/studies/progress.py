@@ -50,8 +50,8 @@ class Progress:
     """The state of the last training of a task.
 
     Viewers read `epoch` (steps done), `total_epochs`, `best_metric` (Dice on the validation scans, 0..1) and
-    take `total_time` for the sign that it ended. The rest is for people: `status`, `message`, and whatever
-    is told.
+    take `total_time` for the sign that it ended. The rest is for people: `status`, `message`, `seconds_left`, and
+    whatever is told; what is told as None is told no more.
 
     Args:
         folder: Where it is kept.
@@ -91,6 +91,7 @@ class Progress:
         """
         seconds = round(time.time() - self._began)
         self._told |= {**more, "status": status, "message": message, "seconds": seconds}
+        self._told = {name: value for name, value in self._told.items() if value is not None}
         if status in ENDED:
             self._told["total_time"] = str(timedelta(seconds=seconds))
         try:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diffcl.errors import DiffclError, ModelError
+from diffcl.errors import DiffclError, ModelError, TooShortError
 from diffcl.files import remove, write_text
 from diffcl.models import ModelRegistry
 from diffcl.publishing.gate import Version, publish_if_not_worse
@@ -53,7 +53,7 @@ class TrainingOptions(BaseModel):
         start_from: Where the weights come from: the model in use, or random ones.
         networks: Which learn. The other one goes on as it is, so it takes a model to start from.
         steps: Optimiser steps; as many as the recipe says where none are given.
-        minutes: Time for the steps and for validation, in place of a number of steps.
+        minutes: Time for all of it, from the reading of the scans to the new version, in place of a number of steps.
         validation_share: Share of the labelled scans that validate instead of teach.
         margin: How much lower the Dice of the result may be than that of the model in use.
         only_approved: Whether only labels teach that a reviewer has approved. A flagged one never does.
@@ -108,14 +108,17 @@ class StudyTraining:
 
         Raises:
             UsageError: If an option is impossible here.
-            DataError: If nothing can be learned.
+            DataError: If nothing can be learned; `TooShortError` where the time that was asked for is why.
             OutputError: If the disk is full.
         """
         recipe = with_class_values(self._recipe())
         with self.progress.running(options.steps or recipe.training.steps):
+            began = time.monotonic()
             try:
-                return self._train(recipe, options, studies)
+                return self._train(recipe, options, studies, began)
             except Exception as error:
+                if isinstance(error, TooShortError):  # asked for again, it begins again
+                    shutil.rmtree(self._folder / "current", ignore_errors=True)
                 with suppress(DiffclError):  # nothing can be written here at all
                     self.progress.tell("failed", one_line(error))
                 raise
@@ -136,7 +139,9 @@ class StudyTraining:
         logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
         return answer
 
-    def _train(self, recipe: Recipe, options: TrainingOptions, studies: Studies) -> dict[str, Any]:
+    def _train(
+        self, recipe: Recipe, options: TrainingOptions, studies: Studies, began: float
+    ) -> dict[str, Any]:
         prepared = self._folder / "prepared"
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             remove(stale)
@@ -160,11 +165,12 @@ class StudyTraining:
         steps = plan.schedule(recipe).training.steps
         self.progress.tell("training", start, total_epochs=steps, **found.counts)
         train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, cache=prepared,
-              on_step=self._teller())  # fmt: skip
+              on_step=self._teller(), spent=time.monotonic() - began)  # fmt: skip
         done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
         self.progress.tell(
-            "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done
-        )
+            "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done,
+            seconds_left=None,
+        )  # fmt: skip
         version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
         decision = version.decision
         result = {**asdict(decision), "version": version.number, **found.counts}
@@ -223,20 +229,25 @@ class StudyTraining:
     def _teller(self) -> Callable[[StepProgress], None]:
         told, began, first = 0.0, time.monotonic(), 0
 
+        def seconds_left(progress: StepProgress) -> float:
+            a_step = (time.monotonic() - began) / (progress.step - first + 1)
+            left = a_step * (progress.steps - progress.step)
+            return left if progress.seconds_left is None else progress.seconds_left
+
         def tell(progress: StepProgress) -> None:
             nonlocal told, first
             first = first or progress.step
             scored = {} if progress.scores is None else {"best_metric": progress.scores.dice}
             last = progress.step == progress.steps
-            a_step = (time.monotonic() - began) / (progress.step - first + 1)
-            left = a_step * (progress.steps - progress.step)
+            left = seconds_left(progress)
             if scored or last or progress.step % max(1, progress.steps // LOGGED) == 0:
                 logger.info(in_words(progress, left))
             if scored or last or time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 self.progress.tell(
-                    "training", "The networks learn.", epoch=progress.step, total_epochs=progress.steps,
-                    losses=progress.losses, seconds_left=round(left), **scored,
+                    "training", f"The networks learn. About {round(left / 60, 1):g} minutes left.",
+                    epoch=progress.step, total_epochs=progress.steps, losses=progress.losses,
+                    seconds_left=round(left), **scored,
                 )  # fmt: skip
 
         return tell

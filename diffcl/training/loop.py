@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -38,7 +38,7 @@ from diffcl.training.scans import Scans, load_scans
 from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
-from diffcl.training.time_limit import fitting_steps
+from diffcl.training.time_limit import Clock, Length, Limit, StepLimit, TimeLimit, measure_costs
 from diffcl.training.validation import unpublished, validate
 
 
@@ -48,15 +48,17 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        steps: Steps in all.
+        steps: Steps in all; in a run by time, as many as it holds at the present speed.
         losses: Loss terms of the step.
         scores: Of a validation that followed the step, else None.
+        seconds_left: Of a run by time, until its result is published; else None.
     """
 
     step: int
     steps: int
     losses: dict[str, float]
     scores: Scores | None
+    seconds_left: float | None = None
 
 
 def train(
@@ -70,6 +72,8 @@ def train(
     cache: Path | None = None,
     device: str = "cpu",
     on_step: Callable[[Progress], None] = lambda progress: None,
+    spent: float = 0.0,
+    clock: Clock = monotonic,
 ) -> Scores | None:
     """Train the networks of a recipe, on the processes of `diffcl.training.distributed`; the first one writes the run.
 
@@ -83,17 +87,20 @@ def train(
         cache: Folder for prepared scans; by default inside the run.
         device: Where to compute.
         on_step: Told of every step.
+        spent: Seconds of the plan's time that went by before this call.
+        clock: Gives seconds; only differences count.
 
     Returns:
         The scores of the best validation; None without validation scans.
 
     Raises:
         UsageError: If the run's folder is not new, or its recipe, plan or cases are other ones.
+        TooShortError: If nothing can be learned in the plan's time; before the first step where that is known by then.
         DataError: If scans are unusable; all of them are named at once. Or if the training diverged.
         ModelError: If the weights to start from are damaged or do not fit.
         OutputError: If the run's files cannot be written.
     """
-    plan = plan or Plan()
+    plan, began = plan or Plan(), clock() - spent
     minutes = plan.minutes
     resume = distributed.first_says(resume and begun(run))
     if not resume and distributed.rank() == 0:
@@ -102,21 +109,30 @@ def train(
     recipe = distributed.in_turn(lambda: planned(recipe, cases, minutes=minutes, cache=prepared))
     loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, prepared))
     recipe = fitted(recipe, loaded.labelled)
-    seconds = float("inf") if minutes is None else minutes * 60
-    if not resume and minutes is not None:
-        trial = recipe.changed(training={"learns": plan.learns})
-        steps, seconds = distributed.first_says(fitting_steps(seconds, trial, loaded, device))
-        plan = replace(plan, steps=steps)
+    limit = limit_of(plan, recipe, loaded, device, began, clock)
+    if isinstance(limit, TimeLimit) and not resume:
+        limit.check()
     begin = continue_run if resume else start_run
     made = distributed.first_says(begin(run, cases, recipe, plan) if distributed.rank() == 0 else None)
     assert made is not None
     if distributed.rank() == 0:
         seen = tuple(dict(scan.traits) for scan in (*loaded.labelled, *loaded.unlabelled) if scan.traits)
         note_preparation(run, Preparation(prepared, seen))
-    ends = monotonic() + seconds
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))
-        return learn(run, made, learner, loaded, ends, on_step)
+        return learn(run, made, learner, loaded, limit, on_step)
+
+
+def limit_of(
+    plan: Plan, recipe: Recipe, scans: Scans, device: str, began: float, clock: Clock
+) -> StepLimit | TimeLimit:
+    """When a run is over; how fast this machine is, is found by a trial where that matters."""
+    scheduled = plan.schedule(recipe)
+    if plan.minutes is None:
+        return StepLimit(scheduled.training.steps)
+    costs = distributed.first_says(measure_costs(scheduled, scans, device, clock))
+    length = Length(scheduled.training.steps, plan.fewest(recipe))
+    return TimeLimit(length, plan.minutes * 60, costs, began, clock)
 
 
 def learn(
@@ -124,7 +140,7 @@ def learn(
     run: Run,
     learner: TrainingState,
     scans: Scans,
-    ends: float,
+    limit: Limit,
     on_step: Callable[[Progress], None],
 ) -> Scores | None:
     """Take the steps of a run that are left.
@@ -134,11 +150,14 @@ def learn(
         run: What it is made of.
         learner: New; gets the state of the checkpoint, or the weights to start from.
         scans: What it learns from.
-        ends: When the last step is taken although the schedule is not over, on the monotonic clock.
+        limit: Where in its schedule it is, and when it is over.
         on_step: Told of every step.
 
     Returns:
         The scores of the best validation; None without validation scans.
+
+    Raises:
+        TooShortError: If the plan's time is over and too few steps were taken.
     """
     recipe, best, done, over = learner.recipe, None, 0, False
     checkpoint = folder / "checkpoint.pt"
@@ -147,19 +166,23 @@ def learn(
         learner.restore(state["learner"])
         done, best = state["step"], Scores.from_plain(state["best"])
         over = state.get("over", False)
+        limit.restore(state.get("limit", {}))
     elif run.plan.parent is not None:
         parent = load_model(run.plan.parent.folder, learner.device)
         learner.start_from(parent.cs, parent.ds)
-    last = done if over else recipe.training.steps
+    last, place = (done if over else limit.last), limit.reached(done)
     batches = Batches(scans.labelled, scans.unlabelled, recipe)
     with record_of(folder, learner, done) as record:
-        for step, batch in batches.ahead(done + 1, last):
-            losses = diffcl_step(learner, batch.to(learner.device), step)
-            learner.learn(losses.cs, losses.ds, step)
-            over = step == last or distributed.first_says(monotonic() >= ends)
+        for step, batch in batches.ahead(done + 1, last, limit.place):
+            before, place = place, limit.place(step)
+            losses = diffcl_step(learner, batch.to(learner.device), step, place)
+            learner.learn(losses.cs, losses.ds, step, place - before)
+            over = limit.over(step)
             scores = None
-            if scans.validation and (over or step % recipe.training.validate_every == 0):
+            due = passed(recipe.training.validate_every, before, place) and limit.validates()
+            if scans.validation and (over or due):
                 scores = validate(scans.validation, current_model(learner), networks=networks_of(recipe))
+                limit.judged()
             judged = over or scores is not None
             better = judged and (best is None or scores is None or scores.dice >= best.dice)
             best = scores if better else best
@@ -169,12 +192,21 @@ def learn(
                     record.draw()
                 if better:
                     record.best(step, scores)
-                if judged or step % recipe.training.checkpoint_every == 0:
-                    record.checkpoint(step, best, over=over)
-            on_step(Progress(step, last, losses.numbers(), scores))
+                if judged or passed(recipe.training.checkpoint_every, before, place):
+                    record.checkpoint(step, best, over=over, limit=limit.state())
+            on_step(Progress(step, limit.steps(step), losses.numbers(), scores, limit.seconds_left()))
             if over:
                 break
     return best
+
+
+def passed(every: int, before: float, place: float) -> bool:
+    """Whether a multiple of `every` lies between two places in the schedule, the later one included.
+
+    >>> passed(10, 19, 20), passed(10, 20, 21), passed(10, 28.5, 41.0)
+    (True, False, True)
+    """
+    return place // every > before // every
 
 
 def networks_of(recipe: Recipe) -> Networks:

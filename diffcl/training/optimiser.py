@@ -80,12 +80,13 @@ class Optimiser:
             WarmupCosineSchedule(rule, warm_up, settings.steps, end_lr=0.0) for rule in self._rules
         ]
 
-    def step(self) -> None:
-        """Apply the gradients, and go on in the schedule."""
+    def step(self, advance: float = 1.0) -> None:
+        """Apply the gradients, and go on in the schedule, by one step of it or by what is said."""
         if self._matrices is not None:
             self._matrices.take_gradients()
         for rule, schedule in zip(self._rules, self._schedules, strict=True):
             rule.step()
+            schedule.last_epoch += advance - 1  # from which torch goes on by one
             schedule.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -60,13 +60,14 @@ class Record:
             state["ds"] = learner.ds.teacher.state_dict()
         save_checkpoint(self._folder / "best.pt", state)
 
-    def checkpoint(self, step: int, best: Scores | None, *, over: bool) -> None:
-        """Keep what the run needs to continue."""
+    def checkpoint(self, step: int, best: Scores | None, *, over: bool, limit: dict[str, Any]) -> None:
+        """Keep what the run needs to continue; the state of its limit says what was spent."""
         state = {
             "step": step,
             "learner": self._learner.state(),
             "best": best and best.plain(),
             "over": over,
+            "limit": limit,
         }
         save_checkpoint(self._folder / "checkpoint.pt", state)
 

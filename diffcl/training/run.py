@@ -17,7 +17,8 @@ from uuid import uuid4
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import UsageError
 from diffcl.files import write_text
-from diffcl.recipe import Recipe, parse_recipe
+from diffcl.recipe import Recipe, Training, parse_recipe
+from diffcl.training.journal import read_journal
 from diffcl.training.schedule import Plan
 
 PREPARED = "prepared"
@@ -31,7 +32,7 @@ class Run:
     Attributes:
         recipe: All settings, before the schedule of this run.
         cases: Its scans.
-        plan: With the number of steps that was chosen.
+        plan: How it departs from the recipe.
         id: Tells it from every other run; empty for one of a program that gave none.
     """
 
@@ -86,7 +87,7 @@ def continue_run(folder: Path, cases: Cases, recipe: Recipe, plan: Plan) -> Run:
         UsageError: If its recipe, plan or cases differ.
     """
     run = read_run(folder)
-    asked = replace(plan, steps=run.plan.steps) if plan.minutes else plan
+    asked = replace(plan, steps=run.plan.steps) if plan.minutes else plan  # which version 0.1.0 chose
     for name, same in (
         ("recipe.json", run.recipe == recipe),
         ("cases.json", run.cases == cases),
@@ -122,6 +123,17 @@ def read_run(folder: Path) -> Run:
     unlabelled = tuple(UnlabelledCase(c["name"], Path(c["image"])) for c in listed["unlabelled"])
     cases = Cases(labelled("labelled"), unlabelled, labelled("validation"))
     return Run(recipe, cases, Plan.from_json(planned) if planned else Plan(), planned.get("id", ""))
+
+
+def schedule_done(folder: Path, run: Run) -> Training:
+    """The schedule that a run has gone through: of one by time, with the number of steps that it took."""
+    training = run.scheduled.training
+    entries = read_journal(folder / "journal.jsonl")
+    if run.plan.minutes is None or not entries:
+        return training
+    steps = entries[-1]["step"]
+    start = round(training.supervised_start * steps / training.steps)
+    return training.model_copy(update={"steps": steps, "supervised_start": start})
 
 
 @dataclass(frozen=True)

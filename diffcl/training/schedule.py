@@ -19,6 +19,12 @@ VALIDATIONS = 2
 CHECKPOINTS = 4
 """At least, in a run whose length is not the recipe's."""
 
+LEARNED_SHARE = 0.05
+"""Share of a recipe's steps from random weights below which nothing is taken for learned."""
+
+TUNED_SHARE = 0.25
+"""The same of the fewer steps from published weights."""
+
 
 @dataclass(frozen=True)
 class Parent:
@@ -63,9 +69,8 @@ class Plan:
 
     Attributes:
         steps: Optimiser steps in all; None for as many as the recipe says.
-        minutes: Time for the steps and for judging the result, instead of a number of steps. The steps that
-            fit are found by a trial, so that the learning rate falls over them; if they take longer, the run
-            ends in time nevertheless.
+        minutes: Time for all of it, from the reading of the scans to the published version, instead of a number of
+            steps. The schedule runs over that time; see `diffcl.training.time_limit`.
         parent: Where the weights come from; None for random ones.
         learns: Which networks learn; one alone only where the other has weights to keep.
 
@@ -89,13 +94,15 @@ class Plan:
     def schedule(self, recipe: Recipe) -> Recipe:
         """The recipe with the schedule of this run; its phases keep their share of the steps.
 
+        In a run by time the steps are the length of the schedule, through which it passes in fewer or more.
+
         >>> from diffcl.recipe import load_recipe
         >>> training = Plan(steps=120).schedule(load_recipe("hippocampus")).training
         >>> training.steps, training.supervised_start, training.validate_every
         (120, 24, 30)
         """
         usual = recipe.training if self.parent is None else recipe.fine_tuning
-        steps = self.steps or usual.steps
+        steps = usual.steps if self.minutes is not None else self.steps or usual.steps
         if self.parent is None and steps == recipe.training.steps:
             return recipe
         share = steps / usual.steps
@@ -112,6 +119,12 @@ class Plan:
                 "checkpoint_every": max(1, min(recipe.training.checkpoint_every, steps // CHECKPOINTS)),
             }
         )
+
+    def fewest(self, recipe: Recipe) -> int:
+        """Steps from which a run of this kind has learned something."""
+        if self.parent is None:
+            return max(1, round(LEARNED_SHARE * recipe.training.steps))
+        return max(1, round(TUNED_SHARE * recipe.fine_tuning.steps))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `from_json`."""

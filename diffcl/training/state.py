@@ -32,8 +32,8 @@ class Student(Generic[Network]):
 
     def __init__(self, network: Network, settings: Training) -> None:
         self.network = network
-        average = get_ema_multi_avg_fn(settings.average)
-        self.average: AveragedModel = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.average: AveragedModel = AveragedModel(network, use_buffers=True)
+        self._decay = settings.average
         self._clip = settings.clip
         self._optimiser = Optimiser(network, settings)
 
@@ -42,13 +42,19 @@ class Student(Generic[Network]):
         """The averaged network."""
         return cast(Network, self.average.module)
 
-    def learn(self, loss: Tensor) -> None:
-        """One step of the optimiser, and of the average."""
+    def learn(self, loss: Tensor, advance: float = 1.0) -> None:
+        """One step of the optimiser, and of the average.
+
+        Args:
+            loss: To make smaller.
+            advance: How many steps of the schedule it stands for; the average forgets as much as in all of them.
+        """
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
-        self._optimiser.step()
+        self._optimiser.step(advance)
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(self._decay**advance)
         self.average.update_parameters(self.network)
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
@@ -114,8 +120,14 @@ class TrainingState:
             self.half = first_says(in_half(self.recipe.training, self.device))
         return computing(self.device, half=self.half)
 
-    def learn(self, cs_loss: Tensor, ds_loss: Tensor, step: int) -> None:
+    def learn(self, cs_loss: Tensor, ds_loss: Tensor, step: int, advance: float = 1.0) -> None:
         """Let the networks that learn take their step.
+
+        Args:
+            cs_loss: Of CS.
+            ds_loss: Of DS.
+            step: Its number.
+            advance: How many steps of the schedule it stands for.
 
         Raises:
             DataError: If a loss is not finite; nothing was changed by the step.
@@ -123,9 +135,9 @@ class TrainingState:
         if not torch.isfinite(cs_loss + ds_loss):
             raise DataError(f"step {step}", "the loss is not finite", "Lower training.learning_rate")
         if self.recipe.training.learns != "ds":
-            self.cs.learn(cs_loss)
+            self.cs.learn(cs_loss, advance)
         if self.ds is not None and self.recipe.training.learns != "cs":
-            self.ds.learn(ds_loss)
+            self.ds.learn(ds_loss, advance)
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to continue to the same result."""

@@ -26,11 +26,11 @@ class StepWeights:
     eta: float
 
 
-def weights_at(step: int, recipe: Recipe) -> StepWeights:
-    """The weights of a step: 0 during the supervised start, then rising."""
+def weights_at(place: float, recipe: Recipe) -> StepWeights:
+    """The weights at a place in the schedule: 0 during the supervised start, then rising."""
     start = recipe.training.supervised_start
     length = round(recipe.losses.ramp * (recipe.training.steps - start))
-    risen = ramp(step, start, length)
+    risen = ramp(place, start, length)
     return StepWeights(recipe.losses.mu_1 * risen, recipe.losses.mu_2 * risen, recipe.losses.eta)
 
 
@@ -101,9 +101,17 @@ class Crops:
     ds_weight: Tensor
 
 
-def diffcl_step(learner: TrainingState, batch: Batch, step: int) -> StepLosses:
-    """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone."""
+def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | None = None) -> StepLosses:
+    """The losses of one step, ready for `backward`. Random numbers depend on the seed and the step alone.
+
+    Args:
+        learner: The networks.
+        batch: What they see.
+        step: Its number.
+        place: Where in the schedule it is; by default its number.
+    """
     recipe = learner.recipe
+    weights = weights_at(step if place is None else place, recipe)
     random = torch.Generator().manual_seed(recipe.training.seed * 1_000_003 + step)
     with learner.computing():
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
@@ -114,7 +122,7 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int) -> StepLosses:
     cs_pseudo = trust * cs_pseudo
     zero = cs_supervised.new_zeros(())
     if learner.ds is None:
-        return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights_at(step, recipe))
+        return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights)
     clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
     time, noisy = _noised(learner, clean, random)
     with learner.computing():
@@ -127,9 +135,7 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int) -> StepLosses:
     ds_supervised, ds_pseudo = segmentation_losses(
         ds_logits, crops.ds_target, (crops.labelled, crops.ds_weight)
     )
-    return StepLosses(
-        cs_supervised, cs_pseudo, contrastive, ds_supervised, trust * ds_pseudo, weights_at(step, recipe)
-    )
+    return StepLosses(cs_supervised, cs_pseudo, contrastive, ds_supervised, trust * ds_pseudo, weights)
 
 
 @torch.no_grad()

@@ -1,52 +1,312 @@
-"""How many steps fit into a time."""
+"""Where in its schedule a run is, and when it is over: by its steps, or by the time that it was given.
+
+The schedule is that of a number of steps: learning rate, averages, supervised start and ramps are functions of a place
+in it, 0..steps. A run by steps moves on by one place a step. A run by time moves on by the share of its time that a
+step takes, however many steps that gives, so that a slow or busy machine takes fewer steps and reaches the end of the
+schedule nevertheless.
+"""
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+from typing import Any, Protocol
 
 import torch
 
 from diffcl.data.batches import Batches
+from diffcl.errors import TooShortError
 from diffcl.recipe import Recipe
+from diffcl.training.distributed import first_says
 from diffcl.training.scans import Scans
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
-from diffcl.training.validation import unpublished, validate
+from diffcl.training.validation import ValidationScan, unpublished, validate
 
-JUDGEMENTS = 6
-"""How often the validation scans are predicted: four validations at most, and both sides of the gate."""
+JUDGEMENTS = 5
+"""How often the validation scans are predicted after the last step: a validation, the weight of the ensemble, which
+takes as long as two, and both sides of the gate."""
 
-TRIAL_STEPS = 3
+PUBLISHING_SECONDS = 30.0
+"""For the ONNX files of a version, and the comparison of what they answer with what torch does."""
+
+TRIAL_STEPS = 2
 """The first of which waits for libraries and does not count."""
 
+RECENT = 5
+"""Steps by whose duration the next one's is judged."""
 
-def fitting_steps(seconds: float, recipe: Recipe, scans: Scans, device: str) -> tuple[int, float]:
-    """How many steps, and how many seconds for them, leave time to judge the result; found by a trial.
+LARGEST_VALIDATION = 0.05
+"""Share of the time that a validation before the last step may take; longer ones are left to the end."""
 
-    Nothing is kept of the trial.
+Clock = Callable[[], float]
+"""Gives seconds since some moment, and never less than before."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a machine takes for the parts of a training, by a trial.
+
+    Attributes:
+        step: Seconds a step.
+        validation: Seconds to predict all validation scans once.
+    """
+
+    step: float
+    validation: float
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run by time is, in steps.
+
+    Attributes:
+        places: Of the schedule that it goes through.
+        fewest: Steps from which it has learned something.
+    """
+
+    places: int
+    fewest: int
+
+
+class Limit(Protocol):
+    """Tells a run where in its schedule it is, and when it is over.
+
+    Attributes:
+        last: Number of the last step; None where nobody knows it before.
+    """
+
+    last: int | None
+
+    def place(self, step: int) -> float:
+        """The place in the schedule that a step reaches which is about to be taken."""
+
+    def reached(self, step: int) -> float:
+        """The place that was reached by a step, of a run that begins or goes on after it."""
+
+    def over(self, step: int) -> bool:
+        """Whether a step that was just taken is the last one."""
+
+    def validates(self) -> bool:
+        """Whether there is time for a validation before the last step."""
+
+    def judged(self) -> None:
+        """A validation has just ended."""
+
+    def steps(self, step: int) -> int:
+        """How many steps there will be in all, as far as is known after a step."""
+
+    def seconds_left(self) -> float | None:
+        """Until the result is published; None where no time is given."""
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, for a checkpoint."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count what was spent before a checkpoint."""
+
+
+class StepLimit:
+    """A run of a number of steps, each of which moves on by one place.
 
     Args:
-        seconds: For all together, the trial included.
-        recipe: Decides how long a step takes.
-        scans: The first validation scan stands for all.
-        device: Where to compute.
-
-    Returns:
-        At least one step, and seconds from the end of this call.
+        steps: That number.
     """
-    begin = perf_counter()
+
+    last: int | None
+
+    def __init__(self, steps: int) -> None:
+        self.last = self._steps = steps
+
+    def place(self, step: int) -> float:
+        """The number of the step."""
+        return step
+
+    def reached(self, step: int) -> float:
+        """The number of the step."""
+        return step
+
+    def over(self, step: int) -> bool:
+        """After the last one."""
+        return step >= self._steps
+
+    def validates(self) -> bool:
+        """Always."""
+        return True
+
+    def judged(self) -> None:
+        """Takes no time that counts."""
+
+    def steps(self, step: int) -> int:  # noqa: ARG002
+        """The number that was given."""
+        return self._steps
+
+    def seconds_left(self) -> float | None:
+        """Nobody gave a time."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """The number of the step says everything."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `state`."""
+
+
+class TimeLimit:
+    """A run that ends in time, its result judged and published.
+
+    What judging takes is foreseen from the trial, from the validations since, and from how much slower the steps have
+    become than they were then.
+
+    Args:
+        length: In steps.
+        seconds: For all together.
+        costs: What this machine takes.
+        begun: When the time began, by the clock.
+        now: The clock.
+    """
+
+    last: int | None = None
+
+    def __init__(
+        self, length: Length, seconds: float, costs: Costs, begun: float, now: Clock = monotonic
+    ) -> None:
+        self._length = length
+        self._seconds = seconds
+        self._costs = costs
+        self._begun = begun
+        self._now = now
+        self._mark = now()
+        self._learned = 0.0
+        self._place = 0.0
+        self._over = False
+        self._recent: deque[float] = deque([costs.step], RECENT)
+
+    def place(self, step: int) -> float:  # noqa: ARG002
+        """The share of the time for learning that will be over after the next step, of the schedule."""
+        done = self._learned + self._a_step
+        share = done / (done + max(0.0, self._left - self._a_step)) if done > 0 else 0.0
+        self._place = first_says(max(self._place, min(1.0, share) * self._length.places))
+        return self._place
+
+    def reached(self, step: int) -> float:  # noqa: ARG002
+        """What `restore` was told; 0 in a new run."""
+        return self._place
+
+    def over(self, step: int) -> bool:
+        """Whether less time is left than half a step takes.
+
+        Raises:
+            TooShortError: If it is over after too few steps.
+        """
+        seconds = self._since_mark()
+        self._learned += seconds
+        self._recent.append(seconds)
+        self._over = first_says(self._left <= self._a_step / 2)
+        if self._over and step < self._length.fewest:
+            raise TooShortError(
+                f"{self._seconds / 60:g} minutes",
+                f"were too short to learn: there was time for {step} steps, of at least {self._length.fewest}, "
+                "so nothing is published",
+                "Give more minutes, or train when the machine is less busy",
+            )
+        return self._over
+
+    def validates(self) -> bool:
+        """Whether one takes a small share of the time."""
+        return first_says(self._costs.validation <= LARGEST_VALIDATION * self._seconds)
+
+    def judged(self) -> None:
+        """What a validation took is what it will take from now on."""
+        self._costs = Costs(self._a_step, self._since_mark())
+
+    def steps(self, step: int) -> int:
+        """As many as the time holds if they go on taking what they take now."""
+        return step if self._over else max(step + 1, round(step + self._left / max(self._a_step, 1e-3)))
+
+    def seconds_left(self) -> float | None:
+        """Of all that was given."""
+        return max(0.0, self._begun + self._seconds - self._now())
+
+    def state(self) -> dict[str, Any]:
+        """The place, and seconds of learning and of all together."""
+        return {"place": self._place, "learned": self._learned, "spent": self._now() - self._begun}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on at the place, with so much less time."""
+        self._place, self._learned = state.get("place", 0.0), state.get("learned", 0.0)
+        self._begun -= state.get("spent", 0.0)
+
+    def check(self) -> None:
+        """Refuse a time in which nothing can be learned, before the first step.
+
+        Raises:
+            TooShortError: In one line, with the time that is needed.
+        """
+        fewest = self._length.fewest
+        needed = fewest * self._a_step
+        if self._left >= needed:
+            return
+        spent = self._now() - self._begun
+        whole = (spent + needed + self._judging) / 60
+        raise TooShortError(
+            f"{self._seconds / 60:g} minutes",
+            f"are too short to learn here: {spent:.0f} s went by before the first step, {fewest} steps take "
+            f"{needed:.0f} s and judging and publishing the result {self._judging:.0f} s",
+            f"Give at least {whole + 0.05:.1f} minutes, or a number of steps",
+        )
+
+    @property
+    def _a_step(self) -> float:
+        return median(self._recent)
+
+    @property
+    def _judging(self) -> float:
+        slower = max(1.0, self._a_step / self._costs.step) if self._costs.step > 0 else 1.0
+        return (JUDGEMENTS * self._costs.validation + PUBLISHING_SECONDS) * slower
+
+    @property
+    def _left(self) -> float:
+        """Seconds for steps."""
+        return self._begun + self._seconds - self._judging - self._now()
+
+    def _since_mark(self) -> float:
+        now = self._now()
+        seconds, self._mark = now - self._mark, now
+        return seconds
+
+
+def measure_costs(recipe: Recipe, scans: Scans, device: str, now: Clock = monotonic) -> Costs:
+    """What a step takes here, and predicting the validation scans, by a trial of which nothing is kept.
+
+    Args:
+        recipe: Decides how long a step takes.
+        scans: The first validation scan stands for all, by their voxels.
+        device: Where to compute.
+        now: The clock.
+    """
     recipe = recipe.changed(training={"supervised_start": 0})
     learner = TrainingState(recipe, torch.device(device))
     batches = Batches(scans.labelled, scans.unlabelled, recipe)
+    a_step = 0.0
     for step in range(1, TRIAL_STEPS + 1):
-        start = perf_counter()
+        start = now()
         losses = diffcl_step(learner, batches(step).to(learner.device), step)
         learner.learn(losses.cs, losses.ds, step)
-        a_step = perf_counter() - start
-    start = perf_counter()
+        a_step = now() - start
+    if not scans.validation:
+        return Costs(a_step, 0.0)
     ds = None if learner.ds is None else learner.ds.teacher
-    if scans.validation:
-        validate(scans.validation[:1], unpublished(recipe, learner.cs.teacher, ds, learner.device))
-    judging = JUDGEMENTS * len(scans.validation) * (perf_counter() - start)
-    left = seconds - (perf_counter() - begin) - judging
-    return max(1, int(left / a_step)), max(0.0, left)
+    start = now()
+    validate(scans.validation[:1], unpublished(recipe, learner.cs.teacher, ds, learner.device))
+    share = sum(map(_voxels, scans.validation)) / _voxels(scans.validation[0])
+    return Costs(a_step, (now() - start) * share)
+
+
+def _voxels(scan: ValidationScan) -> int:
+    x, y, z = scan.grid.size
+    return x * y * z

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from synthetic import ORGAN, SCANS, make_label, publish_untrained
 
 from diffcl import files
 from diffcl.data.cache import TrainingScan
-from diffcl.errors import DiffclError, OutputError, UsageError
+from diffcl.errors import DiffclError, OutputError, TooShortError, UsageError
 from diffcl.models import ModelRegistry, load_model
 from diffcl.publishing.gate import Decision
 from diffcl.recipe import Recipe
 from diffcl.studies import training as module
 from diffcl.studies import training_cases as finding
 from diffcl.studies.training import StudyTraining, TrainingOptions, with_class_values
+from diffcl.training.time_limit import Costs
 
 QUICK = TrainingOptions(steps=4, validation_share=0.3)
 
@@ -228,15 +228,44 @@ def test_one_labelled_scan_is_enough(make: Callable[[], StudyTraining], studies:
 
 
 def test_a_time_is_kept_and_the_viewers_see_the_steps_in_it(
-    make: Callable[[], StudyTraining], labelled: Outlined
+    make: Callable[[], StudyTraining], labelled: Outlined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = time.monotonic()
-    assert make().run(TrainingOptions(minutes=0.02, steps=100_000, start_from="scratch"), labelled)[
-        "published"
-    ]
-    assert time.monotonic() - start < 60
+    train, now, told = module.train, [1000.0], []
+
+    def by_the_clock(*args: Any, on_step: Callable[[Any], None], spent: float, **kwargs: Any) -> Any:
+        def step_of_five_seconds(progress: Any) -> None:
+            on_step(progress)
+            told.append(make().progress.read())
+            now[0] += 5
+
+        assert spent > 0
+        return train(*args, on_step=step_of_five_seconds, clock=lambda: now[0], **kwargs)
+
+    monkeypatch.setattr(module, "train", by_the_clock)
+    monkeypatch.setattr("diffcl.training.schedule.LEARNED_SHARE", 0.001)
+    assert make().run(TrainingOptions(minutes=2, steps=100_000, start_from="scratch"), labelled)["published"]
+    assert 60 <= now[0] - 1000 <= 95
+    assert told[0]["seconds_left"] == 120
+    assert told[0]["message"] == "The networks learn. About 2 minutes left."
+    ended = make().progress.read()
+    assert 12 <= ended["epoch"] == ended["total_epochs"] <= 19
+    assert "seconds_left" not in ended
+
+
+def test_a_time_too_short_to_learn_is_told_and_nothing_is_published(
+    make: Callable[[], StudyTraining],
+    labelled: Outlined,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("diffcl.training.loop.measure_costs", lambda *_: Costs(step=60.0, validation=0.0))
+    with pytest.raises(TooShortError, match=r"^1 minutes: are too short to learn here"):
+        make().run(TrainingOptions(minutes=1), labelled)
     told = make().progress.read()
-    assert 1 <= told["epoch"] == told["total_epochs"] < 1000
+    assert told["status"] == "failed"
+    assert told["message"].startswith("1 minutes: are too short to learn here")
+    assert ModelRegistry(tmp_path / "trained").names() == []
+    assert not (tmp_path / "training" / "current").exists()
 
 
 def test_scans_that_vanish_meanwhile_do_no_harm(

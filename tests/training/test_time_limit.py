@@ -1,18 +1,57 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter, sleep
 
 import pytest
 
 from diffcl.data.cases import Cases
+from diffcl.errors import TooShortError
 from diffcl.recipe import Recipe
 from diffcl.training import Plan, Progress, train
+from diffcl.training import time_limit as module
 from diffcl.training.checkpoint import load_checkpoint
-from diffcl.training.run import read_run
+from diffcl.training.run import read_run, schedule_done
 from diffcl.training.scans import Scans, load_scans
-from diffcl.training.time_limit import fitting_steps
+from diffcl.training.time_limit import PUBLISHING_SECONDS, Costs, Length, TimeLimit, measure_costs
+
+MINUTES = 2.0
+SECONDS = 60 * MINUTES
+
+LENGTH = Length(places=100, fewest=1)
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Machine:
+    """Takes some seconds for every step of a training.
+
+    Args:
+        clock: What goes on.
+        seconds: For a step, by how many were taken.
+    """
+
+    def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
+        self.told: list[Progress] = []
+        self._clock = clock
+        self._seconds = seconds
+
+    def __call__(self, progress: Progress) -> None:
+        self.told.append(progress)
+        self._clock.now += self._seconds(len(self.told))
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL between two steps."""
 
 
 @pytest.fixture
@@ -20,44 +59,152 @@ def scans(cases: Cases, recipe: Recipe, tmp_path: Path) -> Scans:
     return load_scans(cases, recipe, tmp_path / "prepared")
 
 
-def test_more_time_gives_more_steps(scans: Scans, recipe: Recipe) -> None:
-    few, _ = fitting_steps(20, recipe, scans, "cpu")
-    many, left = fitting_steps(200, recipe, scans, "cpu")
-    assert 1 <= few < many
-    assert 0 < left < 200
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
-def test_without_time_there_is_one_step(scans: Scans, recipe: Recipe) -> None:
-    assert fitting_steps(0, recipe, scans, "cpu") == (1, 0.0)
-
-
-def test_a_run_with_a_time_ends_in_it_validated_and_with_its_schedule_done(
-    cases: Cases, recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize(
+    ("seconds", "fewest", "most"),
+    [
+        (lambda _: 5.0, 17, 19),
+        (lambda _: 10.0, 8, 10),
+        (lambda number: 4.0 if number < 10 else 12.0, 12, 16),
+        (lambda number: 12.0 if number < 4 else 3.0, 16, 22),
+    ],
+    ids=["as foreseen", "twice as slow", "busy later", "busy at first"],
+)
+def test_the_schedule_ends_with_the_time_however_fast_the_machine_is(
+    cases: Cases,
+    recipe: Recipe,
+    tmp_path: Path,
+    clock: Clock,
+    seconds: Callable[[int], float],
+    fewest: int,
+    most: int,
 ) -> None:
-    told: list[Progress] = []
-    start = perf_counter()
-    best = train(cases, recipe, tmp_path / "run", plan=Plan(minutes=0.05), on_step=told.append)
-    assert perf_counter() - start < 15
+    machine, start = Machine(clock, seconds), clock.now
+    best = train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
     assert best is not None
-    steps = read_run(tmp_path / "run").plan.steps
-    assert told[-1].steps == steps
-    assert told[-1].scores is not None
+    taken = len(machine.told)
+    assert fewest <= taken <= most
+    assert SECONDS * 0.6 < clock.now - start <= SECONDS - PUBLISHING_SECONDS + seconds(taken)
+    assert machine.told[-1].steps == machine.told[-1].step == taken
+    assert machine.told[-1].scores is not None
+    rates = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["learner"]["cs"]["optimiser"]["schedules"]
+    places = [rule["last_epoch"] for rule in rates]
+    assert all(0.8 * recipe.training.steps < place <= recipe.training.steps for place in places)
 
 
-def test_a_run_that_is_slower_than_its_trial_ends_in_time_and_is_not_continued(
+def test_the_time_left_is_told_and_how_many_steps_it_holds(
+    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
+) -> None:
+    machine = Machine(clock, lambda _: 5.0)
+    train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
+    left = [progress.seconds_left for progress in machine.told]
+    assert left == [SECONDS - 5.0 * number for number in range(len(left))]
+    assert all(abs(progress.steps - len(left)) <= 2 for progress in machine.told[4:])
+
+
+def test_what_was_spent_before_a_kill_counts(
+    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
+) -> None:
+    plan, start = Plan(minutes=MINUTES), clock.now
+    machine = Machine(clock, lambda _: 5.0)
+
+    def killed(progress: Progress) -> None:
+        machine(progress)
+        if progress.step == 9:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(cases, recipe, tmp_path / "run", plan=plan, on_step=killed, clock=clock)
+    kept = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert 5 <= kept["step"] <= 9
+    clock.now += 10_000  # until somebody begins it again
+    train(cases, recipe, tmp_path / "run", plan=plan, resume=True, on_step=machine, clock=clock)
+    lost = 5.0 * (9 - kept["step"] + 1)
+    assert clock.now - start - 10_000 <= SECONDS - PUBLISHING_SECONDS + lost + 5.0
+    steps = [progress.step for progress in machine.told]
+    assert steps[9:] == list(range(kept["step"] + 1, steps[-1] + 1))
+    assert 16 <= steps[-1] <= 19
+
+
+def test_what_was_spent_before_the_first_step_counts(
+    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
+) -> None:
+    machine = Machine(clock, lambda _: 5.0)
+    plan = Plan(minutes=MINUTES)
+    train(cases, recipe, tmp_path / "run", plan=plan, on_step=machine, spent=60.0, clock=clock)
+    assert 5 <= len(machine.told) <= 7
+
+
+def test_a_time_in_which_nothing_can_be_learned_is_refused_before_the_first_step(
     cases: Cases, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffcl.training.loop.fitting_steps", lambda *_: (1000, 0.5))
-    told: list[Progress] = []
+    monkeypatch.setattr("diffcl.training.loop.measure_costs", lambda *_: Costs(step=6.0, validation=10.0))
+    recipe = recipe.changed(training={"steps": 200})
+    with pytest.raises(
+        TooShortError,
+        match=r"^2 minutes: are too short .* 10 steps take 60 s and judging and publishing the result 80 s\. "
+        r"Give at least 2\.4 minutes",
+    ):
+        train(cases, recipe, tmp_path / "run", plan=Plan(minutes=2))
+    assert not (tmp_path / "run" / "recipe.json").exists()
 
-    def slow(progress: Progress) -> None:
-        told.append(progress)
-        sleep(0.3)
 
-    plan = Plan(minutes=1)
-    cases = replace(cases, validation=())
-    train(cases, recipe, tmp_path / "run", plan=plan, on_step=slow)
-    assert len(told) < 10
-    assert load_checkpoint(tmp_path / "run" / "best.pt")["step"] == told[-1].step
-    train(cases, recipe, tmp_path / "run", plan=plan, resume=True, on_step=slow)
-    assert len(told) < 10, "it was over"
+def test_a_run_that_had_time_for_too_few_steps_says_so(
+    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
+) -> None:
+    recipe = recipe.changed(training={"steps": 200})
+    machine = Machine(clock, lambda _: 40.0)
+    with pytest.raises(
+        TooShortError,
+        match=r"^2 minutes: were too short to learn: there was time for \d steps, of at least 10, ",
+    ):
+        train(cases, recipe, tmp_path / "run", plan=Plan(minutes=2), on_step=machine, clock=clock)
+
+
+def test_a_version_says_how_many_steps_there_were(
+    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
+) -> None:
+    machine = Machine(clock, lambda _: 5.0)
+    train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
+    done = schedule_done(tmp_path / "run", read_run(tmp_path / "run"))
+    assert done.steps == len(machine.told)
+    assert 0 < done.supervised_start < done.steps
+
+
+def test_long_validations_are_left_to_the_end() -> None:
+    assert TimeLimit(LENGTH, 600.0, Costs(1.0, 29.0), 0.0, lambda: 0.0).validates()
+    assert not TimeLimit(LENGTH, 600.0, Costs(1.0, 31.0), 0.0, lambda: 0.0).validates()
+
+
+def test_judging_takes_longer_where_steps_have_become_slower(clock: Clock) -> None:
+    """Both machines begin alike; the one that becomes slower keeps more time for judging."""
+    over = {}
+    for seconds in (10.0, 20.0):
+        begun = clock.now
+        limit = TimeLimit(LENGTH, 1000.0, Costs(10.0, 40.0), begun, clock)
+        step = 1
+        limit.place(step)
+        clock.now += seconds
+        while not limit.over(step):
+            step += 1
+            limit.place(step)
+            clock.now += seconds
+        over[seconds] = clock.now - begun
+    judging = module.JUDGEMENTS * 40.0 + PUBLISHING_SECONDS
+    assert over == pytest.approx({10.0: 1000.0 - judging, 20.0: 1000.0 - 2 * judging}, abs=20.0)
+
+
+def test_a_trial_tells_what_a_machine_takes_for_all_validation_scans(scans: Scans, recipe: Recipe) -> None:
+    one = measure_costs(recipe, scans, "cpu")
+    assert one.step > 0
+    assert one.validation > 0
+    ticks = iter(range(1000))
+    two = measure_costs(
+        recipe, replace(scans, validation=[*scans.validation] * 2), "cpu", lambda: next(ticks)
+    )
+    assert two == Costs(step=1, validation=2)
+    assert measure_costs(recipe, replace(scans, validation=[]), "cpu").validation == 0
