@@ -28,7 +28,7 @@ def labels(
 
     Nothing is lost: a restored label is a new version, and a running server uses it at once.
 
-    - `diffcl labels my-scans` lists the scans with their newest labels
+    - `diffcl labels my-scans` lists the scans with their newest label for each task
     - `diffcl labels my-scans case7` lists all versions of one
     - `diffcl labels my-scans case7 --restore 2`
     """
@@ -49,7 +49,11 @@ def labels(
         else:
             say(f"{scan}: version {restore} is the final label again, as version {record['version']}")
         return
-    rows = [(name, history.newest(name)) for name in history.images()]
+    rows = [
+        (name, record)
+        for name in history.images()
+        for record in history.current(name).values() or [history.newest(name)]
+    ]
     if scan is not None:
         rows = [(scan, record) for record in history.versions(scan)]
     if as_json:
@@ -62,12 +66,13 @@ def labels(
 
 def table(rows: list[tuple[str, dict[str, Any]]]) -> Table:
     """What a person may want to know of versions, given with their scans."""
-    shown = Table("scan", "version", "when", "who", "began with", "voxels changed", "")
+    shown = Table("scan", "task", "version", "when", "who", "began with", "voxels changed", "")
     for scan, record in rows:
         proposal = record.get("started_from") or {}
         changed = record.get("changed_voxels")
         shown.add_row(
             scan,
+            str(record.get("task") or ""),
             str(record["version"]),
             str(record.get("time", "")),
             who(record),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -43,13 +45,14 @@ from diffcl.studies.archive_contents import ArchiveContents
 from diffcl.studies.archive_notes import ArchiveNotes
 from diffcl.studies.content_time import date_content
 from diffcl.studies.downloads import Downloads
-from diffcl.studies.label_changes import label_record, proposal_of
+from diffcl.studies.label_changes import joined, label_record, new_parts, proposal_of
 from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX
+from diffcl.studies.label_parts import TaskLabel, combined, names_of
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
 from diffcl.studies.proposed import Proposed
-from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies, check_submitted, task_of
 from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentations import Segmentation, Segmentations
 
@@ -175,35 +178,55 @@ class ArchiveStudies(Studies):
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
         """A file of the label, downloaded if need be."""
-        if tag != FINAL:
+        wanted = task_of(tag)
+        if tag != FINAL and wanted is None:
             return self._notes.label(image_id, tag)
-        found = self._current(image_id)
-        task = None if found is None else found.task(self._tasks())
-        if found is None or task is None:
-            return None
-        return self._downloads.label(found, self._entry(image_id), task.labels)
+        parts = self._parts(image_id)
+        if wanted is not None:
+            parts = [part for part in parts if part.task.name == wanted]
+        if len(parts) < 2:
+            return self._file(image_id, parts[0]) if parts else None
+        return self._together(image_id, parts)
+
+    def _together(self, image_id: str, parts: Sequence[Part]) -> Path:
+        """The file of a map of the labels of several tasks."""
+
+        def make(_: Path) -> sitk.Image:
+            labels = [
+                TaskLabel(part.task.name, read_label(self._file(image_id, part)), part.classes)
+                for part in parts
+            ]
+            return combined(labels)[0]
+
+        names = " ".join(f"{part.segmentation.uid} {part.task.name}" for part in parts)
+        return self._downloads.keep_label(sha256(names.encode()).hexdigest(), make)
 
     def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
         """The file of a segmentation; another one has another name."""
-        every = self._contents.now().labels.get(image_id, [])
-        tasks = {one.name: one for one in self._tasks()}
-        fitting = [one for one in every if (found := one.task(self._tasks())) and found.name == task]
-        if not fitting or fitting[-1] is not every[-1]:
-            return None
-        reviews = [review_of(self._notes.record(one.uid)) for one in fitting]
+        fitting = [part for part in self._all_parts(image_id) if part.task.name == task]
+        reviews = [review_of(self._notes.record(part.segmentation.uid)) for part in fitting]
         place = teaching_version(reviews, only_approved=only_approved)
-        if place is None:
-            return None
-        return self._downloads.label(fitting[place], self._entry(image_id), tasks[task].labels)
+        return None if place is None else self._file(image_id, fitting[place])
+
+    def tasks_of(self, image_id: str) -> list[str]:
+        """See `Studies.tasks_of`."""
+        return [part.task.name for part in self._parts(image_id)]
 
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`; of a final one also all `versions` that there are."""
-        if tag != FINAL:
+        wanted = task_of(tag)
+        if tag != FINAL and wanted is None:
             return self._notes.label_notes(image_id, tag)
-        all_of_it = self._contents.now().labels.get(image_id)
-        if not all_of_it:
+        parts = [part for part in self._parts(image_id) if wanted in (None, part.task.name)]
+        every = self._contents.now().labels.get(image_id, [])
+        all_of_it = every if wanted is None else every[: parts[-1].number if parts else 0]
+        if not all_of_it or not parts:
             return {}
-        current, task = all_of_it[-1], all_of_it[-1].task(self._tasks())
+        current, task = parts[-1].segmentation, parts[-1].task
+        more: dict[str, Any] = {}
+        if len(parts) > 1:
+            more = {"label_info": listed(parts), "classes": parts[-1].classes,
+                    "shows": {part.task.name: part.number for part in parts}}  # fmt: skip
         return {
             "name": f"{image_id}{LABEL_SUFFIX}",
             "version": len(all_of_it),
@@ -212,9 +235,10 @@ class ArchiveStudies(Studies):
             "SOPInstanceUID": current.uid,
             "StudyInstanceUID": current.study,
             "time": current.time,
-            "task": task and task.name,
-            "label_info": [{"name": label.name, "idx": label.value} for label in task.labels] if task else [],
+            "task": task.name,
+            "label_info": parts[-1].classes,
             **self._notes.record(current.uid),
+            **more,
         }  # fmt: skip
 
     def label_versions(self, image_id: str) -> list[dict[str, Any]]:
@@ -227,10 +251,12 @@ class ArchiveStudies(Studies):
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
         """Kept on this machine."""
         where = f"notes on the label of {image_id}"
-        if tag not in self.tags(image_id):
+        wanted = task_of(tag)
+        parts = [part for part in self._parts(image_id) if wanted in (None, part.task.name)]
+        if (not parts) if wanted else (tag not in self.tags(image_id)):
             self._entry(image_id)
             raise _no_label(image_id, tag)
-        current = self._current(image_id)
+        current, tag = (parts[-1].segmentation if parts else None), FINAL if wanted else tag
         notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
         if tag == FINAL and current is not None:
             added(self._notes.record(current.uid), notes, where)
@@ -258,6 +284,7 @@ class ArchiveStudies(Studies):
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`; a final one is stored in the archive, others are kept on this machine."""
         entry = self._entry(image_id)
+        check_submitted(tag)
         where = f"label of {image_id}"
         with self._saving:
             tag = check_name(tag, "label tag")
@@ -267,14 +294,20 @@ class ArchiveStudies(Studies):
             about = self._notes.image_notes(image_id).get("proposal")
             proposal = proposal_of(about, lambda: self._notes.proposal(image_id), grid)
             with named(where):
-                found = check_label(file, grid, self._tasks(), params, where, proposal)
-            changed = self._changed_voxels(image_id, found.label)
-            record = label_record(params, found, about, proposal, changed)
-            if tag == FINAL:
-                record["agreement"] = self._agreement(image_id, found, record)
-                return self._store(entry, scan, found, record)
-            self._notes.keep(image_id, tag, found.label, record)
-            return record
+                parts: Sequence[Submission] = check_label(file, grid, self._tasks(), params, where, proposal)
+            parts = new_parts(parts, partial(self._former, image_id)) if tag == FINAL else [joined(parts)]
+            records = []
+            for found in parts:
+                changed = self._changed_voxels(image_id, found)
+                record = label_record(params, found, about, proposal, changed)
+                if tag == FINAL:
+                    record["agreement"] = self._agreement(image_id, found, record)
+                    record = self._store(entry, scan, found, record)
+                else:
+                    self._notes.keep(image_id, tag, found.label, record)
+                records.append(record)
+            stored = {str(record["task"]): record.get("version") for record in records}
+            return {**records[-1], "stored": stored} if len(records) > 1 else records[-1]
 
     def _agreement(
         self, image_id: str, found: Submission, record: Mapping[str, Any]
@@ -287,7 +320,7 @@ class ArchiveStudies(Studies):
             if task is None or other.task([task]) is None or author(known) == author(record):
                 continue
             try:
-                file = self._downloads.label(other, self._entry(image_id), task.labels)
+                file = self._downloads.label(other, self._entry(image_id), task)
                 return agreement(found.label, read_label(file), task.labels, known)
             except (ScanError, ArchiveError) as error:
                 logger.warning(f"The labels of {image_id} cannot be compared: {error}")
@@ -307,7 +340,7 @@ class ArchiveStudies(Studies):
         Raises:
             ReadOnlyError: For one in the archive.
         """
-        if tag == FINAL:
+        if tag == FINAL or task_of(tag) is not None:
             raise _not_here("its labels")
         if self._notes.label(image_id, tag) is None:
             raise _no_label(image_id, tag)
@@ -367,7 +400,8 @@ class ArchiveStudies(Studies):
         """How many scans there are, and how many of them have labels."""
         view = self._contents.now()
         tags = self._notes.count_tags(view.series) | ({FINAL: len(view.labels)} if view.labels else {})
-        return {"total": len(view.series), "completed": len(view.labels), "label_tags": tags}
+        tasks = dict(Counter(task for uid in view.labels for task in self.tasks_of(uid)))
+        return {"total": len(view.series), "completed": len(view.labels), "label_tags": tags, "tasks": tasks}
 
     def content(self) -> dict[str, Any]:
         """See `Studies.content`."""
@@ -392,8 +426,35 @@ class ArchiveStudies(Studies):
             raise unknown_name("image", image_id, series)
         return series[image_id]
 
-    def _current(self, image_id: str) -> Segmentation | None:
-        return next(reversed(self._contents.now().labels.get(image_id, [])), None)
+    def _all_parts(self, image_id: str) -> list[Part]:
+        """What every segmentation of a series has of each task, the oldest first."""
+        tasks, found = self._tasks(), []
+        for number, one in enumerate(self._contents.now().labels.get(image_id, []), start=1):
+            told = self._notes.record(one.uid).get("task")
+            own = [task for task in tasks if task.name == told and one.task([task])]
+            found += [Part(one, task, number) for task in own or one.tasks(tasks)]
+        return found
+
+    def _parts(self, image_id: str) -> list[Part]:
+        """The final labels of a series: the newest part of each task, the oldest first."""
+        found: dict[str, Part] = {}
+        for part in self._all_parts(image_id):
+            found.pop(part.task.name, None)
+            found[part.task.name] = part
+        return list(found.values())
+
+    def _file(self, image_id: str, part: Part) -> Path:
+        """The file of the label of one task, downloaded if need be."""
+        return self._downloads.label(part.segmentation, self._entry(image_id), part.task)
+
+    def _former(self, image_id: str, task: str) -> sitk.Image | None:
+        """The final label for a task; None where there is none, or it cannot be used."""
+        try:
+            file = self.label_path(image_id, f"{FINAL_OF}{task}")
+            return None if file is None else read_label(file)
+        except (ScanError, GoneError) as error:  # by other software, and not usable
+            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
+            return None
 
     def _state(self, image_id: str) -> State:
         """What changes when a series does: its number of images."""
@@ -413,10 +474,11 @@ class ArchiveStudies(Studies):
         info = self._notes.image_notes(entry.uid)
         return "unusable" in info and info.get("images") == entry.images
 
-    def _changed_voxels(self, image_id: str, label: sitk.Image) -> int | None:
+    def _changed_voxels(self, image_id: str, found: Submission) -> int | None:
         """Voxels that differ from the final label, else the original one; None without either."""
+        label, tag = found.label, f"{FINAL_OF}{found.task}" if found.task else FINAL
         try:
-            file = self.label_path(image_id, FINAL) or self.label_path(image_id, ORIGINAL)
+            file = self.label_path(image_id, tag) or self.label_path(image_id, ORIGINAL)
             former = voxels(read_label(file)) if file else None
         except (ScanError, GoneError) as error:  # by other software, and not usable
             logger.warning(f"The former label of {image_id} cannot be compared: {error}")
@@ -452,6 +514,31 @@ class ArchiveStudies(Studies):
         self._downloads.keep_label(str(header.SOPInstanceUID), lambda _: found.label)
         self.refresh()
         return record
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a segmentation has of one task.
+
+    Attributes:
+        segmentation: The segmentation.
+        task: The task.
+        number: Of the segmentation among those of its series, from 1.
+    """
+
+    segmentation: Segmentation
+    task: Recipe
+    number: int
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """Name and value of each class."""
+        return [{"name": label.name, "idx": label.value} for label in self.task.labels]
+
+
+def listed(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Name and value of each class of a map of several parts, see `combined`."""
+    return names_of([(part.task.name, part.classes) for part in parts])
 
 
 def _not_here(what: str) -> ReadOnlyError:

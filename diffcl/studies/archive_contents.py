@@ -120,6 +120,6 @@ class ArchiveContents:
         tasks = self._tasks()
         labels: dict[str, list[Segmentation]] = {}
         for one in found:
-            if one.image in series and one.binary and not one.by_model and one.task(tasks):
+            if one.image in series and one.binary and not one.by_model and one.tasks(tasks):
                 labels.setdefault(one.image, []).append(one)
         return View(dict(sorted(series.items())), labels)

@@ -4,6 +4,8 @@ FOLDER/series/UID/dicom/0001.dcm    the images of a series
 FOLDER/series/UID/UID.nrrd          the same as one file, for viewers
 FOLDER/series/UID/received.json     how many images came, where the archive had announced another number
 FOLDER/labels/UID.nii.gz            a segmentation on the grid of its series, by its SOPInstanceUID
+FOLDER/labels/UID.TASK.nii.gz       the same of one task, of a segmentation with segments of several
+FOLDER/labels/DIGEST.nii.gz         what several segmentations show together
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +30,7 @@ from diffcl.io import Scan, read_scan, write_image
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry
-from diffcl.labels import LabelClass
+from diffcl.recipe import Recipe
 from diffcl.studies.segmentations import Segmentation
 
 logger = logging.getLogger(__name__)
@@ -124,13 +126,13 @@ class Downloads:
         _use(folder)
         return file
 
-    def label(self, found: Segmentation, entry: SeriesEntry, labels: Sequence[LabelClass]) -> Path:
-        """A segmentation as a label map on the grid of its series, in a file.
+    def label(self, found: Segmentation, entry: SeriesEntry, task: Recipe) -> Path:
+        """What a segmentation has of a task as a label map on the grid of its series, in a file.
 
         Args:
             found: The segmentation.
             entry: Its series.
-            labels: Classes of its task.
+            task: The task, or one of several, whose classes its segments are.
 
         Raises:
             ArchiveError: If it cannot be downloaded.
@@ -141,15 +143,16 @@ class Downloads:
             file = folder / "seg.dcm"
             self._archive.download_object(found.study, found.series, found.uid, file)
             with named(f"segmentation {found.uid}"):
-                return read_seg(file, read_scan(self.image(entry)), labels)
+                return read_seg(file, read_scan(self.image(entry)), task.labels, others=not whole)
 
-        return self.keep_label(found.uid, convert)
+        whole = found.task([task]) is not None
+        return self.keep_label(found.uid if whole else f"{found.uid}.{task.name}", convert)
 
     def keep_label(self, uid: str, make: Callable[[Path], sitk.Image]) -> Path:
         """The file of a label map, made unless it is there.
 
         Args:
-            uid: SOPInstanceUID of the segmentation.
+            uid: SOPInstanceUID of the segmentation, or what else stands for the content.
             make: Makes the label map; it may use the folder that it is given.
         """
         file = self._labels / f"{uid}.nii.gz"

@@ -16,7 +16,6 @@ from zipfile import ZipFile
 
 import requests
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
@@ -41,14 +40,14 @@ from diffcl.recipe import Recipe
 from diffcl.studies.agreement import agreement, author
 from diffcl.studies.folder_contents import SUFFIXES, FolderContents
 from diffcl.studies.index import FileEntry, ScanEntry
-from diffcl.studies.label_changes import label_record, proposal_of
+from diffcl.studies.label_changes import joined, label_record, new_parts, proposal_of
 from diffcl.studies.label_check import Submission, check_label
-from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
+from diffcl.studies.label_history import LABEL_SUFFIX, History, classes_of, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
 from diffcl.studies.proposed import DOUBT_SUFFIX, Proposed, keep_proposed, read_proposed
-from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies, check_submitted, task_of
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
 logger = logging.getLogger(__name__)
@@ -194,7 +193,13 @@ class FolderStudies(Studies):
         remove(self._proposals / f"{image_id}{DOUBT_SUFFIX}")
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
-        """The file that lies in the folder of the tag, or that of the older version which the tag means."""
+        """The file that lies in the folder of the tag; for one task or an older version, that among the kept ones."""
+        task = task_of(tag)
+        if task is not None:
+            record = self._current(image_id, task)
+            if "version" not in record:
+                return self.label_path(image_id, FINAL) if record else None
+            return self.history.label(image_id, record["version"])
         file = self._contents.label_file(self._contents.now(), image_id, tag)
         if file is None and tag in (shown := self._older(image_id)):
             file = self.history.label(image_id, shown[tag]["version"])
@@ -213,6 +218,10 @@ class FolderStudies(Studies):
 
     def label_notes(self, image_id: str, tag: str) -> dict[str, Any]:
         """See `Studies.label_notes`."""
+        task = task_of(tag)
+        if task is not None:
+            record = self._current(image_id, task)
+            return {**record, "label_info": classes_of(record)} if record else {}
         label = self._contents.now().label(image_id, tag)
         return readable(label.info) if label else self._older(image_id).get(tag, {})
 
@@ -228,8 +237,19 @@ class FolderStudies(Studies):
         """See `Studies.versions_mark`."""
         return self.history.mark(image_id)
 
+    def tasks_of(self, image_id: str) -> list[str]:
+        """See `Studies.tasks_of`."""
+        return _tasks_of(self.label_notes(image_id, FINAL))
+
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
-        """See `Studies.note_label`. Of an older version a review is kept and nothing else."""
+        """See `Studies.note_label`. Of an older version, or one of one task, a review is kept and nothing else."""
+        task = task_of(tag)
+        if task is not None:
+            version = self._current(image_id, task).get("version")
+            if version is None:
+                raise _no_label(image_id, tag)
+            newest = version == self.label_notes(image_id, FINAL).get("version")
+            tag = FINAL if newest else tag_of({"version": version})
         notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
         if tag not in self._entry(image_id).labels and tag in self._older(image_id):
             if FIELD in notes:
@@ -264,6 +284,7 @@ class FolderStudies(Studies):
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`."""
         self._entry(image_id)
+        check_submitted(tag)
         where = f"label of {image_id}"
         tag = check_name(tag, "label tag")
         params = with_review(checked(params, where), where)
@@ -272,17 +293,22 @@ class FolderStudies(Studies):
         about = self._entry(image_id).image.info.get("proposal")
         proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
         with named(where):
-            found = check_label(file, grid, tasks, params, where, proposal)
+            parts: Sequence[Submission] = check_label(file, grid, tasks, params, where, proposal)
         with TemporaryDirectory() as temporary, self._saving:
-            label = Path(temporary) / f"label{LABEL_SUFFIX}"
-            write_image(found.label, label)
             if state_of(self.image_path(image_id)) != state:
                 raise UsageError(f"image {image_id}", "was replaced meanwhile", "Load the scan again")
-            changed = self._changed_voxels(image_id, voxels(found.label))
-            record = label_record(params, found, about, proposal, changed)
-            if tag == FINAL:
-                record["agreement"] = self._agreement(image_id, found, record)
-            return self._keep(image_id, tag, label, record)
+            parts = new_parts(parts, partial(self._former, image_id)) if tag == FINAL else [joined(parts)]
+            label = Path(temporary) / f"label{LABEL_SUFFIX}"
+            records = []
+            for found in parts:
+                write_image(found.label, label)
+                changed = self._changed_voxels(image_id, found)
+                record = label_record(params, found, about, proposal, changed)
+                if tag == FINAL:
+                    record["agreement"] = self._agreement(image_id, found, record)
+                records.append(self._keep(image_id, tag, label, record))
+            stored = {str(record["task"]): record.get("version") for record in records}
+            return {**records[-1], "stored": stored} if len(records) > 1 else records[-1]
 
     def restore_label(self, image_id: str, version: int) -> None:
         """Make an older version the final label again, as a new version.
@@ -297,10 +323,16 @@ class FolderStudies(Studies):
         self._contents.refresh()
 
     def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:
-        """See `Studies.remove_label`."""
+        """See `Studies.remove_label`; of one task, its label alone."""
+        record = checked(by or {}, f"label of {image_id}")
+        task = task_of(tag)
+        if task is not None:
+            if "version" not in self._current(image_id, task):
+                raise _no_label(image_id, tag)
+            record, tag = {**record, "task": task}, FINAL
         self._label_entry(image_id, tag)
         with self._saving:
-            self._keep(image_id, tag, None, checked(by or {}, f"label of {image_id}"))
+            self._keep(image_id, tag, None, record)
 
     def series(self, image_id: str) -> DicomSeries:  # noqa: ARG002
         """Scans that are files are no series.
@@ -334,10 +366,12 @@ class FolderStudies(Studies):
         """See `Studies.status`."""
         objects = self._contents.now().objects
         tags = Counter(tag for entry in objects.values() for tag in entry.labels)
+        finals = [entry.labels[FINAL] for entry in objects.values() if FINAL in entry.labels]
         return {
             "total": len(objects),
             "completed": tags[FINAL],
             "label_tags": {tag: tags[tag] for tag in tags if tags[tag]},
+            "tasks": dict(Counter(task for entry in finals for task in _tasks_of(readable(entry.info)))),
         }
 
     def content(self) -> dict[str, Any]:
@@ -375,7 +409,7 @@ class FolderStudies(Studies):
     def _label_entry(self, image_id: str, tag: str) -> FileEntry:
         labels = self._entry(image_id).labels
         if tag not in labels:
-            raise NotFoundError(f"label of {image_id}", f"there is none with the tag {tag[:40]!r}")
+            raise _no_label(image_id, tag)
         return labels[tag]
 
     def _grid(self, image_id: str) -> Geometry:
@@ -384,9 +418,30 @@ class FolderStudies(Studies):
     def _proposal_file(self, image_id: str) -> Path:
         return self._proposals / f"{image_id}{LABEL_SUFFIX}"
 
-    def _changed_voxels(self, image_id: str, array: NDArray[Any]) -> int | None:
+    def _current(self, image_id: str, task: str) -> dict[str, Any]:
+        """The record of the final label for a task; empty where there is none.
+
+        One that was put there by hand has no version, and counts for all tasks.
+        """
+        notes = self.label_notes(image_id, FINAL)
+        if isinstance(notes.get("version"), int):
+            current = self.history.current(image_id)
+            return current.get(task) or current.get(None) or {}
+        return notes if notes.get("task") in (None, task) else {}
+
+    def _former(self, image_id: str, task: str) -> sitk.Image | None:
+        """The final label for a task; None where there is none, or it is damaged."""
+        file = self.label_path(image_id, f"{FINAL_OF}{task}")
+        try:
+            return None if file is None else read_label(file)
+        except ScanError as error:
+            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
+            return None
+
+    def _changed_voxels(self, image_id: str, found: Submission) -> int | None:
         """Voxels that differ from the final label, else the original one; None without either, or if it is damaged."""
-        file = self.label_path(image_id, FINAL) or self.label_path(image_id, ORIGINAL)
+        array, tag = voxels(found.label), f"{FINAL_OF}{found.task}" if found.task else FINAL
+        file = self.label_path(image_id, tag) or self.label_path(image_id, ORIGINAL)
         if file is None:
             return None
         try:
@@ -428,6 +483,7 @@ class FolderStudies(Studies):
                     raise UsageError(f"image {image_id}", "was removed meanwhile", "Ask for the next scan")
                 if tag == FINAL:
                     record = version = self.history.add(image_id, label, record)
+                    label = self.history.shown(image_id, version["version"])
                 if not version or self.history.newest(image_id)["version"] == version["version"]:
                     self._contents.put_label(content, image_id, tag, label, record)
         except OutputError as error:
@@ -440,6 +496,17 @@ class FolderStudies(Studies):
         if version:
             self.history.forget(image_id)
         return record
+
+
+def _no_label(image_id: str, tag: str) -> NotFoundError:
+    return NotFoundError(f"label of {image_id}", f"there is none with the tag {tag[:40]!r}")
+
+
+def _tasks_of(notes: Mapping[str, Any]) -> list[str]:
+    """The tasks of a final label by what is known of it."""
+    shows = notes.get("shows")
+    found = list(shows) if isinstance(shows, dict) else [notes.get("task")]
+    return [task for task in found if isinstance(task, str)]
 
 
 def _as_it_is(file: Path) -> AbstractContextManager[Path]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from diffcl.errors import DiffclError, OutputError, UsageError
+from diffcl.errors import DiffclError, OutputError
 from diffcl.files import make_folder
 from diffcl.io.formats import scan_name
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
@@ -164,8 +164,8 @@ class FolderContents:
     def _version_file(self, image_id: str, label: FileEntry) -> Path | None:
         """The version that a final label claims to be; None where there is none."""
         try:
-            return self._history.label(image_id, int(label.info["version"]))
-        except (KeyError, TypeError, ValueError, UsageError):
+            return self._history.shown(image_id, int(label.info["version"]))
+        except (KeyError, TypeError, ValueError):
             return None
 
     def new_entry(self, image_id: str, suffix: str, *, begins: bool = False) -> ScanEntry:
@@ -212,7 +212,9 @@ class FolderContents:
                         continue
                     try:
                         version = record["version"]
-                        label = None if record["removed"] else self._history.label(image_id, version)
+                        label = self._history.shown(image_id, version)
+                        if label is None and not record["removed"]:
+                            label = self._history.label(image_id, version)
                         self.put_label(content, image_id, FINAL, label, record)
                     except OutputError:
                         raise

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.studies.label_check import Proposal, Submission
+from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,39 @@ def proposal_of(about: object, read: Callable[[], sitk.Image | None], grid: Geom
     except ScanError as error:
         logger.warning(str(error))
     return Proposal(label, str(about.get("task")), about.get("marked") is True)
+
+
+def new_parts(
+    parts: Sequence[Submission], former: Callable[[str], sitk.Image | None]
+) -> Sequence[Submission]:
+    """Of the labels of several tasks that came as one map, those that are not as they were before.
+
+    What another part of the map hid is put back, see `with_hidden`.
+
+    Args:
+        parts: The labels; a single one is new whatever it is.
+        former: Gives the label that the scan has for a task; None for none.
+    """
+    if len(parts) < 2:
+        return parts
+    new = {str(part.task): voxels(part.label) for part in parts}
+    old = {task: voxels(label) for task in new if (label := former(task)) is not None}
+    old = {task: values for task, values in old.items() if values.shape == new[task].shape}
+    whole = with_hidden(new, old)
+    found = [
+        replace(part, label=Geometry.of(part.label).place(whole[str(part.task)]))
+        for part in parts
+        if part.task not in old or not np.array_equal(whole[part.task], old[part.task])
+    ]
+    return found or parts[:1]
+
+
+def joined(parts: Sequence[Submission]) -> Submission:
+    """The labels of several tasks that came as one map as one again, of no single task; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    label, classes = combined([TaskLabel(str(part.task), part.label, part.classes) for part in parts])
+    return Submission(label, None, classes, parts[0].remark)
 
 
 def label_record(

@@ -1,4 +1,4 @@
-"""The check of a submitted label: readable, on its scan's grid, values that mean classes of a task."""
+"""The check of a submitted label: readable, on its scan's grid, values that mean classes of tasks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from diffcl.io.formats import is_segmentation
 from diffcl.io.images.segmentation import segments_of
 from diffcl.io.isolated import read_label_isolated
 from diffcl.recipe import Recipe
+from diffcl.studies.label_parts import name_in_task
 
 Names = Mapping[int, str]
 """Voxel value to the name of what it marks."""
@@ -44,7 +45,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Submission:
-    """An accepted label.
+    """An accepted label of one task.
 
     Attributes:
         label: uint8, exactly on the scan's grid, with the values of the task's classes.
@@ -59,6 +60,31 @@ class Submission:
     remark: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """What of a submitted label belongs to one task.
+
+    Attributes:
+        task: The task; None where several fit.
+        meaning: The task's class value of every value of the file that is one.
+    """
+
+    task: Recipe | None
+    meaning: Mapping[int, int]
+
+    @property
+    def name(self) -> str:
+        """Name of the task; empty where several fit."""
+        return self.task.name if self.task else ""
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The classes of the task among the values of a file `(X, Y, Z)`."""
+        classes = np.zeros_like(values)
+        for value, meant in self.meaning.items():
+            classes[values == value] = meant
+        return classes
+
+
 def check_label(
     file: Path,
     scan: Geometry,
@@ -66,12 +92,13 @@ def check_label(
     info: Mapping[str, Any],
     where: str,
     proposal: Proposal | None = None,
-) -> Submission:
-    """Check a label file that a client sent for a scan.
+) -> list[Submission]:
+    """Check a label file that a client sent for a scan, and take it apart by tasks.
 
     Names decide what a value means: those inside a `.seg.nrrd` file, else those of `label_info`. Without
-    any, the values must be those of a task. What is left of the segment `CHECK_HERE` becomes what was
-    proposed there, or the nearest class where that is not known.
+    any, the values must be those of a task. Names of several tasks give a label of each, and what two tasks
+    share goes into both. What is left of the segment `CHECK_HERE` becomes what was proposed there, or the nearest
+    class where that is not known.
 
     Args:
         file: The received file.
@@ -80,6 +107,9 @@ def check_label(
         info: The client's params; `label_info` names the segments, `model` the model that proposed them.
         where: Named in errors.
         proposal: What the annotator started from, where that is known.
+
+    Returns:
+        A label of each task, at least one.
 
     Raises:
         ScanError: If the file is not a 3D label map.
@@ -97,18 +127,27 @@ def check_label(
     values[marked] = 0
     present = [value for value in present if value not in marks]
     names = {value: name for value, name in names.items() if value not in marks}
-    task = _task_of_names(names, present, tasks, where) if names else None
-    if task is None:
+    if not names:
         task = _task_of_values(present, tasks, preferred, where)
-    elif any(value != _values(task)[_plain(names[value])] for value in present):
-        before, values = values, np.zeros_like(values)
-        for value in present:
-            values[before == value] = _values(task)[_plain(names[value])]
-        remarks.append("Values were renumbered by the names of the segments.")
-    if marked.any():
-        values[marked] = _instead_of_marks(values, marked, scan.spacing, task, proposal)
-        remarks.append(f"The segment {CHECK_HERE} was left out.")
-    return Submission(scan.place(values), task.name if task else None, _classes(task), " ".join(remarks))
+        parts = [Part(task, {value: value for value in present})]
+    else:
+        parts = _parts_of_names(names, present, tasks, where)
+    if len(parts) > 1:
+        if marked.any():
+            values[marked] = _instead_of_marks(values, marked, scan.spacing, None, None)
+        remarks.append(f"It was taken apart into {', '.join(part.name for part in parts)}.")
+    found = []
+    for part in parts:
+        told, of_task = list(remarks), part.of(values)
+        if any(value != meant for value, meant in part.meaning.items()):
+            told.append("Values were renumbered by the names of the segments.")
+        if marked.any():
+            if len(parts) == 1:
+                of_task[marked] = _instead_of_marks(of_task, marked, scan.spacing, part.task, proposal)
+            told.append(f"The segment {CHECK_HERE} was left out.")
+        name = part.task.name if part.task else None
+        found.append(Submission(scan.place(of_task), name, _classes(part.task), " ".join(told)))
+    return found
 
 
 def _marks(names: Names, tasks: Sequence[Recipe], proposal: Proposal | None) -> set[int]:
@@ -154,8 +193,10 @@ def _task_of_values(
     return fitting[0] if len(fitting) == 1 or fitting[0].name == preferred else None
 
 
-def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe], where: str) -> Recipe:
-    """The task that knows all names; an empty segment marks nothing, so its name need not be known.
+def _parts_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe], where: str) -> list[Part]:
+    """One part where a task knows all names, else one for each of the tasks that are needed to know them.
+
+    An empty segment marks nothing, so its name need not be known.
 
     Raises:
         DataError: If a value has no name, or a name is unknown.
@@ -163,17 +204,22 @@ def _task_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe]
     unnamed = [value for value in present if value not in names]
     if unnamed:
         raise DataError(where, f"value {unnamed[0]} has no name in label_info", "Name every segment")
+    known = [(task, _meaning(names, task)) for task in tasks]
     for wanted in (set(names), set(present)):
-        for task in tasks:
-            if all(_plain(names[value]) in _values(task) for value in wanted):
-                return task
-    known = {_plain(entry.name): entry.name for task in tasks for entry in task.labels}
-    strange = [names[value] for value in present if _plain(names[value]) not in known]
-    if strange:
-        what = f"segments {', '.join(repr(name[:40]) for name in strange)} are not known"
-    else:
-        what = f"segments {', '.join(names[value] for value in present)} belong to different tasks"
-    raise DataError(where, what, f"Known names: {', '.join(known.values()) or 'none'}")
+        for task, meaning in known:
+            if wanted <= set(meaning):
+                return [Part(task, {value: meaning[value] for value in present})]
+    left = {value for value in present if not any(value in meaning for _, meaning in known)}
+    if left:
+        what = f"segments {', '.join(repr(names[value][:40]) for value in sorted(left))} are not known"
+        classes = list(dict.fromkeys(entry.name for task in tasks for entry in task.labels))
+        raise DataError(where, what, f"Known names: {', '.join(classes) or 'none'}")
+    parts, left = [], set(present)
+    while left:
+        task, meaning = max(known, key=lambda one: len(left & set(one[1])))
+        parts.append(Part(task, {value: meaning[value] for value in present if value in meaning}))
+        left -= set(meaning)
+    return parts
 
 
 def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image, str]:
@@ -223,6 +269,18 @@ def _listed_names(listed: Any, present: Sequence[int], where: str) -> Names:
 
 def _plain(name: str) -> str:
     return name.strip().casefold()
+
+
+def _meaning(names: Names, task: Recipe) -> dict[int, int]:
+    """The class value in a task of every value whose name it knows.
+
+    A name with the task behind it, see `name_in_task`, says that the same name alone is that of another task.
+    """
+    classes = _values(task)
+    told = {_plain(name_in_task(entry.name, task.name)): entry.value for entry in task.labels}
+    sure = {value: told[_plain(name)] for value, name in names.items() if _plain(name) in told}
+    alone = {value: classes[_plain(name)] for value, name in names.items() if _plain(name) in classes}
+    return {value: meant for value, meant in alone.items() if meant not in sure.values()} | sure
 
 
 def _values(task: Recipe) -> dict[str, int]:

@@ -1,13 +1,16 @@
 """Every accepted label of a studies folder, kept as a numbered version of its scan.
 
-    STUDIES/history/ID/1.nii.gz     the label
-    STUDIES/history/ID/1.json       who, when, from which proposal, what changed
-    STUDIES/history/ID/2.json       a version without a label: it was removed
+    STUDIES/history/ID/1.nii.gz     the label, of one task
+    STUDIES/history/ID/1.json       who, when, of which task, from which proposal, what changed
+    STUDIES/history/ID/2.json       a version without a label: that of its task was removed, or those of all
+    STUDIES/history/ID/3.all.nii.gz     what viewers show from version 3 on, where there are labels of other tasks too
     STUDIES/history/ID/1.review.json    whether somebody approved or flagged it, who and why
 
 Who is `client_id`, as the viewer says, `address`, as the server sees it, and `user`, where one had to log in.
-The record is written last, so a version without one was never accepted. The newest version is the scan's
-final label; a server puts it there when it sees that the folder `history` has changed.
+The record is written last, so a version without one was never accepted. The newest version of each task is the scan's
+final label for it. What all of them show together is put among the final labels, by a server when it sees that the
+folder `history` has changed. `label_info` in a record names the values of what is shown, `classes` those of the label
+itself where the two differ, and `shows` the version of each task.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from filelock import FileLock
 
 from diffcl.errors import OutputError, UsageError
 from diffcl.files import make_folder, not_written, remove, replace_file, settle, write_text
+from diffcl.io.images.write import write_image
 from diffcl.io.read import read_label
+from diffcl.studies.label_parts import TaskLabel, combined
 from diffcl.studies.notes import readable
 from diffcl.studies.old_versions import forgettable
 from diffcl.studies.review import Review, review_of, teaching_version
@@ -35,6 +40,7 @@ LABEL_SUFFIX = ".nii.gz"
 
 SETTLED_NS = 50_000_000
 """A folder changed more recently than this may change again within the resolution of its time stamp."""
+DAMAGED_RECORD = "Its record is damaged."
 
 FINAL_LABELS = Path("labels") / "final"
 """Where MONAI Label keeps the final labels of a studies folder."""
@@ -82,6 +88,28 @@ class History:
         records = (self.record(image_id, number) for number in reversed(self._numbers(image_id)))
         return next((record for record in records if record), {})
 
+    def current(self, image_id: str) -> dict[str | None, dict[str, Any]]:
+        """The records of the labels that a scan has, by their tasks: the newest version of each, oldest first.
+
+        A label of no known task, None, stands for all tasks until there is a newer one.
+        """
+        found: dict[str | None, dict[str, Any]] = {}
+        for record in self.versions(image_id):
+            task = record.get("task")
+            if task is None and record.get("remark") != DAMAGED_RECORD:
+                found.clear()
+            found.pop(task, None)
+            found.pop(None, None)
+            if not record["removed"]:
+                found[task] = record
+        return found
+
+    def shown(self, image_id: str, version: int) -> Path | None:
+        """The file that viewers show from a version on: its label, or a map of those of all tasks; None for nothing."""
+        folder = self.folder / image_id
+        label = folder / f"{version}{LABEL_SUFFIX}"
+        return next((file for file in (_map_of(label), label) if file.is_file()), None)
+
     def label(self, image_id: str, version: int) -> Path:
         """The label file of a version.
 
@@ -100,13 +128,14 @@ class History:
         Args:
             image_id: The scan.
             label: Its label; None records that the label was removed.
-            record: What is known about it.
+            record: What is known about it, its `task` among that.
 
         Returns:
             The record with its number.
 
         Raises:
             OutputError: If it cannot be written.
+            DataError: If the labels of the scan have too many classes together.
         """
         folder = self.folder / image_id
         make_folder(folder)
@@ -117,6 +146,7 @@ class History:
             with FileLock(self.folder / ".lock"):
                 number = max(self._numbers(image_id), default=0) + 1
                 record = {**record, "version": number, "removed": label is None}
+                record |= self._show(image_id, label, record)
                 self._write(folder, label, record)
         except OSError as error:
             raise not_written(folder, error) from error
@@ -131,15 +161,47 @@ class History:
                     shutil.copyfile(label, temporary)
             write_text(place, json.dumps(record, indent=2) + "\n", durable=True)
         except OutputError:
-            remove(place)
-            remove(content)
+            for path in (place, content, _map_of(content)):
+                remove(path)
             raise
 
     def forget(self, image_id: str) -> None:
         """Remove the oldest versions, as far as there are more than are kept; the record first."""
         for number in forgettable(self.versions(image_id), self._most) if self._most else ():
-            for name in (f"{number}.json", f"{number}.review.json", f"{number}{LABEL_SUFFIX}"):
-                remove(self.folder / image_id / name)
+            label = self.folder / image_id / f"{number}{LABEL_SUFFIX}"
+            for path in (
+                label.with_name(f"{number}.json"),
+                label.with_name(f"{number}.review.json"),
+                label,
+                _map_of(label),
+            ):
+                remove(path)
+
+    def _show(self, image_id: str, label: Path | None, record: dict[str, Any]) -> dict[str, Any]:
+        """Write the map of all tasks that belongs to a version, where there is more than its label to show.
+
+        Returns:
+            What its record says of that.
+        """
+        task, number = record.get("task"), record["version"]
+        if task is None:
+            return {}
+        others = [one for other, one in self.current(image_id).items() if other not in (None, task)]
+        if not others:
+            return {}
+        parts = [
+            TaskLabel(one["task"], read_label(self.label(image_id, one["version"])), classes_of(one))
+            for one in others
+        ]
+        if label is not None:
+            parts.append(TaskLabel(task, read_label(label), classes_of(record)))
+        image, names = combined(parts)
+        file = _map_of(self.folder / image_id / f"{number}{LABEL_SUFFIX}")
+        write_image(image, file)
+        settle(file)
+        shows = {one["task"]: one["version"] for one in others}
+        shows |= {} if label is None else {task: number}
+        return {"label_info": names, "classes": classes_of(record), "shows": shows}
 
     def review(self, image_id: str, version: int, review: Review) -> None:
         """Keep what somebody said of a version, in place of what was said before.
@@ -158,8 +220,8 @@ class History:
             task: Name of the task; versions of no known task count as well.
             only_approved: Whether only approved labels teach.
         """
-        newest = self.newest(image_id)
-        if not newest or newest["removed"] or newest.get("task") not in (None, task):
+        current = self.current(image_id)
+        if task not in current and None not in current:
             return {}
         fitting = [
             record
@@ -179,11 +241,13 @@ class History:
             UsageError: If there is no such version, or it records a removal.
             OutputError: If it cannot be written.
         """
-        label = self.label(image_id, version)
-        newest = self.newest(image_id)
-        changed = None if newest["removed"] else _different(label, self.label(image_id, newest["version"]))
+        label, former = self.label(image_id, version), self.record(image_id, version)
+        newest = self.current(image_id).get(former.get("task"))
+        changed = None if newest is None else _different(label, self.label(image_id, newest["version"]))
+        kept = {name: value for name, value in former.items() if name not in ("classes", "shows")}
         found = {
-            **self.record(image_id, version),
+            **kept,
+            "label_info": classes_of(former),
             "restored_from": version,
             "changed_voxels": changed,
             **stamp(),
@@ -209,7 +273,7 @@ class History:
         if record.get("version") == number and isinstance(record.get("removed"), bool):
             return {**record, **self._review(image_id, number)}
         removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
-        return {**record, "version": number, "removed": removed, "remark": "Its record is damaged."}
+        return {**record, "version": number, "removed": removed, "remark": DAMAGED_RECORD}
 
     def _review(self, image_id: str, number: int) -> dict[str, Any]:
         """What somebody said of a version, as notes; empty where nobody did, or it cannot be understood."""
@@ -234,9 +298,21 @@ def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
     record = history.restore(image_id, version)
     (studies / FINAL_LABELS).mkdir(parents=True, exist_ok=True)
     final = studies / FINAL_LABELS / f"{image_id}{LABEL_SUFFIX}"
+    shown = history.shown(image_id, record["version"]) or history.label(image_id, record["version"])
     with replace_file(final, durable=True) as temporary:
-        shutil.copyfile(history.label(image_id, record["version"]), temporary)
+        shutil.copyfile(shown, temporary)
     return record
+
+
+def classes_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name and value of each class of the label of a version itself; none where they are not known."""
+    listed = record.get("classes", record.get("label_info")) or []
+    return [entry for entry in listed if isinstance(entry, dict) and {"name", "idx"} <= entry.keys()]
+
+
+def _map_of(label: Path) -> Path:
+    """Where the map of all tasks is that belongs to a version, by where its label is."""
+    return label.with_name(label.name.replace(LABEL_SUFFIX, f".all{LABEL_SUFFIX}"))
 
 
 def stamp() -> dict[str, Any]:

@@ -40,7 +40,8 @@ def older(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def forgettable(records: Sequence[Mapping[str, Any]], most: int) -> list[int]:
     """The versions that need not be kept, so that no more than `most` remain, the oldest first.
 
-    Never the newest, an approved or flagged one, and the newest of each person.
+    Never the newest, an approved or flagged one, and the newest of each person for each task; nor the record of a
+    removal, without which what was removed would come back.
 
     >>> labels = [{"version": n, "removed": False, "client_id": "ann"} for n in (1, 2, 3, 4)]
     >>> forgettable(labels, 2)
@@ -50,11 +51,12 @@ def forgettable(records: Sequence[Mapping[str, Any]], most: int) -> list[int]:
         records: Of all versions of a scan, oldest first.
         most: At least 1.
     """
-    last = {author(record): record["version"] for record in records if not record["removed"]}
-    kept = {*last.values(), records[-1]["version"]} if records else set()
+    labels = [record for record in records if not record["removed"]]
+    last = {(author(record), record.get("task")): record["version"] for record in labels}
+    kept = {*last.values(), *(record["version"] for record in records[-1:])}
     free = [
         record["version"]
-        for record in records
+        for record in labels
         if record["version"] not in kept and review_of(record).status == "submitted"
     ]
-    return free[: max(0, len(records) - most)]
+    return free[: max(0, len(labels) - most)]

@@ -11,6 +11,7 @@ import requests
 import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
+from diffcl.errors import UsageError
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.studies.agreement import mean_dice
 from diffcl.studies.proposed import Proposed
@@ -19,16 +20,41 @@ from diffcl.studies.review import review_of
 FINAL = "final"
 """Tag of the label that a person submitted: the one that teaches."""
 
+FINAL_OF = "final."
+"""What the tag of the final label for one task begins with; the name of the task follows. `final` is all of them."""
+
 ORIGINAL = "original"
 """Tag of a label that a model proposed and that was kept as it is."""
+
+
+def task_of(tag: str) -> str | None:
+    """The task that a tag names; None for a tag that names none.
+
+    >>> task_of("final.spleen"), task_of("final")
+    ('spleen', None)
+    """
+    return tag.removeprefix(FINAL_OF) if tag.startswith(FINAL_OF) else None
+
+
+def check_submitted(tag: str) -> None:
+    """Refuse the tag of one task for a label that is submitted: its names tell the tasks.
+
+    Raises:
+        UsageError: In one line.
+    """
+    if task_of(tag) is not None:
+        raise UsageError(
+            f"label tag {tag[:40]!r}", "is the final label for one task", "Submit with the tag 'final'"
+        )
 
 
 class Studies(ABC):
     """Scans, their labels, and what is known of both. Safe in threads; several processes may work on the same.
 
-    A scan has an id, a label the id of its scan and a tag. What one kind of studies cannot do raises a
-    `DiffclError` that says so, so nobody has to ask which kind it is. Every method raises `NotFoundError` for a scan
-    or label that is not there, and `ArchiveError` where an archive is behind it that fails.
+    A scan has an id, a label the id of its scan and a tag. A scan has a final label for each task: its tag is `final.`
+    and the name of the task, and the tag `final` means the map of all of them. What one kind of studies cannot do
+    raises a `DiffclError` that says so, so nobody has to ask which kind it is. Every method raises `NotFoundError` for
+    a scan or label that is not there, and `ArchiveError` where an archive is behind it that fails.
 
     Attributes:
         fetching_is_costly: Whether a scan has to be brought here before anything can be done with it.
@@ -175,13 +201,19 @@ class Studies(ABC):
             UsageError: See `note_image`.
         """
 
+    @abstractmethod
+    def tasks_of(self, image_id: str) -> list[str]:
+        """The tasks for which a scan has a final label; none where nobody knows for which."""
+
     def to_review(self) -> list[str]:
-        """The scans whose final label waits for a review, those first on which two people agree least."""
+        """The scans with a final label that waits for a review, those first on which two people agree least."""
         waiting = []
         for image_id in self.labelled():
-            notes = self.label_notes(image_id, FINAL)
-            if review_of(notes).status == "submitted":
-                waiting.append((mean_dice(notes), image_id))
+            tags = [f"{FINAL_OF}{task}" for task in self.tasks_of(image_id)] or [FINAL]
+            every = [self.label_notes(image_id, tag) for tag in tags]
+            scores = [mean_dice(notes) for notes in every if review_of(notes).status == "submitted"]
+            if scores:
+                waiting.append((min(scores), image_id))
         return [image_id for _, image_id in sorted(waiting)]
 
     @abstractmethod
@@ -211,6 +243,8 @@ class Studies(ABC):
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Check a label and make it the scan's label of that tag; a final one is kept as a version.
 
+        A final one with segments of several tasks becomes a version of each; what is as it was before does not.
+
         Args:
             image_id: The scan.
             file: The received file.
@@ -218,7 +252,7 @@ class Studies(ABC):
             params: What the client says; see `diffcl.studies.label_check`.
 
         Returns:
-            The record of the label.
+            The record of the label, of several the last one's, and in `stored` the version of each task.
 
         Raises:
             UsageError: If the tag cannot be a file's name, or see `note_image`.
@@ -272,7 +306,11 @@ class Studies(ABC):
 
     @abstractmethod
     def status(self) -> dict[str, Any]:
-        """How many scans there are in `total`, how many are `completed`, and how many have each of the `label_tags`."""
+        """How many scans there are.
+
+        `total`, how many are `completed`, how many have each of the `label_tags`, and how many have a final label for
+        each of the `tasks`.
+        """
 
     @abstractmethod
     def content(self) -> dict[str, Any]:

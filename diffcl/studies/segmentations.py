@@ -67,6 +67,24 @@ class Segmentation:
             (task for task in tasks if all(class_of(one, task.labels) for one in self.segments)), None
         )
 
+    def tasks(self, tasks: Sequence[Recipe]) -> list[Recipe]:
+        """The task whose classes all its segments are, else the tasks that are needed to know them; none for none."""
+        whole = self.task(tasks)
+        if whole is not None:
+            return [whole]
+        known = [
+            (task, {place for place, one in enumerate(self.segments) if class_of(one, task.labels)})
+            for task in tasks
+        ]
+        found, left = [], set(range(len(self.segments)))
+        while left and known:
+            task, places = max(known, key=lambda one: len(left & one[1]))
+            if not left & places:
+                return []
+            found.append(task)
+            left -= places
+        return found
+
 
 class Segmentations:
     """The segmentations of an archive.

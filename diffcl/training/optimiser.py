@@ -86,7 +86,7 @@ class Optimiser:
             self._matrices.take_gradients()
         for rule, schedule in zip(self._rules, self._schedules, strict=True):
             rule.step()
-            schedule.last_epoch += advance - 1  # from which torch goes on by one
+            schedule.last_epoch += advance - 1  # type: ignore[assignment]  # torch goes on by one from it
             schedule.step()
 
     def state_dict(self) -> dict[str, Any]:

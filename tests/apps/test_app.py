@@ -430,7 +430,7 @@ def test_a_thousand_scans_are_not_opened_to_show_them(
 
     touched()
     many = type(app)(str(app_folder()), str(studies), app.conf)
-    assert many.info()["datastore"] == {"total": 1000, "completed": 0, "label_tags": {}}
+    assert many.info()["datastore"] == {"total": 1000, "completed": 0, "label_tags": {}, "tasks": {}}
     at_start = touched()
     assert set(at_start) == {"index"}
     assert at_start.total() < 10

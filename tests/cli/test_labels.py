@@ -35,6 +35,18 @@ def test_all_scans_are_listed_with_their_newest_label(
     assert "removed" in line
 
 
+def test_each_task_has_its_newest_label(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = History(studies / "history")
+    for task in ("spleen", "liver", "spleen"):
+        names = [{"name": task, "idx": 1}]
+        history.add("two", studies / "label.nii.gz", {"task": task, "label_info": names})
+    assert run(["labels", str(studies), "--json"]) == 0
+    found = [entry for entry in json.loads(capsys.readouterr().out) if entry["scan"] == "two"]
+    assert [(entry["task"], entry["version"]) for entry in found] == [("liver", 2), ("spleen", 3)]
+    assert run(["labels", str(studies)]) == 0
+    assert "liver" in capsys.readouterr().out
+
+
 def test_the_versions_of_a_scan_say_who_and_from_what(
     studies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

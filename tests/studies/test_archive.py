@@ -46,6 +46,7 @@ from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.labels import Code
 from diffcl.models import ModelRegistry
+from diffcl.recipe import Recipe
 from diffcl.studies import archive as archive_module
 from diffcl.studies import archive_contents as contents
 from diffcl.studies import downloads
@@ -94,10 +95,14 @@ def open_store(orthanc: Orthanc, patients: str, tmp_path: Path) -> Open:
     """Opens the test's part of the archive, as a server of its own with its own folder."""
 
     def run(
-        folder: str = "here", url: str = orthanc.url, modality: str | None = None, **more: Any
+        folder: str = "here",
+        url: str = orthanc.url,
+        modality: str | None = None,
+        tasks: tuple[Recipe, ...] = (ORGAN,),
+        **more: Any,
     ) -> ArchiveStudies:
         filters = {"PatientID": patients} | ({"Modality": modality} if modality else {})
-        return ArchiveStudies(Archive(url), tmp_path / folder, lambda: [ORGAN], filters, **more)
+        return ArchiveStudies(Archive(url), tmp_path / folder, lambda: tasks, filters, **more)
 
     return run
 
@@ -151,7 +156,7 @@ class TestScans:
         mr, ct = put("oblique"), put("flipped", modality="CT")
         assert store.scans() == sorted([mr, ct])
         assert {store.image_notes(uid)["Modality"] for uid in (mr, ct)} == {"MR", "CT"}
-        assert store.status() == {"total": 2, "completed": 0, "label_tags": {}}
+        assert store.status() == {"total": 2, "completed": 0, "label_tags": {}, "tasks": {}}
 
     def test_a_filter_leaves_some_out(self, open_store: Open, put: Put) -> None:
         put("oblique")
@@ -269,7 +274,12 @@ class TestLabels:
         assert (info["version"], info["task"], info["client_id"]) == (1, "organ", "ann")
         assert store.labelled() == [first]
         assert store.waiting() == [second]
-        assert store.status() == {"total": 2, "completed": 1, "label_tags": {"final": 1}}
+        assert store.status() == {
+            "total": 2,
+            "completed": 1,
+            "label_tags": {"final": 1},
+            "tasks": {"organ": 1},
+        }
         file = store.label_path(first, "final")
         assert same_place(sitk.ReadImage(file), sitk.ReadImage(store.image_path(first)))
         np.testing.assert_array_equal(voxels(file), sitk.GetArrayFromImage(make_label("oblique")))
@@ -524,6 +534,59 @@ class TestLabels:
         save(store, uid, label_file(make_label("oblique")))
         with ZipFile(store.export()) as packed:
             assert packed.namelist() == [f"image/{uid}.nrrd", f"label/{uid}.nii.gz"]
+
+
+class TestTwoTasks:
+    """Two organs on the same series: those of `ORGAN` and of `OTHER`, which lies beside it."""
+
+    NAMES = ("organ_head", "organ_tail", "other_organ_head", "other_organ_tail")
+
+    @pytest.fixture
+    def both(self, open_store: Open) -> ArchiveStudies:
+        return open_store(tasks=(ORGAN, OTHER))
+
+    def together(self) -> sitk.Image:
+        """Values 1 to 4 of both."""
+        grid, organ = make_label("oblique"), sitk.GetArrayFromImage(make_label("oblique"))
+        values = np.where(organ == 0, np.array([0, 3, 4])[organ[:, ::-1]], organ).astype(np.uint8)
+        image = sitk.GetImageFromArray(values)
+        image.CopyInformation(grid)
+        return image
+
+    def check(self, store: ArchiveStudies, uid: str) -> None:
+        wanted = sitk.GetArrayFromImage(self.together())
+        for task, values in (("organ", [0, 1, 2, 0, 0]), ("other", [0, 0, 0, 1, 2])):
+            assert np.array_equal(voxels(store.training_label(uid, task)), np.array(values)[wanted])
+            assert store.label_path(uid, f"final.{task}") == store.training_label(uid, task)
+        assert np.array_equal(voxels(store.label_path(uid, "final")), wanted)
+        assert [one["name"] for one in store.label_notes(uid, "final")["label_info"]] == list(self.NAMES)
+        assert sorted(store.tasks_of(uid)) == ["organ", "other"]
+        assert store.status()["tasks"] == {"organ": 1, "other": 1}
+
+    def test_a_label_of_both_is_stored_as_one_of_each(
+        self, both: ArchiveStudies, put: Put, label_file: Any
+    ) -> None:
+        uid = put("oblique")
+        info = [{"name": name, "idx": number} for number, name in enumerate(self.NAMES, start=1)]
+        stored = both.save_label(uid, label_file(self.together()), "final", {"label_info": info})["stored"]
+        assert stored == {"organ": 1, "other": 2}
+        self.check(both, uid)
+        assert both.label_notes(uid, "final.organ")["version"] == 1
+        again = both.save_label(uid, label_file(make_label("oblique")), "final", {"label_info": info[:2]})
+        assert (again["task"], again["changed_voxels"]) == ("organ", 0)
+        self.check(both, uid)
+
+    def test_a_segmentation_of_both_by_other_software_is_taken_apart(
+        self, both: ArchiveStudies, put: Put, orthanc: Orthanc, tmp_path: Path
+    ) -> None:
+        uid = put("oblique")
+        source = read_scan(tmp_path / "source/oblique")
+        names = [*ORGAN.labels, *(one.model_copy(update={"value": one.value + 2}) for one in OTHER.labels)]
+        image = self.together()
+        image.CopyInformation(source.image)
+        write_annotation(image, source.series, names, tmp_path / "seg.dcm")
+        orthanc.add([tmp_path / "seg.dcm"])
+        self.check(both, uid)
 
 
 class TestScores:

@@ -79,7 +79,7 @@ class TestReading:
 
     def test_scans_of_the_folder_are_listed(self, store: Store) -> None:
         assert store.scans() == SCANS
-        assert store.status() == {"total": 4, "completed": 0, "label_tags": {}}
+        assert store.status() == {"total": 4, "completed": 0, "label_tags": {}, "tasks": {}}
 
     def test_scans_that_come_and_go_by_hand_are_seen_at_once(self, store: Store, studies: Path) -> None:
         (studies / "oblique.nii.gz").rename(studies / "renamed.nii.gz")
@@ -171,7 +171,12 @@ class TestSubmittedLabels:
         assert info["version"] == 1
         assert info["started_from"] == {"model": "organ", "version": 4}
         assert info["time"].startswith("20")
-        assert store.status() == {"total": 4, "completed": 1, "label_tags": {"final": 1}}
+        assert store.status() == {
+            "total": 4,
+            "completed": 1,
+            "label_tags": {"final": 1},
+            "tasks": {"organ": 1},
+        }
 
     @pytest.mark.parametrize("name", SCANS)
     def test_a_label_has_exactly_the_grid_of_its_scan(self, name: str, store: Store, tmp_path: Path) -> None:

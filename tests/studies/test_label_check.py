@@ -39,6 +39,18 @@ def check(
     proposal: Proposal | None = None,
     **info: Any,
 ) -> Submission:
+    (found,) = checks(image, folder, *tasks, suffix=suffix, proposal=proposal, **info)
+    return found
+
+
+def checks(
+    image: sitk.Image,
+    folder: Path,
+    *tasks: Recipe,
+    suffix: str = ".nii.gz",
+    proposal: Proposal | None = None,
+    **info: Any,
+) -> list[Submission]:
     file = folder / f"received{suffix}"
     sitk.WriteImage(image, file)
     return check_label(file, GRID, tasks, info, "label of case1", proposal)
@@ -112,9 +124,46 @@ def test_a_label_info_of_another_form_is_refused(listed: Any, tmp_path: Path) ->
         check(GRID.place(array()), tmp_path, ORGAN, label_info=listed)
 
 
-def test_segments_of_two_tasks_do_not_mix(other: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="organ_head, atrium belong to different tasks"):
-        check(GRID.place(array()), tmp_path, ORGAN, other, label_info=info_of("organ_head", "atrium"))
+def test_segments_of_two_tasks_are_taken_apart(other: Recipe, tmp_path: Path) -> None:
+    values = array()
+    values[9:11, 7:9, 5:7] = 3
+    image = GRID.place(values)
+    head, heart = checks(
+        image, tmp_path, ORGAN, other, label_info=info_of("organ_tail", "organ_head", "atrium")
+    )
+    assert (head.task, heart.task) == ("organ", "heart")
+    np.testing.assert_array_equal(voxels(head.label), np.array([0, 2, 1, 0])[values])
+    np.testing.assert_array_equal(voxels(heart.label), np.array([0, 0, 0, 1])[values])
+    assert heart.classes == info_of("atrium")
+    assert heart.remark.startswith("It was taken apart into organ, heart.")
+
+
+def test_the_preferred_task_comes_first_and_shared_segments_go_into_both(
+    other: Recipe, tmp_path: Path
+) -> None:
+    both = Recipe.model_validate(
+        {"name": "both", "labels": [{"value": 1, "name": "atrium"}, {"value": 2, "name": "aorta"}]}
+    )
+    names = info_of("organ_head", "aorta", "atrium")
+    values = array()
+    values[9:11, 7:9, 5:7] = 3
+    found = checks(GRID.place(values), tmp_path, ORGAN, other, both, label_info=names)
+    assert [one.task for one in found] == ["both", "organ"]
+    np.testing.assert_array_equal(voxels(found[0].label), np.array([0, 0, 2, 1])[values])
+    values[values == 1] = 2
+    found = checks(GRID.place(values), tmp_path, other, both, label_info=names[1:], model="heart")
+    assert [one.task for one in found] == ["both"]
+
+
+def test_a_class_of_two_tasks_is_told_by_the_task_behind_it(other: Recipe, tmp_path: Path) -> None:
+    like = Recipe.model_validate({"name": "like", "labels": [{"value": 1, "name": "atrium"}]})
+    one, two = checks(
+        GRID.place(array()), tmp_path, other, like, label_info=info_of("atrium (like)", "atrium")
+    )
+    assert {one.task, two.task} == {"heart", "like"}
+    labels = {found.task: voxels(found.label) for found in (one, two)}
+    np.testing.assert_array_equal(labels["like"] > 0, array() == 1)
+    np.testing.assert_array_equal(labels["heart"] > 0, array() == 2)
 
 
 def test_the_names_tell_the_task(other: Recipe, tmp_path: Path) -> None:

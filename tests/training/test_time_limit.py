@@ -127,7 +127,7 @@ def test_what_was_spent_before_a_kill_counts(
     assert clock.now - start - 10_000 <= SECONDS - PUBLISHING_SECONDS + lost + 5.0
     steps = [progress.step for progress in machine.told]
     assert steps[9:] == list(range(kept["step"] + 1, steps[-1] + 1))
-    assert 16 <= steps[-1] <= 19
+    assert 16 <= steps[-1] <= 21  # those that were lost are taken again
 
 
 def test_what_was_spent_before_the_first_step_counts(

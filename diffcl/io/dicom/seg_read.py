@@ -47,7 +47,11 @@ class Frame:
 
 
 def read_seg(
-    path: Path, reference: Scan | DicomSeries | None = None, labels: Sequence[LabelClass] | None = None
+    path: Path,
+    reference: Scan | DicomSeries | None = None,
+    labels: Sequence[LabelClass] | None = None,
+    *,
+    others: bool = False,
 ) -> sitk.Image:
     """Read a binary DICOM segmentation as a uint8 label map.
 
@@ -58,6 +62,7 @@ def read_seg(
             reaches from the first to the last slice that the file holds.
         labels: Classes of the task. Segments are matched with them by name, or else by code, because other
             software may number segments anew. Without them, values are the numbers of the segments.
+        others: Whether segments that are no class are left out rather than refused: those of other tasks.
 
     Raises:
         ScanError: If it is no binary segmentation, is damaged, lies on another grid than the reference,
@@ -67,7 +72,7 @@ def read_seg(
         with damage_as(ScanError(path, "a damaged DICOM segmentation", EXPORT_AGAIN)):
             content = pydicom.dcmread(path)
             _check_kind(path, content)
-            values = _values(path, content, labels)
+            values = _values(path, content, labels, others=others)
             frames = _frames(content)
     except OSError as error:
         raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
@@ -85,14 +90,19 @@ def _check_kind(path: Path, content: Dataset) -> None:
         raise ScanError(path, f"a segmentation of type {content.SegmentationType}", "Give a binary one")
 
 
-def _values(path: Path, content: Dataset, labels: Sequence[LabelClass] | None) -> dict[int, int]:
-    """Value of every segment number."""
+def _values(
+    path: Path, content: Dataset, labels: Sequence[LabelClass] | None, *, others: bool
+) -> dict[int, int]:
+    """Value of every segment number; 0 for one that is left out."""
     values = {}
     for segment in content.SegmentSequence:
         segment_number = int(number(segment.SegmentNumber))
         values[segment_number] = segment_number
         if labels is not None:
             found = class_of(segment, labels)
+            if found is None and others:
+                values[segment_number] = 0
+                continue
             if found is None:
                 raise ScanError(
                     path,
@@ -182,6 +192,8 @@ def _paint(path: Path, frames: Sequence[Frame], values: dict[int, int], grid: Ge
         if frame.segment not in values:
             raise ScanError(path, f"a frame of segment {frame.segment}, which is not described", EXPORT_AGAIN)
         value = values[frame.segment]
+        if value == 0:
+            continue
         other = plane[frame.mask & (plane != 0) & (plane != value)]
         if other.size:
             raise ScanError(

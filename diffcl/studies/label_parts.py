@@ -1,0 +1,115 @@
+"""Labels of several tasks on one scan, as one map for viewers, and what lies under another part of that map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from diffcl.errors import DataError
+from diffcl.geometry import Geometry, same_grid, voxels
+
+LARGEST = 255
+"""Value of a class, at most: labels have 8 bits a voxel."""
+
+
+@dataclass(frozen=True)
+class TaskLabel:
+    """The label of a scan for one task.
+
+    Attributes:
+        task: Name of the task.
+        label: Values of its classes on the scan's grid, uint8.
+        classes: Name and value of each class, `[{"name", "idx"}]`.
+    """
+
+    task: str
+    label: sitk.Image
+    classes: Sequence[dict[str, Any]]
+
+
+def combined(parts: Sequence[TaskLabel]) -> tuple[sitk.Image, list[dict[str, Any]]]:
+    """One map of the labels of several tasks, with values 1..N without a gap and names that differ.
+
+    The tasks stand in alphabetical order. A name that two of them have gets the name of the task behind it.
+
+    Args:
+        parts: At least one, the oldest first: where they overlap, the newer one is seen. One that lies on another grid
+            than the newest, because the scan was replaced, is left out.
+
+    Returns:
+        The map, and name and value of each class.
+
+    Raises:
+        DataError: If there are more classes than values.
+    """
+    grid = Geometry.of(parts[-1].label)
+    parts = [part for part in parts if same_grid(Geometry.of(part.label), grid)]
+    ordered = sorted(parts, key=lambda one: one.task)
+    classes = [(part.task, entry["idx"]) for part in ordered for entry in part.classes]
+    values = {one: value for value, one in enumerate(classes, start=1)}
+    listed = names_of([(part.task, part.classes) for part in parts])
+    if len(listed) > LARGEST:
+        raise DataError("labels of the scan", f"have {len(listed)} classes together, more than {LARGEST}")
+    seen = grid.zeros(np.uint8)
+    for part in parts:
+        own = voxels(part.label)
+        for entry in part.classes:
+            seen[own == entry["idx"]] = values[part.task, entry["idx"]]
+    return grid.place(seen), listed
+
+
+def names_of(tasks: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Name and value of each class of a map of several tasks, `[{"name", "idx"}]`.
+
+    Args:
+        tasks: Name of each task, and name and value of each of its classes.
+    """
+    names = Counter(entry["name"].casefold() for _, classes in tasks for entry in classes)
+    found = []
+    for task, classes in sorted(tasks, key=lambda one: one[0]):
+        for entry in classes:
+            shared = names[entry["name"].casefold()] > 1
+            found.append(name_in_task(entry["name"], task) if shared else entry["name"])
+    return [{"name": name, "idx": value} for value, name in enumerate(found, start=1)]
+
+
+def with_hidden(new: Mapping[str, NDArray[Any]], old: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The labels of several tasks that came as one map, with what another part of the map hid put back.
+
+    A voxel of a task was hidden where it had a class before, has none now, and another task has the class there that it
+    had before as well.
+
+    >>> new = {"heart": np.array([0, 0, 1]), "atrium": np.array([1, 0, 0])}
+    >>> with_hidden(new, {"heart": np.array([1, 1, 1]), "atrium": np.array([1, 0, 0])})["heart"]
+    array([1, 0, 1])
+
+    Args:
+        new: Class values by task, all of the same shape.
+        old: Those that the tasks had before; of a task that had none, none.
+    """
+    found = {}
+    for task, values in new.items():
+        before = old.get(task)
+        kept = values.copy()
+        if before is not None:
+            for other, above in new.items():
+                if other != task and other in old:
+                    hidden = (values == 0) & (before != 0) & (above != 0) & (above == old[other])
+                    kept[hidden] = before[hidden]
+        found[task] = kept
+    return found
+
+
+def name_in_task(name: str, task: str) -> str:
+    """Name of a class beside a class of the same name in another task.
+
+    >>> name_in_task("liver", "abdomen")
+    'liver (abdomen)'
+    """
+    return f"{name} ({task})"

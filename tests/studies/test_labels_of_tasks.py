@@ -1,0 +1,212 @@
+"""Two organs on the same scans, each outlined for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from synthetic import ORGAN, make_label, make_scan
+
+from diffcl.errors import DataError, NotFoundError, UsageError
+from diffcl.geometry import Geometry, voxels
+from diffcl.io import read_label
+from diffcl.recipe import Recipe
+from diffcl.studies.folder import FolderStudies
+from diffcl.studies.label_history import History, restore_label
+from diffcl.studies.label_parts import TaskLabel, combined
+
+HEART = Recipe.model_validate({"name": "heart", "labels": [{"value": 1, "name": "atrium"}]})
+
+HEAD, TAIL, ATRIUM = (1, "organ_head"), (2, "organ_tail"), (1, "atrium")
+
+SCAN = "oblique"
+
+Submit = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def opened(studies: Path) -> FolderStudies:
+    return FolderStudies(studies, lambda: [ORGAN, HEART])
+
+
+@pytest.fixture
+def submit(opened: FolderStudies, tmp_path: Path) -> Submit:
+    """Submits values with names, as Slicer does."""
+
+    def send(values: np.ndarray, *names: str, tag: str = "final", **more: Any) -> dict[str, Any]:
+        file = tmp_path / "sent.nii.gz"
+        sitk.WriteImage(grid().place(values), file)
+        listed = [{"name": name, "idx": number} for number, name in enumerate(names, start=1)]
+        return opened.save_label(SCAN, file, tag, {"label_info": listed, **more})
+
+    return send
+
+
+def grid() -> Geometry:
+    return Geometry.of(make_scan(SCAN))
+
+
+def organ() -> np.ndarray:
+    """Values of both classes of the organ."""
+    return voxels(make_label(SCAN)).copy()
+
+
+def heart() -> np.ndarray:
+    """The atrium, beside the organ."""
+    values = grid().zeros(np.uint8)
+    values[4:9, 14:18, 4:9] = 1
+    return values
+
+
+def shown(opened: FolderStudies) -> np.ndarray:
+    path = opened.label_path(SCAN, "final")
+    assert path is not None
+    return voxels(read_label(path))
+
+
+def of_task(opened: FolderStudies, task: str) -> np.ndarray:
+    path = opened.training_label(SCAN, task)
+    assert path is not None
+    assert path == opened.label_path(SCAN, f"final.{task}")
+    return voxels(read_label(path))
+
+
+def names_of(opened: FolderStudies, tag: str = "final") -> list[tuple[int, str]]:
+    return [(one["idx"], one["name"]) for one in opened.label_notes(SCAN, tag)["label_info"]]
+
+
+def test_the_label_of_another_organ_takes_none_away(opened: FolderStudies, submit: Submit) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    np.testing.assert_array_equal(of_task(opened, "organ"), organ())
+    np.testing.assert_array_equal(of_task(opened, "heart"), heart())
+    assert opened.tasks_of(SCAN) == ["organ", "heart"]
+    assert opened.status()["tasks"] == {"organ": 1, "heart": 1}
+    assert opened.status()["completed"] == 1
+
+
+def test_viewers_get_all_of_them_in_one_map_with_names(opened: FolderStudies, submit: Submit) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    np.testing.assert_array_equal(shown(opened), organ())
+    submit(heart(), "atrium")
+    assert names_of(opened) == [(1, "atrium"), (2, "organ_head"), (3, "organ_tail")]
+    np.testing.assert_array_equal(shown(opened), np.where(heart() > 0, 1, np.array([0, 2, 3])[organ()]))
+    assert names_of(opened, "final.organ") == [HEAD, TAIL]
+    assert names_of(opened, "final.heart") == [ATRIUM]
+    assert opened.label_path(SCAN, "final.liver") is None
+    assert opened.label_notes(SCAN, "final.liver") == {}
+
+
+def test_a_map_of_both_is_taken_apart_and_what_is_as_it_was_gets_no_version(
+    opened: FolderStudies, submit: Submit
+) -> None:
+    both = np.where(heart() > 0, 3, organ())
+    assert submit(both, "organ_head", "organ_tail", "atrium")["stored"] == {"organ": 1, "heart": 2}
+    np.testing.assert_array_equal(of_task(opened, "organ"), organ())
+    np.testing.assert_array_equal(of_task(opened, "heart"), heart())
+    both[4, 14, 4] = 0
+    record = submit(both, "organ_head", "organ_tail", "atrium")
+    assert (record["task"], record["version"], record["changed_voxels"]) == ("heart", 3, 1)
+    assert len(opened.history.versions(SCAN)) == 3
+    assert of_task(opened, "heart")[4, 14, 4] == 0
+
+
+def test_what_one_organ_hides_of_another_stays(opened: FolderStudies, submit: Submit) -> None:
+    """The atrium lies within the organ; sent back as it was shown, the organ has no hole."""
+    inside = grid().zeros(np.uint8)
+    inside[5:7, 6:8, 4:6] = 1
+    submit(organ(), "organ_head", "organ_tail")
+    submit(inside, "atrium")
+    sent = shown(opened)
+    assert (sent == 1).sum() == inside.sum()
+    sent[11, 10, 7] = 0  # of the tail
+    submit(sent, "atrium", "organ_head", "organ_tail")
+    wanted = organ()
+    wanted[11, 10, 7] = 0
+    np.testing.assert_array_equal(of_task(opened, "organ"), wanted)
+    np.testing.assert_array_equal(of_task(opened, "heart"), inside)
+
+
+def test_one_of_them_is_removed_and_restored(opened: FolderStudies, submit: Submit, studies: Path) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    opened.remove_label(SCAN, "final.organ")
+    assert opened.training_label(SCAN, "organ") is None
+    np.testing.assert_array_equal(shown(opened), heart())
+    with pytest.raises(NotFoundError):
+        opened.remove_label(SCAN, "final.organ")
+    restore_label(studies, SCAN, 1)
+    opened.refresh()
+    np.testing.assert_array_equal(of_task(opened, "organ"), organ())
+    assert names_of(opened) == [(1, "atrium"), (2, "organ_head"), (3, "organ_tail")]
+    opened.remove_label(SCAN, "final")
+    assert opened.labelled() == []
+    assert opened.training_label(SCAN, "organ") is opened.training_label(SCAN, "heart") is None
+
+
+def test_a_lost_map_is_put_back_from_the_versions(
+    opened: FolderStudies, submit: Submit, studies: Path
+) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    before = shown(opened)
+    (studies / "datastore_v2.json").unlink()
+    (studies / "labels" / "final" / f"{SCAN}.nii.gz").unlink()
+    again = FolderStudies(studies, lambda: [ORGAN, HEART])
+    np.testing.assert_array_equal(shown(again), before)
+    assert again.tasks_of(SCAN) == ["organ", "heart"]
+
+
+def test_studies_of_before_keep_working(submit: Submit, studies: Path) -> None:
+    """Versions without a word of tasks that are shown together, the newest of another organ."""
+    submit(organ(), "organ_head", "organ_tail")
+    history = History(studies / "history")
+    (old,) = history.versions(SCAN)
+    assert "shows" not in old
+    assert "classes" not in old
+    submit(heart(), "atrium")
+    (studies / "history" / SCAN / "2.all.nii.gz").unlink()
+    again = FolderStudies(studies, lambda: [ORGAN, HEART])
+    np.testing.assert_array_equal(of_task(again, "organ"), organ())
+
+
+def test_each_of_them_is_reviewed_for_itself(opened: FolderStudies, submit: Submit) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    opened.note_label(SCAN, "final.heart", {"segmentationMeta": {"status": "approved"}})
+    assert opened.to_review() == [SCAN]
+    opened.note_label(SCAN, "final.organ", {"segmentationMeta": {"status": "flagged"}})
+    assert opened.to_review() == []
+    assert opened.training_label(SCAN, "organ") is None
+    assert opened.training_label(SCAN, "heart", only_approved=True) is not None
+
+
+def test_a_proposal_of_two_organs_is_kept_as_one_map(opened: FolderStudies, submit: Submit) -> None:
+    both = np.where(heart() > 0, 3, organ())
+    submit(both, "organ_head", "organ_tail", "atrium", tag="original")
+    path = opened.label_path(SCAN, "original")
+    assert path is not None
+    assert set(np.unique(voxels(read_label(path)))) == {0, 1, 2, 3}
+
+
+def test_a_label_is_submitted_with_the_tag_of_all(submit: Submit) -> None:
+    with pytest.raises(UsageError, match="Submit with the tag 'final'"):
+        submit(heart(), "atrium", tag="final.heart")
+
+
+def test_classes_of_the_same_name_are_told_apart() -> None:
+    label = grid().place(heart())
+    parts = [TaskLabel(task, label, [{"name": "atrium", "idx": 1}]) for task in ("heart", "chest")]
+    _, listed = combined(parts)
+    assert [one["name"] for one in listed] == ["atrium (chest)", "atrium (heart)"]
+
+
+def test_more_classes_than_values_are_refused() -> None:
+    label = grid().place(heart())
+    classes = [{"name": f"rib {number}", "idx": number} for number in range(1, 201)]
+    with pytest.raises(DataError, match="have 400 classes together"):
+        combined([TaskLabel(task, label, classes) for task in ("left", "right")])
