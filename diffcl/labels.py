@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,3 +57,28 @@ class LabelClass(BaseModel):
     def source_values(self) -> tuple[int, ...]:
         """The values in annotated files that mean this class."""
         return self.sources or (self.value,)
+
+
+def distinct_names(tasks: Sequence[tuple[str, Sequence[str]]]) -> list[list[str]]:
+    """Names of the classes of several tasks, of which those that two tasks have get the task behind them.
+
+    >>> distinct_names([("abdomen", ["liver", "spleen"]), ("tumour", ["liver"])])
+    [['liver (abdomen)', 'spleen'], ['liver (tumour)']]
+
+    Args:
+        tasks: Name of each task, and the names of its classes.
+    """
+    count = Counter(name.casefold() for _, names in tasks for name in names)
+    return [
+        [name_in_task(name, task) if count[name.casefold()] > 1 else name for name in names]
+        for task, names in tasks
+    ]
+
+
+def name_in_task(name: str, task: str) -> str:
+    """Name of a class beside a class of the same name in another task.
+
+    >>> name_in_task("liver", "abdomen")
+    'liver (abdomen)'
+    """
+    return f"{name} ({task})"

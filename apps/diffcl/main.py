@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,8 +36,10 @@ from diffcl.active_learning.scores import ScoreBook
 from diffcl.errors import ScanError, UsageError
 from diffcl.inference.engine import engine_choice
 from diffcl.inference.served_models import ServedModels
+from diffcl.inference.together import SEPARATOR, joint_classes
 from diffcl.io import read_label
 from diffcl.io.dicom.seg_write import write_seg
+from diffcl.labels import LabelClass
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
@@ -57,7 +59,7 @@ from lib.children import SERVER, tell_failed_starts
 from lib.datastores.datastore import SavedLabel, StudiesDatastore
 from lib.datastores.studies import open_studies
 from lib.infers.batch import CpuBatchInfer
-from lib.infers.tasks import InferTasks, SegmentationTask, UncertaintyTask
+from lib.infers.tasks import InferTasks, SegmentationTask, TogetherTask, UncertaintyTask
 from lib.options import PROPOSED, check_tag
 from lib.server.stock import protect
 from lib.trainers.trainer import SemiSupervisedTraining
@@ -233,11 +235,15 @@ class DiffclApp(MONAILabelApp):
         made_by = {"model_name": params["model"], "model_version": params["version"]}
         try:
             with refusals():
-                labels = self._models.info(params["model"]).recipe.labels
+                labels = self._classes(params["model"])
                 write_seg(read_label(label), series, labels, file, **made_by)
         finally:
             label.unlink()
         return file
+
+    def _classes(self, model: str) -> Sequence[LabelClass]:
+        """The classes of what a model answers, or several together."""
+        return joint_classes([self._models.info(name).recipe for name in model.split(SEPARATOR)])
 
     def _to_score(self) -> ScansToScore | None:
         """The scans that scores are wanted of. No series of an archive is fetched before anybody asks for one."""
@@ -246,7 +252,15 @@ class DiffclApp(MONAILabelApp):
         return self._studies.to_score()
 
     def _remember(self, image_id: str, task: InferTask, params: dict[str, Any]) -> None:
-        """Keep what was proposed for a scan; a map of uncertainty proposes nothing."""
+        """Keep what was proposed for a scan; a map of uncertainty proposes nothing.
+
+        What several models propose together is of no single task, so only where it began is told of a label.
+        """
+        if isinstance(task, TogetherTask) and task.prediction is not None:
+            about = {key: params[key] for key in ("model", "version", "summary")}
+            self._studies.keep_proposal(
+                image_id, task.prediction.label, {**about, "task": params["model"], "marked": False}
+            )
         if isinstance(task, SegmentationTask) and task.prediction is not None:
             about = {
                 "model": params["model"],
@@ -295,9 +309,8 @@ class DiffclApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown model.
         """
-        known = {*self._infers, *self._trainers}
-        if model is not None and model not in known:
-            raise unknown("model", model, known)
+        if model is not None and model not in self._infers and model not in self._trainers:
+            raise unknown("model", model, {*self._infers, *self._trainers})
 
     def model_file(self, model: str, validate: bool = True) -> None:
         """No model file is given out or deleted through the API, nor replaced by MONAI Label's own handler.

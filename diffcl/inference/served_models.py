@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,6 +17,7 @@ from diffcl.inference.ensemble import Networks
 from diffcl.inference.outlook import UnderWay
 from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
+from diffcl.inference.together import Together, together
 from diffcl.io import Scan, read_scan
 from diffcl.io.fingerprint import fingerprint
 from diffcl.io.isolated import read_scan_isolated
@@ -138,18 +139,49 @@ class ServedModels:
             self._cache.keep(question, found)
         return found
 
+    def predict_together(
+        self, names: Sequence[str], path: Path, *, networks: Networks = "ensemble", seed: int | None = None
+    ) -> Together:
+        """Segment a scan with the current versions of several models, see `together`. It is computed each time.
+
+        Raises:
+            UsageError: If there is no model of a name.
+            ModelError: If one is damaged.
+            ScanError: If the scan cannot be used.
+        """
+        predictors = [self._predictor(name)[1] for name in names]
+        recipes = [predictor.model.info.recipe for predictor in predictors]
+        with self._computing:
+            scan = read_scan(path)
+            return together(
+                recipes,
+                (
+                    self._compute(predictor, scan, networks=networks, seed=seed, keep_probabilities=True)
+                    for predictor in predictors
+                ),
+            )
+
     def under_way(self) -> dict[str, Any] | None:
         """How far the prediction is that goes on, as `UnderWay` tells it; None where there is none."""
         now = self._now
         return None if now is None else now.told()
 
-    def _compute(self, predictor: Predictor, scan: Scan, *, networks: Networks, seed: int) -> Prediction:
+    def _compute(
+        self,
+        predictor: Predictor,
+        scan: Scan,
+        *,
+        networks: Networks,
+        seed: int | None,
+        keep_probabilities: bool = False,
+    ) -> Prediction:
         self._now = now = UnderWay(predictor.model.info.name, scan.name)
         try:
             return predictor(
                 scan,
                 networks=networks,
                 seed=seed,
+                keep_probabilities=keep_probabilities,
                 on_outlook=now.tell_outlook,
                 on_progress=now.tell_progress,
             )

@@ -18,8 +18,8 @@ from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
 from diffcl.io.formats import is_segmentation
 from diffcl.io.images.segmentation import segments_of
 from diffcl.io.isolated import read_label_isolated
+from diffcl.labels import name_in_task
 from diffcl.recipe import Recipe
-from diffcl.studies.label_parts import name_in_task
 
 Names = Mapping[int, str]
 """Voxel value to the name of what it marks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.labels import distinct_names
 
 LARGEST = 255
 """Value of a class, at most: labels have 8 bits a voxel."""
@@ -70,12 +70,9 @@ def names_of(tasks: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> list[dict
     Args:
         tasks: Name of each task, and name and value of each of its classes.
     """
-    names = Counter(entry["name"].casefold() for _, classes in tasks for entry in classes)
-    found = []
-    for task, classes in sorted(tasks, key=lambda one: one[0]):
-        for entry in classes:
-            shared = names[entry["name"].casefold()] > 1
-            found.append(name_in_task(entry["name"], task) if shared else entry["name"])
+    ordered = sorted(tasks, key=lambda one: one[0])
+    named = distinct_names([(task, [entry["name"] for entry in classes]) for task, classes in ordered])
+    found = [name for names in named for name in names]
     return [{"name": name, "idx": value} for value, name in enumerate(found, start=1)]
 
 
@@ -104,12 +101,3 @@ def with_hidden(new: Mapping[str, NDArray[Any]], old: Mapping[str, NDArray[Any]]
                     kept[hidden] = before[hidden]
         found[task] = kept
     return found
-
-
-def name_in_task(name: str, task: str) -> str:
-    """Name of a class beside a class of the same name in another task.
-
-    >>> name_in_task("liver", "abdomen")
-    'liver (abdomen)'
-    """
-    return f"{name} ({task})"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import HTTPException
-from synthetic import ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained, same_place
+from synthetic import ORGAN, ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained, same_place
 
 from diffcl.inference import Predictor
 from diffcl.inference.expected_error import places_to_check
@@ -241,6 +241,28 @@ class TestInference:
         info = app.datastore().get_label_info("oblique", "original")
         assert info["params"]["label_names"] == {"organ_head": 1, "organ_tail": 2}
         assert app.datastore().get_labeled_images() == []
+
+    def test_several_models_answer_together(self, app: Any, store: ModelRegistry, studies: Path) -> None:
+        heart = ORGAN.model_copy(update={"name": "heart", "labels": ORGAN.labels[:1]})
+        publish_untrained(store, recipe=heart)
+        conf = {"store": str(store.folders[0]), "models": "organ,heart"}
+        both = type(app)(app_dir=str(app_folder()), studies=str(studies), conf=conf)
+        result = both.infer({"model": "organ+heart", "image": "oblique", "save_label": True})
+        names = {"organ_head (organ)": 1, "organ_tail": 2, "organ_head (heart)": 3}
+        assert result["params"]["label_names"] == names
+        assert result["params"]["versions"] == {"organ": 1, "heart": 1}
+        assert result["params"]["summary"].count("doubt") == 2
+        Path(result["file"]).unlink()
+        assert both.datastore().get_image_info("oblique")["proposal"]["model"] == "organ+heart"
+        assert both.datastore().status()["label_tags"] == {"original": 1}
+        both.bundle_path("organ+heart")
+
+    @pytest.mark.parametrize("model", ["organ+heart", "organ+organ", "organ+", "organ+organ_uncertainty"])
+    def test_only_served_models_answer_together_and_each_once(self, app: Any, model: str) -> None:
+        for ask in (app.bundle_path, lambda name: app.infer({"model": name, "image": "oblique"})):
+            with pytest.raises(HTTPException) as refused:
+                ask(model)
+            assert refused.value.status_code == 404
 
     @pytest.mark.parametrize("tag", ["final", "version_2", 7, {"a": 1}], ids=str)
     def test_the_answer_is_never_kept_as_a_label_of_a_person(self, app: Any, tag: Any) -> None:

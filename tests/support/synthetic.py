@@ -115,24 +115,24 @@ CROPS = Profile(ranges={"extent foot-head": (5.0, 6.0)}, modality="MR")
 """What a model has seen that has seen small crops only."""
 
 
-def publish_untrained(store: ModelRegistry, profile: Profile = SEEN) -> Path:
-    """Publish a new version of the model `organ`; its folder. Its weights are drawn, the same for each version."""
+def publish_untrained(store: ModelRegistry, profile: Profile = SEEN, recipe: Recipe = ORGAN) -> Path:
+    """Publish a new version of the model of a task; its folder. Its weights are drawn, the same for each version."""
 
     def fill(folder: Path, number: int) -> None:
         info = ModelInfo(
-            name=ORGAN.name,
+            name=recipe.name,
             version=number,
             created="2026-01-01",
-            recipe=ORGAN,
+            recipe=recipe,
             profile=profile,
             provenance={"labelled": ["a", "b"], "unlabelled": ["c"], "validation": []},
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3 + number)  # both classes are found in all scans, by the first versions
-            cs, ds = ConvolutionSegmenter(ORGAN), DiffusionSegmenter(ORGAN)
+            cs, ds = ConvolutionSegmenter(recipe), DiffusionSegmenter(recipe)
         save_model(folder, info, cs, ds)
 
-    return store.add(ORGAN.name, fill)
+    return store.add(recipe.name, fill)
 
 
 def same_place(one: sitk.Image, other: sitk.Image) -> bool:

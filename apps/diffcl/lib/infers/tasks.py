@@ -6,7 +6,7 @@ import atexit
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from diffcl.inference import Prediction
 from diffcl.inference.expected_error import places_to_check
 from diffcl.inference.served_models import ServedModels
 from diffcl.inference.summary import origin, summary
+from diffcl.inference.together import SEPARATOR, Together, joint_classes
 from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
@@ -167,6 +168,67 @@ class UncertaintyTask(PredictionTask):
         return scaled
 
 
+class TogetherTask(InferTask):
+    """The label of a scan by several models at once, NAME+NAME; where two found something, the more probable stands.
+
+    Args:
+        names: Of the models.
+        models: Where predictions come from.
+
+    Attributes:
+        prediction: The answer to the last request, as the library gave it.
+    """
+
+    saves_labels = True
+
+    def __init__(self, names: Sequence[str], models: ServedModels) -> None:
+        self._classes = joint_classes([models.info(name).recipe for name in names])
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels={entry.name: entry.value for entry in self._classes},
+            dimension=3,
+            description=f"{' and '.join(names)} together",
+            config={"networks": list(NETWORKS)},
+        )
+        self.prediction: Together | None = None
+        self._names = names
+        self._models = models
+
+    def is_valid(self) -> bool:
+        """Whether the task is offered: always."""
+        return True
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Answer a request whose `image` is the path of a scan; see `PredictionTask`.
+
+        Returns:
+            A temporary file, and the params; `version` and `report` are those of the first model, `reports` of all.
+
+        Raises:
+            HTTPException: 4xx with a sentence, if an option, the scan or a model cannot be used.
+        """
+        with refusals():
+            options = check_options(InferOptions, request)
+            path = Path(request["image"])
+            with named(str(request.get("case") or path.name)):
+                found = self._models.predict_together(
+                    self._names, path, networks=options.networks, seed=options.seed
+                )
+            file = _write(found.label, options)
+        self.prediction, first = found, found.reports[0]
+        seconds = sum(sum(report.seconds.values()) for report in found.reports)
+        return str(file), {
+            "label_names": {entry.name: entry.value for entry in found.classes},
+            "summary": ". ".join(summary(report) for report in found.reports),
+            "model": found.model,
+            "version": first.version,
+            "versions": {report.model: report.version for report in found.reports},
+            "report": first.model_dump(mode="json"),
+            "reports": [report.model_dump(mode="json") for report in found.reports],
+            "latencies": {"total": round(seconds, 4)},
+        }
+
+
 class NoModelYet(InferTask):
     """Stands for the model of a task until one is trained: viewers learn the labels from it."""
 
@@ -195,7 +257,8 @@ class NoModelYet(InferTask):
 class InferTasks(Mapping[str, InferTask]):
     """Two tasks for every served model: NAME and NAME_uncertainty, of the version that is current now.
 
-    A damaged model has no task; the log says why. A task without a model has one that says so.
+    Several of the models together, NAME+NAME, are known as well, and not listed. A damaged model has no task; the log
+    says why. A task without a model has one that says so.
     """
 
     def __init__(self, models: ServedModels) -> None:
@@ -203,6 +266,13 @@ class InferTasks(Mapping[str, InferTask]):
 
     def __getitem__(self, name: str) -> InferTask:
         served = self._models.names()
+        several = name.split(SEPARATOR)
+        if len(several) > 1 and len(set(several)) == len(several) and set(several) <= set(served):
+            try:
+                return TogetherTask(several, self._models)
+            except DiffclError as error:
+                logger.error(str(error))
+                raise KeyError(name) from error
         model = name if name in served else name.removesuffix(UNCERTAINTY)
         if model in served:
             try:
