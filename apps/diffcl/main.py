@@ -277,8 +277,11 @@ class DiffclApp(MONAILabelApp):
         """The next scan for an annotator.
 
         Raises:
-            HTTPException: 404 for an unknown strategy.
+            HTTPException: 404 for an unknown strategy or task.
         """
+        known = [recipe.name for recipe in self.tasks()]
+        if request.get("task") and request["task"] not in known:
+            raise unknown("task", request["task"], known)
         strategy = request.get("strategy") or DEFAULT
         if strategy not in self._strategies:
             raise unknown("strategy", strategy, self._strategies)

@@ -90,6 +90,7 @@ def train(
     from diffcl.data.cases import find_cases
     from diffcl.recipe import load_recipe
     from diffcl.training import distributed
+    from diffcl.training.run import read_preparation
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
@@ -98,7 +99,7 @@ def train(
     cases = find_cases(data, labelled=first, validation=last)
     total = plan.schedule(settings).training.steps
     length = f"{minutes:g} minutes" if minutes else f"{total} steps"
-    done = total
+    done: int | None = None
     with distributed.joined(usable_device(device)) as own, progress_bar("Preparing", total) as bar:
         if distributed.rank() > 0:
             console.quiet = errors.quiet = True  # one process speaks for all
@@ -107,6 +108,9 @@ def train(
 
         def show(progress: Progress) -> None:
             nonlocal done
+            if done is None:
+                for remark in read_preparation(out).remarks:
+                    warn(remark)
             losses, done = progress.losses, progress.step
             bar.show(progress.step, progress.steps, text=f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}")
             if progress.scores is not None:
@@ -121,7 +125,7 @@ def train(
             warn(f"{out}: stopped. Continue with the same command and --resume")
             raise
     score = "" if best is None else f", best validation Dice {best.dice:.4f}"
-    say(f"{out}: {done} steps done{score}")
+    say(f"{out}: {done or total} steps done{score}")
 
 
 def changed(recipe: Recipe, *, method: str | None, seed: int | None) -> Recipe:

@@ -137,6 +137,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "parent": parent and {"name": parent.name, "version": parent.version},
         "training": schedule_done(run, made).model_dump(),
         "minutes": made.plan.minutes,
+        "remarks": list(preparation.remarks),
         "best_step": best.step,
         "beside": [asdict(compare(other, validation_scans)) for other in beside],
         "diffcl": version(),

@@ -67,6 +67,7 @@ def _training(info: ModelInfo) -> str:
         f"{start}{training.steps} steps{time} of {_crops(training, bool(origin['unlabelled']))} "
         f"of {'x'.join(str(n) for n in recipe.grid.crop)} voxels "
         f"at {'x'.join(f'{n:g}' for n in recipe.grid.spacing)} mm, seed {training.seed}. "
+        f"{''.join(f'{remark} ' for remark in origin.get('remarks', []))}"
         f"The weights are those of step {origin['best_step']}, the best on the validation scans. "
         f"DS has a weight of {recipe.inference.ds_weight:g} in the ensemble, chosen on the same scans."
     )

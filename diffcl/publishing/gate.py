@@ -13,7 +13,7 @@ A candidate that is not published stays in the store as a version that is not in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from diffcl.errors import DiffclError
@@ -31,7 +31,7 @@ class Decision:
 
     Attributes:
         published: Whether the candidate is in use now.
-        reason: One sentence for people.
+        reason: One sentence for people, and what they should know of the labels that taught.
         candidate: Its mean Dice on the validation scans, 0..1; None without such scans.
         current: That of the version that was in use; None without one, or without such scans.
         compared_with: Number of the version that was in use; None without one.
@@ -82,6 +82,8 @@ def publish_if_not_worse(
 def pass_gate(candidate: Candidate, name: str, store: ModelRegistry, *, margin: float = 0.0) -> Version:
     """Keep a candidate as a new version, and put it into use if the rule says so."""
     decision = _decide(candidate, name, store, margin)
+    remarks = candidate.model.info.provenance.get("remarks", [])
+    decision = replace(decision, reason=" ".join([decision.reason, *remarks]))
     folder = add_version(candidate, name, store, asdict(decision))
     return Version(int(folder.name), decision)
 

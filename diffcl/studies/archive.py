@@ -119,14 +119,15 @@ class ArchiveStudies(Studies):
         """The SeriesInstanceUIDs."""
         return list(self._contents.now().series)
 
-    def labelled(self) -> list[str]:
+    def labelled(self, task: str | None = None) -> list[str]:
         """The series with a final label."""
-        return list(self._contents.now().labels)
+        every = self._contents.now().labels
+        return [uid for uid in every if task is None or task in self.tasks_of(uid)]
 
-    def waiting(self) -> list[str]:
+    def waiting(self, task: str | None = None) -> list[str]:
         """The series that wait for a label; those that cannot be used do not wait."""
-        view = self._contents.now()
-        return [uid for uid in view.series if uid not in view.labels and not self._unusable(view.series[uid])]
+        series, labelled = self._contents.now().series, {*self.labelled(task)}
+        return [uid for uid in series if uid not in labelled and not self._unusable(series[uid])]
 
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""

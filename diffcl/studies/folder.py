@@ -112,14 +112,16 @@ class FolderStudies(Studies):
         """The names of the files, without their suffixes."""
         return list(self._contents.now().objects)
 
-    def labelled(self) -> list[str]:
+    def labelled(self, task: str | None = None) -> list[str]:
         """See `Studies.labelled`."""
-        return [image_id for image_id, entry in self._contents.now().objects.items() if FINAL in entry.labels]
+        return [
+            image_id for image_id, entry in self._contents.now().objects.items() if _has_final(entry, task)
+        ]
 
-    def waiting(self) -> list[str]:
+    def waiting(self, task: str | None = None) -> list[str]:
         """See `Studies.waiting`."""
         objects = self._contents.now().objects
-        return [image_id for image_id, entry in objects.items() if FINAL not in entry.labels]
+        return [image_id for image_id, entry in objects.items() if not _has_final(entry, task)]
 
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""
@@ -500,6 +502,15 @@ class FolderStudies(Studies):
 
 def _no_label(image_id: str, tag: str) -> NotFoundError:
     return NotFoundError(f"label of {image_id}", f"there is none with the tag {tag[:40]!r}")
+
+
+def _has_final(entry: ScanEntry, task: str | None) -> bool:
+    """Whether a scan has a final label, for a task if one is named; one of no known task counts for each."""
+    label = entry.labels.get(FINAL)
+    if label is None or task is None:
+        return label is not None
+    known = _tasks_of(readable(label.info))
+    return task in known or not known
 
 
 def _tasks_of(notes: Mapping[str, Any]) -> list[str]:

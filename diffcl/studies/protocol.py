@@ -91,12 +91,15 @@ class Studies(ABC):
         """The ids of all scans."""
 
     @abstractmethod
-    def labelled(self) -> list[str]:
-        """The scans that have a final label."""
+    def labelled(self, task: str | None = None) -> list[str]:
+        """The scans that have a final label, for a task if one is named; a label of no known task counts for each."""
 
     @abstractmethod
-    def waiting(self) -> list[str]:
-        """The scans that wait for a final label; those that are known to be unusable do not wait."""
+    def waiting(self, task: str | None = None) -> list[str]:
+        """The scans that wait for a final label, for a task if one is named, else for any.
+
+        Those that are known to be unusable do not wait.
+        """
 
     @abstractmethod
     def tags(self, image_id: str) -> list[str]:

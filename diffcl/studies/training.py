@@ -28,6 +28,7 @@ from diffcl.studies.training_cases import TrainingCases, training_cases, validat
 from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
 from diffcl.training.journal import read_journal
+from diffcl.training.label_remarks import label_remarks
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import begun, describe_cases, read_run
 
@@ -162,6 +163,9 @@ class StudyTraining:
         else:
             plan, start = self._plan(recipe, options)
         logger.info(start)
+        for remark in label_remarks(found.scans.labelled, recipe):
+            logger.warning(remark)
+            start = f"{start} {remark}"
         steps = plan.schedule(recipe).training.steps
         self.progress.tell("training", start, total_epochs=steps, **found.counts)
         train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, cache=prepared,

@@ -23,6 +23,7 @@ from diffcl.recipe import Recipe
 from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.label_remarks import label_remarks
 from diffcl.training.record import record_of
 from diffcl.training.run import (
     PREPARED,
@@ -96,7 +97,8 @@ def train(
     Raises:
         UsageError: If the run's folder is not new, or its recipe, plan or cases are other ones.
         TooShortError: If nothing can be learned in the plan's time; before the first step where that is known by then.
-        DataError: If scans are unusable; all of them are named at once. Or if the training diverged.
+        DataError: If scans are unusable; all of them are named at once. If every label is empty. Or if the training
+            diverged.
         ModelError: If the weights to start from are damaged or do not fit.
         OutputError: If the run's files cannot be written.
     """
@@ -108,6 +110,7 @@ def train(
     prepared = cache or run / PREPARED
     recipe = distributed.in_turn(lambda: planned(recipe, cases, minutes=minutes, cache=prepared))
     loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, prepared))
+    remarks = label_remarks(loaded.labelled, recipe)
     recipe = fitted(recipe, loaded.labelled)
     limit = limit_of(plan, recipe, loaded, device, began, clock)
     if isinstance(limit, TimeLimit) and not resume:
@@ -117,7 +120,7 @@ def train(
     assert made is not None
     if distributed.rank() == 0:
         seen = tuple(dict(scan.traits) for scan in (*loaded.labelled, *loaded.unlabelled) if scan.traits)
-        note_preparation(run, Preparation(prepared, seen))
+        note_preparation(run, Preparation(prepared, seen, remarks))
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))
         return learn(run, made, learner, loaded, limit, on_step)

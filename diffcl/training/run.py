@@ -143,10 +143,12 @@ class Preparation:
     Attributes:
         cache: Folder of the prepared scans.
         traits: Of the scans that taught, see `diffcl.data.traits`; none where a run of version 0.1.0 kept none.
+        remarks: What a person should know of the labels that taught, see `diffcl.training.label_remarks`.
     """
 
     cache: Path
     traits: tuple[dict[str, float], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def note_preparation(folder: Path, made: Preparation) -> None:
@@ -156,7 +158,11 @@ def note_preparation(folder: Path, made: Preparation) -> None:
         OutputError: If that is not possible.
     """
     own = made.cache == folder / PREPARED
-    content = {"cache": None if own else str(made.cache.absolute()), "traits": made.traits}
+    content = {
+        "cache": None if own else str(made.cache.absolute()),
+        "traits": made.traits,
+        "remarks": made.remarks,
+    }
     write_text(folder / "prepared.json", json.dumps(content, indent=2) + "\n")
 
 
@@ -166,7 +172,8 @@ def read_preparation(folder: Path) -> Preparation:
         content = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return Preparation(folder / PREPARED)
-    return Preparation(Path(content["cache"] or folder / PREPARED), tuple(content["traits"]))
+    cache = Path(content["cache"] or folder / PREPARED)
+    return Preparation(cache, tuple(content["traits"]), tuple(content.get("remarks", ())))
 
 
 def describe_cases(cases: Cases) -> dict[str, list[dict[str, str]]]:

@@ -43,6 +43,13 @@ def test_the_answer_is_what_viewers_read(book: ScoreBook) -> None:
     }
 
 
+def test_a_task_has_its_own_scans(book: ScoreBook) -> None:
+    studies = SimpleNamespace(waiting=lambda task: [f"{task} scan"], labelled=lambda _: [])
+    answer = strategies(book)["first"]({"task": "heart"}, SimpleNamespace(studies=studies))
+    assert answer is not None
+    assert answer["id"] == "heart scan"
+
+
 def test_a_strategy_without_scores_tells_none(book: ScoreBook) -> None:
     answer = strategies(book)["first"]({}, waiting("b", "a"))
     assert answer is not None

@@ -148,6 +148,17 @@ def test_one_of_them_is_removed_and_restored(opened: FolderStudies, submit: Subm
     assert opened.training_label(SCAN, "organ") is opened.training_label(SCAN, "heart") is None
 
 
+def test_a_scan_waits_for_each_task_by_itself(opened: FolderStudies, submit: Submit) -> None:
+    every = opened.scans()
+    submit(organ(), "organ_head", "organ_tail")
+    others = [name for name in every if name != SCAN]
+    assert opened.waiting() == opened.waiting("organ") == others
+    assert opened.waiting("heart") == every
+    assert (opened.labelled("organ"), opened.labelled("heart")) == ([SCAN], [])
+    submit(heart(), "atrium")
+    assert opened.waiting("heart") == others
+
+
 def test_a_lost_map_is_put_back_from_the_versions(
     opened: FolderStudies, submit: Submit, studies: Path
 ) -> None:

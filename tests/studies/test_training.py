@@ -122,7 +122,7 @@ def test_a_training_that_diverges_is_a_sentence_and_publishes_nothing(
 ) -> None:
     def broken(*_: Any) -> TrainingScan:
         return TrainingScan(
-            "a", torch.full((1, 20, 20, 20), float("nan")), torch.zeros(20, 20, 20, dtype=torch.int64)
+            "a", torch.full((1, 20, 20, 20), float("nan")), torch.ones(20, 20, 20, dtype=torch.int64)
         )
 
     monkeypatch.setattr(finding, "prepare_case", broken)

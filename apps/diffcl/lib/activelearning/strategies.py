@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from diffcl.active_learning import ranking
@@ -20,11 +19,18 @@ class RankedStrategy(Strategy):
         super().__init__(strategy.reason)
         self._strategy = strategy
 
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The next scan, with the reason, its rank and score, and how many remain; None when all have a label."""
-        found = self._strategy.next_scan(
-            datastore.get_unlabeled_images(), datastore.get_labeled_images(), request.get("client_id")
-        )
+    def __call__(self, request: dict[str, Any], datastore: StudiesDatastore) -> dict[str, Any] | None:
+        """The next scan, with the reason, its rank and score, and how many remain; None when all have a label.
+
+        Of a `task` that the request names, or else of any.
+        """
+        if request.get("task"):
+            with refusals():
+                studies, task = datastore.studies, str(request["task"])
+                waiting, labelled = studies.waiting(task), studies.labelled(task)
+        else:
+            waiting, labelled = datastore.get_unlabeled_images(), datastore.get_labeled_images()
+        found = self._strategy.next_scan(waiting, labelled, request.get("client_id"))
         if found is None:
             return None
         told = {"id": found.image, "reason": found.reason, "remaining": found.remaining, **found.notes}
