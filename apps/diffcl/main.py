@@ -215,7 +215,12 @@ class DiffclApp(MONAILabelApp):
         if image_id is not None:
             self._remember(image_id, task, params)
             if save:
-                store.save_label(image_id, file, PROPOSED, {"model": params["model"], "params": params})
+                told = {"model": params["model"], "params": params}
+                if isinstance(task, TogetherTask):
+                    told["label_info"] = [
+                        {"name": name, "idx": value} for name, value in params["label_names"].items()
+                    ]
+                store.save_label(image_id, file, PROPOSED, told)
         return {"label": image_id if save else file, "tag": PROPOSED, "file": file, "params": params}
 
     def infer_seg(self, request: dict[str, Any]) -> Path:

@@ -12,9 +12,13 @@ A candidate that is not published stays in the store as a version that is not in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from scipy import stats
 
 from diffcl.errors import DiffclError
 from diffcl.models.metadata import ModelInfo, read_info
@@ -31,7 +35,7 @@ class Decision:
 
     Attributes:
         published: Whether the candidate is in use now.
-        reason: One sentence for people, and what they should know of the labels that taught.
+        reason: For people, with how sure the comparison is and what they should know of the labels that taught.
         candidate: Its mean Dice on the validation scans, 0..1; None without such scans.
         current: That of the version that was in use; None without one, or without such scans.
         compared_with: Number of the version that was in use; None without one.
@@ -121,10 +125,44 @@ def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float
         seen = "unknown scans" if uploaded else f"{own_count} labelled, version {number} from {count}"
         reason = f"too few labelled scans to compare; it learned from {seen}."
         return Decision(passed, f"{_outcome(passed)}: {reason}", compared_with=number)
-    dice = _dice(candidate)
-    current = round(validate(candidate.validation_scans, load_model(store.folder(name))).dice, 4)
+    new, old = (
+        validate(candidate.validation_scans, model)
+        for model in (candidate.model, load_model(store.folder(name)))
+    )
+    dice, current = round(new.dice, 4), round(old.dice, 4)
     passed = dice >= current - margin
-    return Decision(passed, verdict(dice, current, number, passed), dice, current, number)
+    pairs = zip(new.cases, old.cases, strict=True)
+    sure = certainty([one.dice - other.dice for one, other in pairs])
+    return Decision(passed, f"{verdict(dice, current, number, passed)} {sure}", dice, current, number)
+
+
+def certainty(differences: Sequence[float]) -> str:
+    """How sure a comparison on the same scans is, in words: the interval that holds the true mean difference.
+
+    >>> certainty([0.02])
+    'Only one scan was compared, so the difference may be chance.'
+    >>> certainty([0.05, 0.06, 0.04, 0.05])
+    'The difference on 4 scans is +0.050, with 95 % certainty between +0.037 and +0.063.'
+    >>> certainty([0.05, -0.06, 0.04])
+    'The difference on 3 scans is +0.010, with 95 % certainty between -0.141 and +0.161: it may be chance.'
+
+    Args:
+        differences: Dice of the new version less that of the one in use, of each scan.
+
+    Source:
+        Student's t for paired samples.
+    """
+    count = len(differences)
+    if count == 1:
+        return "Only one scan was compared, so the difference may be chance."
+    mean = float(np.mean(differences))
+    error = float(np.std(differences, ddof=1)) / math.sqrt(count)
+    reach = float(stats.t.ppf(0.975, count - 1)) * error
+    chance = ": it may be chance." if abs(mean) <= reach else "."
+    return (
+        f"The difference on {count} scans is {mean:+.3f}, with 95 % certainty between {mean - reach:+.3f} and "
+        f"{mean + reach:+.3f}{chance}"
+    )
 
 
 def verdict(dice: float, current: float, number: int, passed: bool) -> str:
