@@ -17,7 +17,7 @@ from diffcl.evaluation.figures import compose
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io.isolated import read_label_isolated, read_scan_isolated
 from diffcl.recipe import Recipe
-from diffcl.studies.protocol import FINAL, Studies
+from diffcl.studies.protocol import FINAL, FINAL_OF, Studies
 
 LONGEST: Final = 256
 """Voxels along an axis of what is drawn, at most; more would not be seen."""
@@ -62,7 +62,8 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
         scan = read_scan_isolated(studies.scan_path(image_id)).image
     grid = Geometry.of(scan)
     with named(f"label of {image_id}"):
-        file = studies.label_path(image_id, FINAL)
+        of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None
+        file = of_task or studies.label_path(image_id, FINAL)
         label = read_label_isolated(file) if file else None
         kept = studies.proposed(image_id)
     proposal = kept.label
