@@ -93,7 +93,9 @@ class ModelViews:
             "said": SAID.get(request.query_params.get("said", ""), ""),
             "troubles": moment.troubles,
         }
-        runs = any(one.runs for one in moment.trainings.values()) or bool(content["said"])
+        runs = (
+            any(one.runs for one in moment.trainings.values()) or bool(moment.busy) or bool(content["said"])
+        )
         return page(request, "training.html", content, live=LIVE_SECONDS if runs else IDLE_SECONDS)
 
     async def train(self, request: Request) -> Response:

@@ -57,6 +57,7 @@ class Project:
         stop: Stops the training at work.
         has_viewer: Whether OHIF is served.
         tell: Takes from a sentence what no client should read, such as where a file lies.
+        busy: Gives the tasks of which a training waits or runs.
     """
 
     studies: Studies
@@ -70,6 +71,7 @@ class Project:
     stop: Callable[[], Awaitable[None]]
     has_viewer: bool = False
     tell: Callable[[str], str] = str
+    busy: Callable[[], Collection[str]] = tuple
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Moment:
         learning: What more labels will bring each model of which that can be said.
         series: StudyInstanceUID by id of the scans that OHIF can show.
         troubles: What could not be read, one sentence each.
+        busy: Tasks of which a training waits or runs, whether or not it has told anything yet.
     """
 
     overview: Overview | None = None
@@ -130,6 +133,7 @@ class Moment:
     learning: Mapping[str, Learning] = field(default_factory=dict)
     series: Mapping[str, str] = field(default_factory=dict)
     troubles: Sequence[str] = ()
+    busy: Collection[str] = ()
 
 
 class ProjectReader:
@@ -192,6 +196,7 @@ class ProjectReader:
             {name: found for name, every in models.items() if (found := self._learn(every)) is not None},
             tried(project.studies.visible_series, nothing) if project.has_viewer else nothing,
             troubles,
+            project.busy(),
         )
 
     def _learn(self, versions: list[VersionEntry]) -> Learning | None:

@@ -117,6 +117,13 @@ def test_a_training_at_work_is_shown_live(studies: Path, store: Path) -> None:
     assert "<svg" in ask(app, "/study/chart/training.svg?of=organ&theme=light").text
 
 
+def test_a_training_that_begins_is_shown_before_it_tells_anything(studies: Path, store: Path) -> None:
+    text = ask(application(project_of(studies, store, busy=lambda: ["organ"])), "/study/training").text
+    assert "<strong>Begins</strong>: its process is being started" in text
+    assert "Stop the training" in text
+    assert "Train organ" not in text
+
+
 def test_a_training_that_died_says_so_and_can_be_continued(studies: Path, store: Path) -> None:
     keep_training(studies, "training", seconds_left=600)
     text = ask(application(project_of(studies, store)), "/study/training").text

@@ -78,6 +78,11 @@ class OncePerTask:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
+    @staticmethod
+    def busy() -> list[str]:
+        """The tasks of which a training waits or runs."""
+        return [str(task["request"].get("model")) for task in tasks("train") if task["status"] in UNDER_WAY]
+
     async def __call__(self, handler: Handler, **arguments: Any) -> Any:
         """Run a handler; of all tasks, which OHIF asks for, those are trained that have no training under way.
 
@@ -94,7 +99,7 @@ class OncePerTask:
         async with self._turn:
             one = arguments.get("model")
             wanted = [one] if one else list((await run_in_threadpool(app_instance().info))["trainers"])
-            busy = [task["request"].get("model") for task in tasks("train") if task["status"] in UNDER_WAY]
+            busy = self.busy()
             idle = [model for model in wanted if model not in busy]
             if wanted and not idle:
                 raise HTTPException(
@@ -230,7 +235,7 @@ def build() -> FastAPI:
     application.add_api_route(
         "/metrics", measured, tags=["Operations"], responses={200: {"content": {"text/plain": {}}}}
     )
-    application.router.routes.extend(routes(study_pages.project(training)))
+    application.router.routes.extend(routes(study_pages.project(training, training.busy)))
     application.add_middleware(
         protected,
         metrics=metrics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,12 @@ Run = Callable[..., Awaitable[Any]]
 """Runs one of MONAI Label's handlers."""
 
 
-def project(run: Run) -> Callable[[], Project]:
+def project(run: Run, busy: Callable[[], Collection[str]]) -> Callable[[], Project]:
     """What gives the project that the app serves.
 
     Args:
         run: Runs the handlers of trainings.
+        busy: Gives the tasks of which a training waits or runs.
     """
 
     async def start(task: str, options: Mapping[str, Any]) -> None:
@@ -31,6 +32,6 @@ def project(run: Run) -> Callable[[], Project]:
 
     def found() -> Project:
         made: Project = app_instance().project(start, stop)
-        return replace(made, tell=operations.tell)
+        return replace(made, tell=operations.tell, busy=busy)
 
     return found
