@@ -155,24 +155,21 @@ def predict_files(
         ModelError: If the model is damaged.
     """
     from diffcl.inference.outlook import log_outlook
+    from diffcl.inference.outputs import Outputs
     from diffcl.inference.pipeline import Settings, Watchers, folder_of, planned, predict_jobs
     from diffcl.models.weights import Model
 
-    wanted = {
-        kind: None if place is None else Path(place)
-        for kind, place in (
-            ("uncertainty", uncertainty),
-            ("report", report),
-            ("picture", picture),
-            ("probabilities", probabilities),
-        )
-    }
-    if label is None and not any(wanted.values()):
+    wanted = Outputs.named(
+        label=label,
+        uncertainty=uncertainty,
+        report=report,
+        picture=picture,
+        probabilities=probabilities,
+    )
+    if not wanted.paths():
         raise UsageError("predict_files", "no result is wanted", "Name one, as in label='labels/'")
     named = [scans] if isinstance(scans, str | os.PathLike) else list(scans)
-    jobs = planned(
-        [Path(scan) for scan in named], None if label is None else Path(label), **wanted, new_only=new_only
-    )
+    jobs = planned([Path(scan) for scan in named], wanted, new_only=new_only)
     name = folder_of(model) if isinstance(model, Model) else os.fspath(model)
     settings = Settings(name, Path(store), usable_device(device), engine, networks, seed, series)
     watchers = Watchers(on_outlook or log_outlook, on_progress, on_outcome)

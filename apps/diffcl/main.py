@@ -55,7 +55,7 @@ from diffcl.web.http_errors import refusals, unknown
 from diffcl.web.pages.project import Project
 from diffcl.web.sessions import Sessions
 from lib.activelearning.strategies import strategies
-from lib.children import SERVER, tell_failed_starts
+from lib.children import SERVER, end_failed_starts
 from lib.datastores.datastore import SavedLabel, StudiesDatastore
 from lib.datastores.studies import open_studies
 from lib.infers.batch import CpuBatchInfer
@@ -153,7 +153,7 @@ class DiffclApp(MONAILabelApp):
             os._exit(2)  # an exception would be told with the traceback of three frameworks
         super().on_init_complete()
         os.environ[SERVER] = str(os.getpid())
-        tell_failed_starts()
+        end_failed_starts()
         self._models.warm_up()
         self._scorer.start()
 

@@ -91,10 +91,11 @@ def predict(
     - `diffcl predict series-folder --model hippocampus --out seg.dcm --report sr.dcm --probabilities likely.dcm`
     - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8 --new-only`
     """
+    from diffcl.inference.outputs import Outputs
     from diffcl.inference.pipeline import Settings, Watchers, planned, predict_jobs
 
-    jobs = planned(scans, out, uncertainty=uncertainty, report=report, picture=picture, probabilities=probabilities,
-                   new_only=new_only)  # fmt: skip
+    wanted = Outputs(out, uncertainty, report, picture, probabilities)
+    jobs = planned(scans, wanted, new_only=new_only)
     settings = Settings(model, store, usable_device(device), engine, networks, seed, series)
     with progress_bar("Segmenting", len(jobs)) as bar:
         teller = Teller(bar, as_json=as_json)

@@ -24,15 +24,28 @@ KINDS: Final = {
 _OTHER_FILES: Final = (".mhd", ".nhdr", ".gz", ".jpg", ".jpeg", ".pdf", ".txt", ".csv", ".zip")
 
 
+Place = str | os.PathLike[str]
+"""Name of a file or folder."""
+
+
 @dataclass(frozen=True)
 class Outputs:
-    """Where the results of one scan go; None for what is not wanted."""
+    """Where results go: files for one scan, or what people name, files or folders. None for what is not wanted."""
 
-    label: Path | None
+    label: Path | None = None
     uncertainty: Path | None = None
     report: Path | None = None
     picture: Path | None = None
     probabilities: Path | None = None
+
+    @classmethod
+    def named(cls, **places: Place | None) -> Outputs:
+        """Those that people name, by kind.
+
+        >>> Outputs.named(label="labels", report=None).paths()
+        [...Path('labels')]
+        """
+        return cls(**{kind: None if place is None else Path(place) for kind, place in places.items()})
 
     def dicom(self) -> Path | None:
         """A result that only a DICOM series can have; None for none."""
@@ -43,36 +56,24 @@ class Outputs:
         return [path for path in astuple(self) if path is not None]
 
 
-def plan(
-    scans: Sequence[Path],
-    label: Path | None,
-    *,
-    uncertainty: Path | None = None,
-    report: Path | None = None,
-    picture: Path | None = None,
-    probabilities: Path | None = None,
-) -> list[Outputs]:
+def plan(scans: Sequence[Path], wanted: Outputs) -> list[Outputs]:
     """Where the results of each scan go.
 
     A name that ends as a file of its kind does is that file, for one scan only. Any other name is a folder,
     in which each result is called like its scan.
+
+    Args:
+        scans: The scans.
+        wanted: What people named.
 
     Raises:
         UsageError: If a result would replace a scan, another result or lie among the images of a series, or
             a name ends in what cannot be written, or a structured report has no segmentation to refer to.
         OutputError: If a folder can neither be made nor written into.
     """
-    wanted = {
-        "label": label,
-        "uncertainty": uncertainty,
-        "report": report,
-        "picture": picture,
-        "probabilities": probabilities,
-    }
-    places = {kind: _places(scans, kind, place) for kind, place in wanted.items() if place is not None}
+    places = {kind: _places(scans, kind, place) for kind, place in vars(wanted).items() if place is not None}
     outputs = [
-        Outputs(**{kind: places[kind][index] if kind in places else None for kind in wanted})
-        for index in range(len(scans))
+        Outputs(**{kind: files[index] for kind, files in places.items()}) for index in range(len(scans))
     ]
     _check_collisions(scans, outputs)
     for output in outputs:

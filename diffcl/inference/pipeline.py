@@ -86,25 +86,12 @@ class Watchers:
     outcome: Callable[[Outcome, int, int], None] | None = None
 
 
-def planned(
-    scans: Sequence[Path],
-    label: Path | None,
-    *,
-    uncertainty: Path | None = None,
-    report: Path | None = None,
-    picture: Path | None = None,
-    probabilities: Path | None = None,
-    new_only: bool = False,
-) -> list[Job]:
+def planned(scans: Sequence[Path], wanted: Outputs, *, new_only: bool = False) -> list[Job]:
     """The scans that are meant, and where the results of each go; see `listed` and `plan`.
 
     Args:
         scans: Files, folders and lists.
-        label: A file, or a folder.
-        uncertainty: Likewise.
-        report: Likewise.
-        picture: Likewise.
-        probabilities: Likewise.
+        wanted: Files or folders, as people named them.
         new_only: Whether scans whose label is there are left out.
 
     Raises:
@@ -112,8 +99,7 @@ def planned(
         OutputError: If a folder can neither be made nor written into.
     """
     found = listed(scans)
-    outputs = plan(found, label, uncertainty=uncertainty, report=report, picture=picture,
-                   probabilities=probabilities)  # fmt: skip
+    outputs = plan(found, wanted)
     jobs = [Job(scan, output) for scan, output in zip(found, outputs, strict=True)]
     return [job for job in jobs if not (new_only and job.output.label and job.output.label.exists())]
 

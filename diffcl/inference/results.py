@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from diffcl.errors import OutputError, UsageError
 from diffcl.files import make_folder, write_text
 from diffcl.geometry import Geometry, voxels
-from diffcl.inference.outputs import Outputs, plan
+from diffcl.inference.outputs import Outputs, Place, plan
 from diffcl.inference.predictor import Prediction, Report
 from diffcl.io.formats import DICOM_SUFFIX
 from diffcl.io.images.write import write_image
@@ -23,9 +22,6 @@ from diffcl.models.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from diffcl.io.dicom.series import DicomSeries
-
-Place = str | os.PathLike[str]
-"""Name of a file or folder."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +118,14 @@ class Result:
                 the probabilities were not kept.
             OutputError: If a file cannot be written, or is to be DICOM and the scan is no DICOM series.
         """
-        named = {
-            kind: None if place is None else Path(place)
-            for kind, place in (
-                ("uncertainty", uncertainty),
-                ("report", report),
-                ("picture", picture),
-                ("probabilities", probabilities),
-            )
-        }
-        [outputs] = plan([self.scan.path], None if label is None else Path(label), **named)
+        wanted = Outputs.named(
+            label=label,
+            uncertainty=uncertainty,
+            report=report,
+            picture=picture,
+            probabilities=probabilities,
+        )
+        [outputs] = plan([self.scan.path], wanted)
         if not outputs.paths():
             raise UsageError(self.scan.name, "no file is named", 'Name one, as in save("label.nii.gz")')
         check_series(self.scan, outputs)

@@ -14,9 +14,9 @@ from typing import Any
 from diffcl.errors import DiffclError, OutputError
 from diffcl.files import make_folder
 from diffcl.io.formats import scan_name
+from diffcl.json_text import unreadable
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
 from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
-from diffcl.studies.notes import unreadable
 from diffcl.studies.protocol import FINAL, ORIGINAL
 from diffcl.studies.removed import RemovedFiles
 from diffcl.studies.staging import Staging, replace_files

@@ -8,15 +8,10 @@ from typing import Any, Final
 
 from diffcl.errors import UsageError
 from diffcl.files import finite
+from diffcl.json_text import unreadable
 
 LARGEST: Final = 65_536
 """Bytes of all notes on one scan or label; they travel with every answer about the studies."""
-
-DEEPEST: Final = 32
-"""Levels of lists and objects inside each other. Readers of JSON give up between 100 and 1000."""
-
-LONGEST_NUMBER: Final = 1024
-"""Bits of the largest whole number, as large as those that a floating-point number reaches."""
 
 STRATEGY: Final = "strategy"
 """Note of MONAI Label on who was given a scan by which strategy: an object of objects."""
@@ -76,33 +71,6 @@ def readable(notes: Any) -> dict[str, Any]:
         del kept[STRATEGY]
     found: dict[str, Any] = finite(kept)
     return found
-
-
-def unreadable(value: Any, depth: int = 0) -> str:
-    r"""Why a value could not be read back from JSON; empty where it could.
-
-    >>> unreadable({"name": ["\ud800"]})
-    'holds half of a character (a lone surrogate)'
-    """
-    if isinstance(value, str):
-        return "" if value.isascii() or _encodes(value) else "holds half of a character (a lone surrogate)"
-    if isinstance(value, int):
-        return "" if value.bit_length() <= LONGEST_NUMBER else "holds a number with too many digits"
-    if not isinstance(value, dict | list | tuple):
-        return ""
-    if depth >= DEEPEST:
-        return f"is nested more than {DEEPEST} deep"
-    if isinstance(value, dict):
-        value = [part for pair in value.items() for part in pair]
-    return next((what for part in value if (what := unreadable(part, depth + 1))), "")
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_size(notes: Mapping[str, Any], where: str) -> None:

@@ -1,1 +1,1 @@
-"""What stands between a server and whoever asks it: whole ASGI applications around another one, and their parts."""
+"""HTTP: the layers that protect an application, and the answers that every server of studies gives."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST: Final = 512
+MOST_CONNECTIONS: Final = 512
 """Connections; a viewer uses six, and each takes a file of the process."""
 
 FIRST_SECONDS: Final = 20.0
@@ -18,11 +18,11 @@ class BoundedProtocol(H11Protocol):
     """uvicorn's protocol, in which silent connections make room for others."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection; where there are `MOST` already, the oldest one that waits for nothing goes."""
+        """Take a connection; where there are `MOST_CONNECTIONS` already, the oldest one that waits for nothing goes."""
         self.since = self.loop.time()
         others: list[Any] = [one for one in self.connections if isinstance(one, BoundedProtocol)]
         super().connection_made(transport)
-        if len(others) >= MOST:
+        if len(others) >= MOST_CONNECTIONS:
             idle = min((one for one in others if one.is_idle()), key=lambda one: one.since, default=self)
             idle.transport.close()
         self._first = self.loop.call_later(FIRST_SECONDS, self._close_silent)

@@ -1,4 +1,4 @@
-"""What of a DICOMweb archive a viewer may ask through the server: reading, of the series that the server serves.
+"""The part of a DICOMweb archive that viewers may read through the server: the series that it serves.
 
 Source:
     DICOM PS3.18: the resources of QIDO-RS (section 10.6) and WADO-RS (10.4).
@@ -86,7 +86,7 @@ def resource(path: str) -> Resource | None:
     return Resource(study, series, searched or part == "metadata", path == "studies")
 
 
-def visible(asked: Resource, series: Mapping[str, str]) -> bool:
+def is_visible(asked: Resource, series: Mapping[str, str]) -> bool:
     """Whether what is asked for is, or may hold, something of some series.
 
     Args:
@@ -98,13 +98,13 @@ def visible(asked: Resource, series: Mapping[str, str]) -> bool:
     return not asked.study or asked.study in series.values()
 
 
-def without_others(content: bytes, asked: Resource, series: Mapping[str, str]) -> bytes:
+def only_visible(content: bytes, asked: Resource, series: Mapping[str, str]) -> bytes:
     """A list in DICOM JSON without what may not be seen.
 
     Args:
         content: The archive's answer.
         asked: What was asked for.
-        series: See `visible`.
+        series: See `is_visible`.
 
     Raises:
         ValueError: If it is no such list.
@@ -125,10 +125,10 @@ def without_others(content: bytes, asked: Resource, series: Mapping[str, str]) -
     return json.dumps(kept).encode()
 
 
-def safe_type(content_type: str) -> bool:
+def is_safe_type(content_type: str) -> bool:
     """Whether a content may be handed on to a page of the server's origin.
 
-    >>> safe_type('multipart/related; type="image/jpeg"'), safe_type("text/html"), safe_type("image/svg+xml")
+    >>> is_safe_type('multipart/related; type="image/jpeg"'), is_safe_type("text/html"), is_safe_type("image/svg+xml")
     (True, False, False)
     """
     kind, _, rest = content_type.partition(";")

@@ -1,4 +1,4 @@
-"""A fault of the program: its log has the traceback under an id, and the client gets the id and nothing else."""
+"""Faults of the program: the log has the traceback under an error id, and the client gets that id alone."""
 
 from __future__ import annotations
 

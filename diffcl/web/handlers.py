@@ -39,8 +39,8 @@ def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -
     return run
 
 
-class OneAtATime:
-    """Runs inferences one after the other, and sends clients away when too many wait.
+class InferenceQueue:
+    """Inferences that wait for their turn, one after the other; clients are sent away when too many wait.
 
     Args:
         limit: Gives how many may wait or run.

@@ -23,7 +23,7 @@ LONGEST_HEAD: Final = 1 << 15
 RESERVE: Final = 256 << 20
 """Bytes that stay free on the disk of the temporary files."""
 
-CHECKED: Final = 32 << 20
+LOOK_AGAIN: Final = 32 << 20
 """Free space is looked at again after so many bytes."""
 
 
@@ -88,7 +88,7 @@ class _Body:
         message = await self._receive()
         if message["type"] == "http.request":
             self._count += len(message.get("body", b""))
-            if self._count > self._limit or self._count - self._looked >= CHECKED:
+            if self._count > self._limit or self._count - self._looked >= LOOK_AGAIN:
                 self._looked = self._count
                 self.look(self._count)
         return {"type": "http.disconnect"} if self.refusal else message

@@ -1,4 +1,4 @@
-"""Logs that take no forged lines, and what of them may be shown."""
+"""Log lines that no client can forge, and what of them others may read."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class OneLine(logging.Formatter):
         return "\n".join(lines)
 
 
-def shown(lines: Iterable[str], names: Mapping[str, str] | None = None) -> Iterator[str]:
+def readable_lines(lines: Iterable[str], names: Mapping[str, str] | None = None) -> Iterator[str]:
     """The lines of a log for others to read: without tracebacks, paths and ids of sessions.
 
-    >>> list(shown(["cannot open /home/ann/scans/p07.nii.gz", INDENT + "File /x/y.py, line 3"]))
+    >>> list(readable_lines(["cannot open /home/ann/scans/p07.nii.gz", INDENT + "File /x/y.py, line 3"]))
     ['cannot open .../p07.nii.gz']
 
     Args:

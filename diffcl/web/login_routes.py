@@ -61,7 +61,7 @@ async def valid(request: Request) -> dict[str, Any]:
 
 async def page(next: str = "/") -> HTMLResponse:  # noqa: A002
     """A page to log in with a browser."""
-    return form("Log in to go on.", next)
+    return login_page("Log in to go on.", next)
 
 
 def page_form(users: Users) -> Callable[..., Response]:
@@ -77,9 +77,9 @@ def page_form(users: Users) -> Callable[..., Response]:
         try:
             token = logged_in(users, request, username, password)
         except HTTPException as error:
-            return form(str(error.detail), next, error.status_code)
+            return login_page(str(error.detail), next, error.status_code)
         root = str(request.scope.get("root_path", "")).rstrip("/")
-        answer = RedirectResponse(root + inside(next), 303)
+        answer = RedirectResponse(root + own_address(next), 303)
         answer.set_cookie(
             COOKIE,
             token,
@@ -101,18 +101,18 @@ async def logout(request: Request) -> Response:
     return answer
 
 
-def inside(address: str) -> str:
+def own_address(address: str) -> str:
     r"""An address inside this server, or its start.
 
-    >>> inside("/ohif/?a=b"), inside("//evil.example"), inside("https://evil.example"), inside("/\\evil.example")
-    ('/ohif/?a=b', '/', '/', '/')
+    >>> [own_address(one) for one in ("/ohif/?a=b", "//evil.example", "https://evil.example", "/\\evil.example")]
+    ['/ohif/?a=b', '/', '/', '/']
     """
     return address if re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*", address) else "/"
 
 
-def form(said: str, wanted: str, status: int = 200) -> HTMLResponse:
+def login_page(said: str, wanted: str, status: int = 200) -> HTMLResponse:
     """The page, with what it says."""
-    text = PAGE.format(style=STYLE, said=escape(said), next=escape(inside(wanted)))
+    text = PAGE.format(style=STYLE, said=escape(said), next=escape(own_address(wanted)))
     return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
 
 

@@ -128,10 +128,10 @@ class Counted:
             count.seconds[method, kind] += time.perf_counter() - began
 
 
-def text(samples: Iterable[Sample]) -> str:
+def prometheus_text(samples: Iterable[Sample]) -> str:
     """Samples as Prometheus reads them.
 
-    >>> print(text([Sample("diffcl_info", "gauge", 1, {"version": "1.0"})]), end="")
+    >>> print(prometheus_text([Sample("diffcl_info", "gauge", 1, {"version": "1.0"})]), end="")
     # HELP diffcl_info Its version.
     # TYPE diffcl_info gauge
     diffcl_info{version="1.0"} 1

@@ -16,7 +16,7 @@ from fastapi import HTTPException, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from diffcl.version import version
-from diffcl.web.log_lines import OneLine, shown, without_paths
+from diffcl.web.log_lines import OneLine, readable_lines, without_paths
 from diffcl.web.metrics import Metrics, Sample
 
 LINES: Final = 10_000
@@ -47,7 +47,7 @@ class Operations:
         if not file.is_file():
             raise HTTPException(404, "log: there is none yet")
         with file.open(encoding="utf-8", errors="replace") as log:
-            found = deque(shown((line.rstrip("\n") for line in log), self._names()), lines)
+            found = deque(readable_lines((line.rstrip("\n") for line in log), self._names()), lines)
         return PlainTextResponse("".join(f"{line}\n" for line in found))
 
     async def health(self) -> JSONResponse:
@@ -66,7 +66,7 @@ class Operations:
         if isinstance(answer, list):
             return [self.tell_task(one) for one in answer]
         if isinstance(answer, dict) and "details" in answer:
-            return {**answer, "details": list(shown(map(str, answer["details"]), self._names()))}
+            return {**answer, "details": list(readable_lines(map(str, answer["details"]), self._names()))}
         return answer
 
     def samples(

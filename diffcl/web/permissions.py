@@ -1,4 +1,4 @@
-"""Which role a request needs, and what of it goes into the audit trail."""
+"""The role that a request needs, and the line that it leaves in the audit trail."""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
 // Appended to OHIF's app-config.js: what it lacks. In the mode "MONAI Label" tools to correct an outline and the list
 // of segments on the left, and a button in the toolbar that submits the outline as 3D Slicer does. "Export DICOM SEG"
 // does the same, in every mode: OHIF's own finds no archive, and exchanges first and last slices of a series that is
-// numbered along its normal. After a run it shows the server's line about the proposal, or why there is none.
+// numbered along its normal. After a run it shows the server's line about the proposal, or why there is none, and during
+// a long one how far it is.
 
 // Where the server is below a proxy: '/' or a prefix.
 const ROOT = window.config.routerBasename.replace(/ohif\/$/, '');
 const MODE = '@ohif/mode-monai-label';
 const SHAPES = { CircleScissor: 'Circle', SphereScissor: 'Sphere', RectangleScissor: 'Rectangle' };
+// Milliseconds between two looks at how far a run is; a shorter run is not worth a word.
+const LOOK_EVERY = 10000;
 const SEGMENTS = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
 
 window.config.extensions = [{
@@ -16,9 +19,12 @@ window.config.extensions = [{
     XMLHttpRequest.prototype.open = function (method, address, ...rest) {
       const { pathname, searchParams } = new URL(address, location.href);
       if (pathname.startsWith(`${ROOT}infer/`)) {
-        // In a task of its own: after OHIF, which says only whether it went well.
-        const then = () => setTimeout(tell, 0, servicesManager.services, this, searchParams.get('image'));
-        this.addEventListener('loadend', then);
+        const looks = setInterval(follow, LOOK_EVERY, servicesManager.services);
+        this.addEventListener('loadend', () => {
+          clearInterval(looks);
+          // In a task of its own: after OHIF, which says only whether it went well.
+          setTimeout(tell, 0, servicesManager.services, this, searchParams.get('image'));
+        });
       }
       return open.call(this, method, address, ...rest);
     };
@@ -115,6 +121,22 @@ function tool(id, icon, ending) {
 function choice(id, names) {
   const values = Object.entries(names).map(([value, label]) => ({ value, label }));
   return { name: 'Shape', type: 'radio', id, value: values[0].value, values, commands: 'setToolActiveToolbar' };
+}
+
+/** Show how far the server is with the run that it works at, which may be another's while ours waits. */
+async function follow({ uiNotificationService }) {
+  const answer = await fetch(`${ROOT}info/`).catch(() => undefined);
+  const { inference } = answer?.ok ? await answer.json() : {};
+  if (inference?.windows) {
+    const { image, windows, windows_done: done, seconds_left: left, warnings } = inference;
+    const time = left === null ? '' : `, about ${left < 100 ? `${left} s` : `${Math.round(left / 60)} min`} left`;
+    uiNotificationService.show({
+      title: 'Proposal',
+      message: [`${image}: ${done} of ${windows} windows${time}.`, ...warnings].join(' '),
+      type: 'info',
+      duration: LOOK_EVERY,
+    });
+  }
 }
 
 /** Show what the server says of its answer to a run. */

@@ -19,7 +19,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from diffcl.studies.protocol import Studies
-from diffcl.web.dicomweb import JSON, resource, safe_type, visible, without_others
+from diffcl.web.dicomweb import JSON, is_safe_type, is_visible, only_visible, resource
 from diffcl.web.http_errors import refusals
 
 START: Final = "index.html"
@@ -35,10 +35,10 @@ SERVER_COOKIE: Final = "MONAILABEL_SERVER_URL"
 UPLOADS: Final = "dicomUploadEnabled: true"
 """By which the viewer offers to put files of its user's disk into the archive."""
 
-NOTHING: Final = 204
+NO_CONTENT: Final = 204
 """The status of an answer without content."""
 
-FRESH: Final = {"Cache-Control": "no-cache"}
+NO_CACHE: Final = {"Cache-Control": "no-cache"}
 
 TEXTS: Final = {
     ".js": "text/javascript",
@@ -55,7 +55,7 @@ ADDED: Final = Path(__file__).with_suffix(".js")
 
 
 class Viewer:
-    """What a browser asks for that shows scans in OHIF.
+    """OHIF, as browsers ask for it, and the archive that it reads.
 
     Args:
         folder: The files of OHIF.
@@ -89,7 +89,7 @@ class Viewer:
             page = Response(self._text(name, root), media_type=TEXTS[file.suffix])
         else:
             page = FileResponse(file)
-        page.headers.update({**FRESH, "Content-Security-Policy": self._policy(root)})
+        page.headers.update({**NO_CACHE, "Content-Security-Policy": self._policy(root)})
         if name == START and SERVER_COOKIE not in request.cookies:
             address = quote(str(request.base_url), safe="")
             page.set_cookie(SERVER_COOKIE, address, path=f"{root}/ohif/", samesite="lax")
@@ -105,7 +105,7 @@ class Viewer:
         asked = resource(path) if service in ("qido", "wado") else None
         with refusals():
             series = studies.visible_series()
-        if asked is None or not visible(asked, series):
+        if asked is None or not is_visible(asked, series):
             raise HTTPException(
                 404, f"{service[:8]}: not a path of DICOMweb, or of a series that is not served"
             )
@@ -114,17 +114,15 @@ class Viewer:
         with refusals():
             answer = studies.pass_on("GET", service, quote(path), request.url.query, headers, b"")
         kind = answer.headers.get("content-type", "")
-        if answer.status_code == NOTHING:
-            return Response(status_code=NOTHING)
-        if not answer.ok or not safe_type(kind):
+        if answer.status_code == NO_CONTENT:
+            return Response(status_code=NO_CONTENT)
+        if not answer.ok or not is_safe_type(kind):
             answer.close()
             raise HTTPException(404 if answer.status_code == 404 else 502, "archive: does not answer that")
         if not asked.listed:
             return StreamingResponse(answer.iter_content(CHUNK), answer.status_code, {"content-type": kind})
         try:
-            return Response(
-                without_others(answer.content, asked, series), answer.status_code, media_type=JSON
-            )
+            return Response(only_visible(answer.content, asked, series), answer.status_code, media_type=JSON)
         except ValueError as error:
             raise HTTPException(502, "archive: its answer makes no sense") from error
 

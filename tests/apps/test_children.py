@@ -18,7 +18,7 @@ def test_a_task_whose_process_cannot_start_has_failed_and_the_next_one_runs(
     monkeypatch.setattr(async_tasks, "_task_func", async_tasks._task_func)  # noqa: SLF001  it is put back
     monkeypatch.setenv("PYTHONPATH", "")
     for _ in range(2):  # also after a second start in one process
-        children.tell_failed_starts()
+        children.end_failed_starts()
 
     def too_long(*_: Any, **__: Any) -> Any:
         raise OSError(errno.E2BIG, "Argument list too long")

@@ -114,7 +114,7 @@ def test_a_child_that_fails_ends_with_a_line_in_the_log_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(trainer, "keep_out_of_the_way", lambda: None)
+    monkeypatch.setattr(trainer, "lower_priority", lambda: None)
     monkeypatch.setattr(trainer, "end_with_the_server", lambda: None)
     with pytest.raises(SystemExit) as caught:
         make()({**QUICK, "local_rank": 0}, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN])))
@@ -139,7 +139,7 @@ def test_a_client_cannot_make_the_server_end_itself(
     make: Callable[[], SemiSupervisedTraining], studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(children.SERVER, str(os.getpid()))
-    monkeypatch.setattr(trainer, "keep_out_of_the_way", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(trainer, "lower_priority", Mock(side_effect=AssertionError))
     with pytest.raises(HTTPException, match="no scan with a usable final label"):
         make()({**QUICK, "local_rank": 0}, StudiesDatastore(FolderStudies(studies, lambda: [ORGAN])))
 
@@ -147,7 +147,7 @@ def test_a_client_cannot_make_the_server_end_itself(
 def test_a_training_whose_server_is_gone_does_not_begin(
     make: Callable[[], SemiSupervisedTraining], labelled: StudiesDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "keep_out_of_the_way", lambda: None)
+    monkeypatch.setattr(trainer, "lower_priority", lambda: None)
     monkeypatch.setattr(processes.ctypes, "CDLL", Mock())
     monkeypatch.setenv(children.SERVER, "1" if os.getppid() != 1 else "2")
     with pytest.raises(SystemExit, match="has ended"):
@@ -162,5 +162,5 @@ def test_a_training_leaves_one_core_alone(cores: int, threads: int, monkeypatch:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    children.keep_out_of_the_way()
+    children.lower_priority()
     assert asked == [10, threads]

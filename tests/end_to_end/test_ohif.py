@@ -46,6 +46,16 @@ return one.representationData.Labelmap.imageIds.flatMap(id => {
 """
 """Position of the slice, and value, of every voxel that the viewer shows as outlined."""
 
+LONG_RUN = """
+const { fetch, setInterval } = window;
+const inference = { image: 'scan', windows: 9, windows_done: 3, seconds_left: 130, warnings: ['The scan is large.'] };
+const told = [{ inference }];
+window.setInterval = (look, ms, ...rest) => setInterval(look, ms === 10000 ? 100 : ms, ...rest);
+window.fetch = (address, ...rest) => String(address).endsWith('/info/')
+    ? Promise.resolve(new Response(JSON.stringify(told.pop() ?? {}))) : fetch(address, ...rest);
+"""
+"""Lets the page look at once how far a run is, and be told of one that takes long."""
+
 ELSEWHERE = """
 return performance.getEntriesByType('resource').map(one => one.name).filter(one => !one.startsWith(location.origin));
 """
@@ -144,7 +154,11 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
         page.until(lambda: [Select(page.find("select#inferorgannetworks")).select_by_visible_text("cs")])
         page.click("input#inferorgancheck_here")
         page.click("button", "Confirm")
+        if not done:
+            browser.execute_script(LONG_RUN)
         page.click(".modelSelector button", "Run")
+        if not done:
+            assert "scan: 3 of 9 windows, about 2 min left. The scan is large." in page.told("of 9 windows")
         line = page.told("; doubt ")
         assert "organ_head" in line
         assert "organ version 1, learned from 2 labelled and 1 unlabelled scans" in line

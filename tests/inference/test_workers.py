@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from synthetic import make_studies, publish_untrained
 
 from diffcl.cli.main import run
-from diffcl.inference.outputs import plan
+from diffcl.inference.outputs import Outputs, plan
 from diffcl.inference.pipeline import Job, Outcome, Settings, segment
 from diffcl.inference.workers import segment_on_workers
 from diffcl.models import ModelRegistry
@@ -24,7 +24,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def jobs(scans: list[Path], out: Path) -> list[Job]:
-    return [Job(scan, output) for scan, output in zip(scans, plan(scans, out), strict=True)]
+    return [Job(scan, output) for scan, output in zip(scans, plan(scans, Outputs(out)), strict=True)]
 
 
 def with_a_kill(outcomes: Iterator[Outcome]) -> list[Outcome]:

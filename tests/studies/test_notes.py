@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from diffcl.errors import UsageError
-from diffcl.studies.notes import DEEPEST, LARGEST, added, checked, readable
+from diffcl.json_text import DEEPEST
+from diffcl.studies.notes import LARGEST, added, checked, readable
 
 
 class Answer(BaseModel):
@@ -42,11 +43,12 @@ def test_what_is_kept_can_be_read_back(notes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("notes", "why"),
     [
-        ({"a": "\ud800"}, "surrogate"),
-        ({"a": ["ok", {"b\udfff": 1}]}, "surrogate"),
+        ({"a": "\ud800"}, "half of a character"),
+        ({"a": ["ok", {"b\udfff": 1}]}, "half of a character"),
+        ({"a": "\0"}, "zero byte"),
         (nested(DEEPEST + 1), "nested"),
         (nested(250), "nested"),
-        ({"a": 10**4300}, "digits"),
+        ({"a": 10**4300}, "64 bits"),
         ({"a": "x" * LARGEST}, "bytes of notes"),
         ({"a": "é" * (LARGEST // 2)}, "bytes of notes"),
         ({"strategy": "x"}, "strategy is not an object"),

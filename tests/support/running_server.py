@@ -54,7 +54,12 @@ class Server:
 
 
 def start(
-    folder: Path, *extra: str, cwd: Path | None = None, stock: bool = False, trained: bool = True
+    folder: Path,
+    *extra: str,
+    cwd: Path | None = None,
+    stock: bool = False,
+    trained: bool = True,
+    certificate: Path | None = None,
 ) -> Server:
     """Start `diffcl serve` on synthetic scans and wait until it answers.
 
@@ -64,6 +69,7 @@ def start(
         cwd: Where it is started; in the folder by default.
         stock: Whether MONAI Label's own command is started instead, with its own entry.
         trained: Whether there is a model of the task already.
+        certificate: That of a server that is reached by https.
     """
     studies = make_studies(folder / "my studies")
     store = ModelRegistry(folder / "my models")
@@ -87,11 +93,12 @@ def start(
         process = subprocess.Popen(
             command, cwd=cwd or folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
-    server = Server(f"http://127.0.0.1:{port}", studies, store, log, process)
+    scheme, verify = ("https", str(certificate)) if certificate else ("http", True)
+    server = Server(f"{scheme}://127.0.0.1:{port}", studies, store, log, process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if requests.get(f"{server.url}/info/", timeout=10).ok:
+            if requests.get(f"{server.url}/info/", timeout=10, verify=verify).status_code in (200, 401):
                 return server
         except requests.ConnectionError:
             time.sleep(0.1)

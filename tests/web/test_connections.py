@@ -51,7 +51,7 @@ async def asked(port: int, head: bytes = b"") -> bytes:
 
 
 def test_silent_connections_make_room_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 20)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
 
     async def talk(port: int) -> tuple[bytes, int]:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]

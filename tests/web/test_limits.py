@@ -61,7 +61,7 @@ def test_a_full_disk_is_told_before_anything_is_written(monkeypatch: pytest.Monk
 
 
 def test_the_disk_is_watched_while_it_fills(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHECKED", 10_000)
+    monkeypatch.setattr(limits, "LOOK_AGAIN", 10_000)
     monkeypatch.setattr(limits, "free_bytes", lambda: limits.RESERVE - 1)
     assert answer([b"a" * 1000] * 60, FILES).status_code == 507
 

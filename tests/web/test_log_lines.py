@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import logging
 
-from diffcl.web.log_lines import OneLine, shown
+from diffcl.web.log_lines import OneLine, readable_lines
 
 
 def written(message: str, *args: object, exc_info: bool = False) -> list[str]:
@@ -28,17 +28,17 @@ def test_a_traceback_stays_in_the_file_and_is_not_shown() -> None:
     except ValueError:
         lines = written("error 12ab", exc_info=True)
     assert any("test_log_lines.py" in line for line in lines)
-    assert list(shown(lines)) == ["[ERROR] error 12ab"]
+    assert list(readable_lines(lines)) == ["[ERROR] error 12ab"]
 
 
 def test_what_a_program_printed_is_shown_without_its_traceback() -> None:
     printed = ["step 1", "Traceback (most recent call last):", '  File "/home/ann/a.py", line 3, in f', "    f()",
                "ValueError: /home/ann/x.py is wrong", "step 2"]  # fmt: skip
-    assert list(shown(printed)) == ["step 1", "ValueError: .../x.py is wrong", "step 2"]
+    assert list(readable_lines(printed)) == ["step 1", "ValueError: .../x.py is wrong", "step 2"]
 
 
 def test_paths_and_ids_of_sessions_are_not_shown() -> None:
     line = "kept in /data/my scans/a.nii.gz and C:\\Users\\ann\\b.nii 6f1c1b9e-0000-4000-8000-0123456789ab, 3/4 of http://localhost:8000/ohif/x"
-    assert list(shown([line], {"/data/my scans": "<studies>"})) == [
+    assert list(readable_lines([line], {"/data/my scans": "<studies>"})) == [
         "kept in <studies>/a.nii.gz and .../b.nii <session>, 3/4 of http://localhost:8000/ohif/x"
     ]

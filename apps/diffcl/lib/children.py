@@ -18,7 +18,7 @@ SERVER = "DIFFCL_SERVER_PROCESS"
 """Variable in the environment of a child process with the process id of the server."""
 
 
-def in_child() -> bool:
+def is_child() -> bool:
     """Whether this is a child process of the server rather than the server itself.
 
     MONAI Label marks the requests of its children, but a client may send the same mark.
@@ -37,13 +37,13 @@ def end_with_the_server() -> None:
     end_with_parent(int(os.environ.get(SERVER) or os.getppid()))
 
 
-def keep_out_of_the_way() -> None:
+def lower_priority() -> None:
     """A training gives way to the server: a lower priority, and it leaves one core alone."""
     os.nice(10)
     torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
 
 
-def tell_failed_starts() -> None:
+def end_failed_starts() -> None:
     """Let a task end whose process cannot start, for want of memory for example.
 
     MONAI Label leaves it waiting for ever, and every later one of its kind is sent away.

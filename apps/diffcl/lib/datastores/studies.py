@@ -1,4 +1,4 @@
-"""Which studies are served: those in a folder, or those in the archive that MONAI Label's settings describe."""
+"""The studies that are served: those in a folder, or in the archive that MONAI Label's settings describe."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 
 from diffcl.errors import failure_sentence
-from lib.children import SERVER, end_with_the_server, in_child
+from lib.children import SERVER, end_with_the_server, is_child
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class CpuBatchInfer(BatchInferTask):
         Raises:
             HTTPException: 502 or 503 if the archive fails.
         """
-        if SERVER in os.environ and in_child():
+        if SERVER in os.environ and is_child():
             end_with_the_server()
 
         def one_alone(request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:

@@ -229,7 +229,7 @@ class TogetherTask(InferTask):
         }
 
 
-class NoModelYet(InferTask):
+class UntrainedTask(InferTask):
     """Stands for the model of a task until one is trained: viewers learn the labels from it."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -281,7 +281,7 @@ class InferTasks(Mapping[str, InferTask]):
                 logger.error(str(error))
                 raise KeyError(name) from error
             return (SegmentationTask if name == model else UncertaintyTask)(info, self._models)
-        return NoModelYet(self._models.untrained()[name])
+        return UntrainedTask(self._models.untrained()[name])
 
     def __iter__(self) -> Iterator[str]:
         names = (task for name in self._models.names() for task in (name, name + UNCERTAINTY))

@@ -33,10 +33,10 @@ from starlette.concurrency import run_in_threadpool
 from diffcl.access.audit import AuditTrail
 from diffcl.web import login_routes
 from diffcl.web.application import new_application, protected
-from diffcl.web.handlers import Handler, OneAtATime, in_a_thread, with_signature_of
+from diffcl.web.handlers import Handler, InferenceQueue, in_a_thread, with_signature_of
 from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
-from diffcl.web.metrics import CONTENT_TYPE, Metrics, text
+from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
 from diffcl.web.operations import keep_lines
 from diffcl.web.pages.routes import routes
 from diffcl.web.viewer import Viewer
@@ -192,14 +192,14 @@ def build() -> FastAPI:
     """MONAI Label's API without `/reload`, which would lose the app, behind checks of who asks and of what is sent."""
     conf = settings.MONAI_LABEL_APP_CONF
     known, metrics = users(), Metrics(KINDS)
-    waiting = OneAtATime(lambda: int(app_instance().conf.get("queue", QUEUE)))
+    queue = InferenceQueue(lambda: int(app_instance().conf.get("queue", QUEUE)))
     application = new_application(lifespan, operations.tell)
     application.add_exception_handler(MONAILabelException, refused)
 
     async def in_turn(handler: Handler, **arguments: Any) -> Any:
         """Run the handler of an inference when its turn has come."""
         handler = dicom_seg if arguments.get("output") is ResultType.dicom_seg else handler
-        return await waiting(partial(at_once, handler, **arguments))
+        return await queue(partial(at_once, handler, **arguments))
 
     for method, path, handler in endpoints.ROUTES:
         run = in_turn if handler is endpoints.post_infer else at_once
@@ -228,8 +228,8 @@ def build() -> FastAPI:
         """Numbers for those who run the server, in the form of Prometheus."""
         states = {kind: [str(task["status"]) for task in tasks(kind)] for kind in PROCESSES}
         status = await run_in_threadpool(app_instance().datastore().status)
-        found = await run_in_threadpool(operations.samples, metrics, waiting.inside, states, status)
-        return PlainTextResponse(text(found), media_type=CONTENT_TYPE)
+        found = await run_in_threadpool(operations.samples, metrics, queue.inside, states, status)
+        return PlainTextResponse(prometheus_text(found), media_type=CONTENT_TYPE)
 
     application.add_api_route("/health", operations.health, tags=["Operations"])
     application.add_api_route(

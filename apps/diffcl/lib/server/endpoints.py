@@ -32,14 +32,14 @@ operations = Operations(lambda: settings.MONAI_LABEL_APP_DIR, lambda: settings.M
 sessions = SessionHandlers(lambda: app_instance().sessions())
 
 
-def who(request: Request) -> dict[str, str]:
-    """What the server itself knows of who asks: the address, and the name of a user who had to log in."""
+def sender(request: Request) -> dict[str, str]:
+    """The sender of a request as the server itself knows it: the address, and the name of a user who had to log in."""
     address = request.client.host if request.client else ""
     user = getattr(request.state, "user", None)
     return {"address": address, "user": user.name} if user else {"address": address}
 
 
-Known = Annotated[dict[str, str], Depends(who)]
+Sender = Annotated[dict[str, str], Depends(sender)]
 
 
 def check_task(params: dict[str, Any] | None) -> None:
@@ -111,7 +111,7 @@ async def post_batch(
 
 
 async def put_image(
-    file: UploadFile, known: Known, image: str | None = None, params: Annotated[str, Form()] = "{}"
+    file: UploadFile, known: Sender, image: str | None = None, params: Annotated[str, Form()] = "{}"
 ) -> dict[str, Any]:
     """Take a scan.
 
@@ -129,7 +129,7 @@ async def put_image(
 async def put_label(
     image: str,
     label: UploadFile,
-    known: Known,
+    known: Sender,
     params: Annotated[str, Form()] = "{}",
     tag: str = "",
 ) -> dict[str, Any]:
@@ -147,7 +147,7 @@ async def put_label(
     return {**(instance.on_save_label(image, name) or {}), "image": image, "label": name}
 
 
-async def delete_label(id: str, tag: str, known: Known) -> dict[str, Any]:  # noqa: A002
+async def delete_label(id: str, tag: str, known: Sender) -> dict[str, Any]:  # noqa: A002
     """Remove a label. The record of the removal says who asked for it."""
     app_instance().datastore().remove_label(id, tag, known)
     return {}

@@ -21,7 +21,7 @@ BEHIND_PROXY = "behind_proxy"
 """The setting by which headers of a proxy on this machine are believed."""
 
 
-def taken(log_config: str) -> dict[str, Any]:
+def log_settings(log_config: str) -> dict[str, Any]:
     """The settings of the log, of which MONAI Label leaves a file in the temporary folder at every start."""
     file = Path(log_config)
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def main() -> None:
 
     def run(app: str, *, log_config: str, **settings: Any) -> None:
         settings["use_colors"] = None  # the log's own settings have no place for it
-        serve(app, log_config=taken(log_config), **settings)
+        serve(app, log_config=log_settings(log_config), **settings)
 
     uvicorn.run = run  # type: ignore[assignment]
     Main().run()

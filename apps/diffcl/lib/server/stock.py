@@ -1,4 +1,4 @@
-"""MONAI Label's own server, started by `monailabel start_server`: what of the protection is put around it."""
+"""MONAI Label's own server, as `monailabel start_server` starts it, and the protection that is put around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MONAI Label's training task over the library's: the options that viewers show, and a child process that ends well."""
+"""MONAI Label's training task over the library's, in a child process of the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from diffcl.errors import DiffclError
 from diffcl.studies.training import StudyTraining, TrainingOptions
 from diffcl.web.http_errors import refusals
-from lib.children import end_with_the_server, in_child, keep_out_of_the_way
+from lib.children import end_with_the_server, is_child, lower_priority
 from lib.datastores.datastore import StudiesDatastore
 from lib.options import Options, check_options
 
@@ -65,10 +65,10 @@ class SemiSupervisedTraining(TrainTask):
         Raises:
             HTTPException: 4xx with a sentence, if an option is impossible or nothing can be learned.
         """
-        child = "local_rank" in request and in_child()
+        child = "local_rank" in request and is_child()
         if child:
             end_with_the_server()
-            keep_out_of_the_way()
+            lower_priority()
         with refusals():
             try:
                 return self.training.run(check_options(TrainOptions, request), datastore.studies)

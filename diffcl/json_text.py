@@ -1,4 +1,4 @@
-"""JSON that can be kept, read back and sent on: what a client writes is bounded before it goes anywhere."""
+"""JSON that every reader can read back: what clients and models write is bounded before it goes anywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from diffcl.errors import UsageError
+from diffcl.files import finite
 
 LONGEST: Final = 1 << 18
 """Bytes of the longest text; a list of segments with names stays far below."""
@@ -49,7 +50,10 @@ def parse_json(text: str | bytes, where: str) -> Any:
             error.msg if isinstance(error, json.JSONDecodeError) else "a character or number that is none"
         )
         raise UsageError(where, f"not JSON ({reason})") from error
-    _check(value, where)
+    if what := unreadable(value):
+        raise UsageError(where, what)
+    if finite(value) != value:
+        raise UsageError(where, "holds a number that is not finite")
     return value
 
 
@@ -65,30 +69,27 @@ def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _check(value: Any, where: str) -> None:
-    """Check every part of a value, without a call for each level.
+def unreadable(value: Any, depth: int = 0) -> str:
+    r"""Why a value could not be read back from JSON by every reader; empty where it could.
 
-    Raises:
-        UsageError: See `parse_json`.
+    >>> unreadable({"name": ["\ud800"]})
+    'holds half of a character, or a zero byte'
+
+    Args:
+        value: Of objects, lists, strings and numbers; whether these are finite is not looked at, see `finite`.
+        depth: Of how many objects and lists it is inside.
     """
-    level = [value]
-    for _ in range(DEEPEST + 1):
-        below: list[Any] = []
-        for one in level:
-            if isinstance(one, dict):
-                below += [*one, *one.values()]
-            elif isinstance(one, list):
-                below += one
-            elif isinstance(one, str) and not _is_text(one):
-                raise UsageError(where, "holds a character that is none")
-            elif isinstance(one, float) and not abs(one) < float("inf"):
-                raise UsageError(where, "holds a number that is not finite")
-            elif isinstance(one, int) and not -GREATEST <= one < GREATEST:
-                raise UsageError(where, "holds a number that needs more than 64 bits")
-        if not below:
-            return
-        level = below
-    raise UsageError(where, f"nested deeper than {DEEPEST}")
+    if isinstance(value, str):
+        return "" if _is_text(value) else "holds half of a character, or a zero byte"
+    if isinstance(value, int):
+        return "" if -GREATEST <= value < GREATEST else "holds a number that needs more than 64 bits"
+    if not isinstance(value, dict | list | tuple):
+        return ""
+    if depth >= DEEPEST:
+        return f"nested deeper than {DEEPEST}"
+    if isinstance(value, dict):
+        value = [part for pair in value.items() for part in pair]
+    return next((what for part in value if (what := unreadable(part, depth + 1))), "")
 
 
 def _is_text(text: str) -> bool:
