@@ -43,12 +43,11 @@ from diffcl.labels import LabelClass
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
-from diffcl.studies.agreement import in_words as agreement_in_words
-from diffcl.studies.label_changes import in_words
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.studies.progress import first_at_work
 from diffcl.studies.protocol import FINAL, Studies
 from diffcl.studies.sole_server import SoleServer
+from diffcl.studies.submission import told_of
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from diffcl.web.http_errors import refusals, unknown
@@ -306,10 +305,7 @@ class DiffclApp(MONAILabelApp):
             if isinstance(label_id, SavedLabel)
             else self._studies.label_notes(image_id, FINAL)
         )
-        keys = ("version", "changed_voxels", "started_from", "agreement", "remark")
-        sentences = (in_words(info.get("started_from")), agreement_in_words(info.get("agreement")))
-        told = {**{key: info.get(key) for key in keys}, "summary": ". ".join(filter(None, sentences))}
-        return {key: value for key, value in told.items() if value not in (None, "")}
+        return told_of(info)
 
     def bundle_path(self, model: str | None) -> None:
         """MONAI Label asks before it starts a task; the place to refuse a trainer that does not exist.

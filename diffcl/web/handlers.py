@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from fastapi import HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 RETRY_SECONDS: Final = 5
@@ -37,6 +38,21 @@ def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -
     run.__signature__ = inspect.signature(handler, eval_str=True)  # type: ignore[attr-defined]
     run.__name__, run.__doc__ = handler.__name__, handler.__doc__
     return run
+
+
+def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Awaitable[Any]]) -> None:
+    """Add the routes of a router, their handlers run by `runner`."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            application.add_api_route(
+                route.path,
+                with_signature_of(route.endpoint, runner),
+                methods=sorted(route.methods or ()),
+                tags=route.tags,
+                summary=route.summary,
+                deprecated=route.deprecated,
+                include_in_schema=route.include_in_schema,
+            )
 
 
 class InferenceQueue:

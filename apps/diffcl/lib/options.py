@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import SimpleITK as sitk
 from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diffcl.errors import UsageError
+from diffcl.web.answer_files import write_answer
 
 PROPOSED = "original"
 """The tag of a label by a model; all others are given to labels of people."""
@@ -52,6 +55,14 @@ class InferOptions(Options):
     result_dtype: Literal["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"] = "uint8"
     result_compress: bool = True
     restore_label_idx: bool = False
+
+    def write(self, image: sitk.Image) -> Path:
+        """Write an answer as the client wants it into a temporary file, which MONAI Label removes once it is sent.
+
+        Raises:
+            OutputError: If there is no space for it.
+        """
+        return write_answer(image, self.result_extension, self.result_dtype, compress=self.result_compress)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from diffcl.errors import DiffclError, OutputError, named
+from diffcl.errors import DiffclError, named
 from diffcl.inference import Prediction
 from diffcl.inference.expected_error import places_to_check
 from diffcl.inference.served_models import ServedModels
 from diffcl.inference.summary import origin, summary
 from diffcl.inference.together import SEPARATOR, Together, joint_classes
-from diffcl.io import write_image
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import CHECK_HERE
@@ -33,16 +27,6 @@ logger = logging.getLogger(__name__)
 
 UNCERTAINTY = "_uncertainty"
 """Ending of the name of a model's second task."""
-
-_PIXELS = {
-    "uint8": sitk.sitkUInt8,
-    "int16": sitk.sitkInt16,
-    "uint16": sitk.sitkUInt16,
-    "int32": sitk.sitkInt32,
-    "uint32": sitk.sitkUInt32,
-    "float32": sitk.sitkFloat32,
-    "float64": sitk.sitkFloat64,
-}
 
 
 class PredictionTask(InferTask):
@@ -103,7 +87,7 @@ class PredictionTask(InferTask):
                     seed=options.seed,
                     isolated="case" in request and request["case"] is None,
                 )
-            file = _write(self._image(prediction, options), options)
+            file = options.write(self._image(prediction, options))
         self.prediction, report = prediction, prediction.report
         return str(file), {
             "label_names": self._names(prediction, options),
@@ -214,7 +198,7 @@ class TogetherTask(InferTask):
                 found = self._models.predict_together(
                     self._names, path, networks=options.networks, seed=options.seed
                 )
-            file = _write(found.label, options)
+            file = options.write(found.label)
         self.prediction, first = found, found.reports[0]
         seconds = sum(sum(report.seconds.values()) for report in found.reports)
         return str(file), {
@@ -290,32 +274,3 @@ class InferTasks(Mapping[str, InferTask]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-@cache
-def _answers() -> Path:
-    """A folder of this process for answers.
-
-    MONAI Label's client keeps an answer under its name in the common temporary folder, where the server's
-    own file must not be: it is removed once it is sent.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="diffcl-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _write(image: sitk.Image, options: InferOptions) -> Path:
-    """Write an answer into a temporary file, which MONAI Label removes once it is sent.
-
-    Raises:
-        OutputError: If there is no space for it.
-    """
-    folder = _answers()
-    folder.mkdir(mode=0o700, exist_ok=True)  # a machine that runs for long may tidy its temporary folder
-    path = folder / f"{uuid4().hex}{options.result_extension}"
-    typed = sitk.Cast(image, _PIXELS[options.result_dtype])
-    try:
-        write_image(typed, path, compress=options.result_compress)
-    except OutputError as error:
-        raise type(error)(folder, "the answer cannot be written", "Make space for temporary files") from error
-    return path

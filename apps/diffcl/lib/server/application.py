@@ -11,16 +11,15 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import monailabel.endpoints
-from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from fastapi.routing import APIRoute
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer, datastore, info, model, scoring, train
 from monailabel.endpoints.infer import ResultType
@@ -33,7 +32,7 @@ from starlette.concurrency import run_in_threadpool
 from diffcl.access.audit import AuditTrail
 from diffcl.web import login_routes
 from diffcl.web.application import new_application, protected
-from diffcl.web.handlers import Handler, InferenceQueue, in_a_thread, with_signature_of
+from diffcl.web.handlers import Handler, InferenceQueue, add_routes, in_a_thread, with_signature_of
 from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
@@ -147,21 +146,6 @@ async def known_scoring(handler: Handler, **arguments: Any) -> Any:
     if arguments.get("method", next(iter(known), "")) not in {"", *known}:
         raise unknown("scoring", arguments["method"], known)
     return await at_once(handler, **arguments)
-
-
-def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Awaitable[Any]]) -> None:
-    """Add the routes of one of MONAI Label's routers, their handlers run by `runner`."""
-    for route in router.routes:
-        if isinstance(route, APIRoute):
-            application.add_api_route(
-                route.path,
-                with_signature_of(route.endpoint, runner),
-                methods=sorted(route.methods or ()),
-                tags=route.tags,
-                summary=route.summary,
-                deprecated=route.deprecated,
-                include_in_schema=route.include_in_schema,
-            )
 
 
 @asynccontextmanager
