@@ -16,7 +16,7 @@ FRESH_SECONDS: Final = 2.0
 """How long a value is as good as a new one."""
 
 SHARE: Final = 0.1
-"""Share of the time, at most, in which a value is made anew."""
+"""Share of a processor, at most, that makes values anew."""
 
 
 class Kept(Generic[Value]):
@@ -61,14 +61,14 @@ class Kept(Generic[Value]):
             self._until = 0.0
 
     def _run(self, number: int) -> None:
-        began, value, error = time.monotonic(), None, None
+        began, value, error = time.thread_time(), None, None
         try:
             value = self._make()
         except Exception as raised:  # noqa: BLE001  told to whoever asks
             error = raised
-        ended = time.monotonic()
+        cost = time.thread_time() - began
         with self._state:
             self._value, self._error = (self._value if error else value), error
-            self._until = ended + max(self._fresh, (ended - began) / SHARE)
+            self._until = time.monotonic() + max(self._fresh, cost / SHARE)
             self._made = number
             self._state.notify_all()
