@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from diffcl.moved import tell_of_moved_modules
 
 if TYPE_CHECKING:
-    from diffcl.api import evaluate, find_cases, load_model, predict, predict_files, publish, train
+    from diffcl.api import complete, evaluate, find_cases, load_model, predict, predict_files, publish, train
     from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
     from diffcl.errors import DiffclError
     from diffcl.evaluation.scores import Scores
     from diffcl.geometry import Geometry
+    from diffcl.inference.interactive.completion import Completion
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
     from diffcl.inference.predictor import Report
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cases",
+    "Completion",
     "DiffclError",
     "Geometry",
     "LabelledCase",
@@ -43,6 +45,7 @@ __all__ = [
     "Scores",
     "UnlabelledCase",
     "__version__",
+    "complete",
     "evaluate",
     "find_cases",
     "load_model",
@@ -55,9 +58,11 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("evaluate", "find_cases", "load_model", "predict", "predict_files", "publish", "train"), "api"
+        ("complete", "evaluate", "find_cases", "load_model", "predict", "predict_files", "publish", "train"),
+        "api",
     ),
     **dict.fromkeys(("Cases", "LabelledCase", "UnlabelledCase"), "data.cases"),
+    "Completion": "inference.interactive.completion",
     "DiffclError": "errors",
     "Geometry": "geometry",
     "Model": "models.weights",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
+    import SimpleITK
+
     from diffcl.data.cases import Cases
     from diffcl.evaluation.scores import Scores
     from diffcl.inference.engine import EngineChoice
     from diffcl.inference.ensemble import Networks
+    from diffcl.inference.interactive.completion import Completion
+    from diffcl.inference.interactive.known import Meaning
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
     from diffcl.inference.results import Result
@@ -98,6 +102,56 @@ def predict(
         on_progress=on_progress,
     )
     return Result(read, loaded.info, prediction)
+
+
+def complete(
+    scan: Scan | Place | ImageInMemory,
+    drawn: Place | SimpleITK.Image | None = None,
+    model: Model | Place | None = None,
+    *,
+    clicks: Mapping[str, Iterable[Sequence[int]]] | None = None,
+    start: Place | SimpleITK.Image | None = None,
+    known: Meaning | None = None,
+    recipe: Recipe | Place | None = None,
+    seed: int | None = None,
+    engine: EngineChoice = "auto",
+) -> Completion:
+    """Finish a label that is begun: drawn in some slices, or clicked. What is known comes out exactly as it was given.
+
+    Without a model the outline is interpolated between drawn slices; with one its proposal is moved to go through what
+    is drawn and denoised by DS. Clicks move the outline around them, along the image.
+
+    Args:
+        scan: What `read_scan` gave, or what it takes.
+        drawn: The partly drawn label map, on the grid of the scan; 255 is unknown.
+        model: What `load_model` gave, or what it takes.
+        clicks: Of each class by name, or `background`, voxel indices `(i, j, k)` of the scan.
+        start: A label map to start from, in place of the proposal of the model.
+        known: What of `drawn` is known: `slices`, those in which something is drawn, background included; `voxels`, the
+            drawn ones alone; `marked`, all but those of value 255. By default `marked` where there are such voxels.
+        recipe: Names the classes, where there is no model; otherwise every value is a class.
+        seed: Of the noise that DS draws; by default the model's own.
+        engine: What computes the networks.
+
+    Raises:
+        ScanError: If the scan or a label cannot be used.
+        DataError: If a label lies on another grid, holds a value that is no class, or decides nothing.
+        UsageError: If a click is none, or there is neither a model nor anything else to start from.
+        NotFoundError: If there is no class of the name of a click.
+        ModelError: If the model is damaged.
+    """
+    from diffcl.inference.interactive.files import finish
+    from diffcl.inference.predictor import Predictor
+    from diffcl.io.read import read_scan
+    from diffcl.io.scan import Scan
+    from diffcl.models.weights import Model
+    from diffcl.recipe import Recipe, load_recipe
+
+    loaded = model if model is None or isinstance(model, Model) else load_model(model)
+    named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
+    read = scan if isinstance(scan, Scan) else read_scan(scan)
+    predictor = None if loaded is None else Predictor(loaded, engine)
+    return finish(read, drawn, predictor, clicks=clicks, start=start, meaning=known, recipe=named, seed=seed)
 
 
 def predict_files(

@@ -13,6 +13,7 @@ import typer
 
 from diffcl.cli import (
     audit,
+    complete,
     evaluate,
     export,
     labels,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 for command in (
     predict.predict,
+    complete.complete,
     serve.serve,
     listen.listen,
     prepare.prepare,

@@ -1,0 +1,78 @@
+"""DS on a label map that is begun: noised a little and denoised again, with the known voxels held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+from torch.nn import functional
+
+from diffcl.diffusion import LabelDiffusion
+from diffcl.recipe import Recipe
+
+NOISE = (0.45, 0.3)
+"""How far the label map is noised before each pass of DS, as a share of the diffusion steps; on validation scans, more
+noise forgot what the drawn slices say, and less left DS nothing to mend."""
+
+
+@torch.inference_mode()
+def completed_probabilities(
+    image: Tensor,
+    begun: Tensor,
+    known: Tensor,
+    recipe: Recipe,
+    ds: Callable[[Tensor, Tensor, Tensor], Tensor],
+    *,
+    seed: int | None = None,
+) -> Tensor:
+    """What DS takes a label map for that somebody has begun and something else has completed.
+
+    The label map is noised to a step of the diffusion and denoised in one, once for each of `NOISE`. Between the passes
+    the known voxels are put back as they are, and noise is drawn anew, so that what is found fits them without a seam.
+
+    Args:
+        image: Prepared scan `(1, X, Y, Z)`.
+        begun: Class values of a first completion `(X, Y, Z)`, int64.
+        known: Which of them are known `(X, Y, Z)`, bool.
+        recipe: Window, overlap and diffusion.
+        ds: DS of an engine.
+        seed: Of the noise; the recipe's by default.
+
+    Returns:
+        `(K, X, Y, Z)`, summing to 1 over K.
+
+    Source:
+        Lugmayr et al. 2022 (RePaint) for holding the known part and going back and forth; Meng et al. 2022 (SDEdit) for
+        starting from something begun rather than from noise.
+    """
+    diffusion, count = LabelDiffusion(recipe.diffusion), recipe.classes
+    size = image.shape[1:]
+    window = [
+        min(w, math.ceil(s / recipe.grain) * recipe.grain)
+        for w, s in zip(recipe.grid.window, size, strict=True)
+    ]
+    short = [max(0, w - s) for w, s in zip(window, size, strict=True)]
+    padding = [side for gap in reversed(short) for side in (gap // 2, gap - gap // 2)]
+    x, y, z = (slice(gap // 2, gap // 2 + s) for gap, s in zip(short, size, strict=True))
+    whole = functional.pad(image[None].float(), padding, mode="replicate")
+    clean = diffusion.encode(begun[None], count)
+    random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
+    current, found = clean, clean
+    for share in NOISE:
+        time = torch.full((1,), int(share * diffusion.steps), device=image.device)
+        noise = torch.randn(clean.shape, generator=random).to(image.device)
+        noisy = functional.pad(diffusion.noise(current, time, noise), padding, mode="replicate")
+
+        def denoised(crop: Tensor, condition: Tensor, at: Tensor = time) -> Tensor:
+            return ds(crop, condition, at).float().softmax(dim=1)
+
+        answer = sliding_window_inference(
+            whole, window, 1, denoised, overlap=recipe.inference.overlap, mode="gaussian", condition=noisy
+        )
+        assert isinstance(answer, Tensor)
+        found = answer[:, :, x, y, z]
+        current = torch.where(known, clean, found * 2 - 1)
+    return found[0]

@@ -1,0 +1,86 @@
+"""A label that is begun, from files, images and clicks: what Python users and the command line call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from diffcl.data.preprocess import to_classes
+from diffcl.errors import DataError, UsageError
+from diffcl.geometry import Geometry, difference, filled_up, voxels
+from diffcl.inference.interactive.completion import Completion, complete
+from diffcl.inference.interactive.known import Meaning, read_known
+from diffcl.inference.interactive.points import read_points, together
+from diffcl.inference.predictor import Predictor
+from diffcl.io.read import read_label
+from diffcl.io.scan import Scan
+from diffcl.recipe import Recipe
+
+Label = str | os.PathLike[str] | sitk.Image
+"""A label map, or the name of its file."""
+
+
+def finish(
+    scan: Scan,
+    drawn: Label | None,
+    predictor: Predictor | None,
+    *,
+    clicks: Mapping[str, Iterable[Sequence[int]]] | None = None,
+    start: Label | None = None,
+    meaning: Meaning | None = None,
+    recipe: Recipe | None = None,
+    seed: int | None = None,
+) -> Completion:
+    """The whole label of a scan; see `diffcl.api.complete`."""
+    if drawn is None and not clicks:
+        raise UsageError(
+            scan.name, "nothing is drawn and nothing is clicked", "Give a drawn label, or clicks"
+        )
+    recipe = recipe if predictor is None else predictor.model.info.recipe
+    geometry = Geometry.of(scan.image)
+    image, where = (None, scan.name) if drawn is None else _read(drawn, scan, recipe)
+    begun = None if start is None else _start(start, scan, recipe)
+    names = _names(recipe, image, begun)
+    known = None if image is None else read_known(image, geometry, where, recipe=recipe, meaning=meaning)
+    if clicks:
+        clicked = read_points(clicks, names, geometry.size, scan.name)
+        known = clicked if known is None else together(known, clicked, scan.name)
+    assert known is not None
+    return complete(scan, known, names, predictor=predictor, start=begun, seed=seed)
+
+
+def _read(label: Label, scan: Scan, recipe: Recipe | None) -> tuple[sitk.Image, object]:
+    """A label map and its name for people."""
+    if not isinstance(label, sitk.Image):
+        classes = None if recipe is None else recipe.labels
+        return read_label(Path(label), reference=scan, labels=classes), Path(label)
+    if label.GetDimension() != 3 or label.GetNumberOfComponentsPerPixel() != 1:
+        raise DataError(scan.name, "the label map is not one 3D volume", "Give one")
+    return label, f"{scan.name}, label in memory"
+
+
+def _start(label: Label, scan: Scan, recipe: Recipe | None) -> NDArray[np.uint8]:
+    image, where = _read(label, scan, recipe)
+    geometry = Geometry.of(scan.image)
+    if recipe is not None:
+        return voxels(to_classes(image, geometry, recipe, where))
+    image = filled_up(image, geometry)
+    if differs := difference(Geometry.of(image), geometry):
+        raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
+    return voxels(image).astype(np.uint8)
+
+
+def _names(
+    recipe: Recipe | None, drawn: sitk.Image | None, start: NDArray[np.uint8] | None
+) -> dict[str, int]:
+    """Names and values of the classes; without a recipe every value that occurs is one, named by itself."""
+    if recipe is not None:
+        return {label.name: label.value for label in recipe.labels}
+    found = [] if drawn is None else np.unique(voxels(drawn)).tolist()
+    found += [] if start is None else np.unique(start).tolist()
+    return {f"class_{int(value)}": int(value) for value in sorted(set(found)) if 0 < value < 255}

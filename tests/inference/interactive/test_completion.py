@@ -1,0 +1,113 @@
+"""A label that is begun is finished on the scan's own grid, and what was given comes out bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from untrained import GRIDS, make_scan
+
+import diffcl
+from diffcl.errors import DataError, UsageError
+from diffcl.geometry import Geometry, difference, voxels
+from diffcl.io import Scan
+from diffcl.models import Model
+
+
+def partly(scan: Scan) -> sitk.Image:
+    """Two slices of two classes, drawn across the last axis of the array."""
+    label = np.zeros(scan.image.GetSize(), np.uint8)
+    for index in (2, 5):
+        label[6:14, 6:14, index] = 1
+        label[10:14, 6:14, index] = 2
+    return Geometry.of(scan.image).place(label)
+
+
+@pytest.mark.parametrize("with_model", [True, False], ids=["with a model", "without"])
+def test_known_slices_come_out_as_they_are_drawn(scan: Scan, model: Model, with_model: bool) -> None:
+    drawn = partly(scan)
+    found = diffcl.complete(scan, drawn, model if with_model else None)
+    assert not difference(Geometry.of(found.label), Geometry.of(scan.image))
+    assert not difference(Geometry.of(found.uncertainty), Geometry.of(scan.image))
+    label, given = voxels(found.label), voxels(drawn)
+    assert (label[:, :, [2, 5]] == given[:, :, [2, 5]]).all()
+    assert (voxels(found.uncertainty)[:, :, [2, 5]] == 0).all()
+    if with_model:
+        assert found.model == "organ version 3"
+        assert any("has not learned to complete" in warning for warning in found.warnings)
+    else:
+        assert (label[10:13, 8:12, 3] == 2).all()
+        assert found.model == ""
+
+
+def test_the_same_question_has_the_same_answer(model: Model) -> None:
+    scan = make_scan(GRIDS["straight"])
+    one, other = (diffcl.complete(scan, partly(scan), model) for _ in range(2))
+    assert (voxels(one.label) == voxels(other.label)).all()
+    assert (voxels(one.uncertainty) == voxels(other.uncertainty)).all()
+
+
+def test_clicks_are_obeyed_on_every_grid(scan: Scan, model: Model) -> None:
+    clicks = {"head": [[3, 4, 2], [10, 11, 3]], "tail": [[5, 12, 5]], "background": [[15, 15, 4]]}
+    label = voxels(diffcl.complete(scan, model=model, clicks=clicks).label)
+    assert [int(label[i, j, k]) for i, j, k in ((3, 4, 2), (10, 11, 3), (5, 12, 5), (15, 15, 4))] == [
+        1,
+        1,
+        2,
+        0,
+    ]
+
+
+def test_clicks_correct_a_given_label_without_asking_a_model() -> None:
+    scan = make_scan(GRIDS["straight"])
+    begun = np.zeros(scan.image.GetSize(), np.uint8)
+    begun[5:12, 5:12, 5:12] = 1
+    start = Geometry.of(scan.image).place(begun)
+    label = voxels(diffcl.complete(scan, start=start, clicks={"class_1": [[13, 8, 8]]}).label)
+    assert label[13, 8, 8] == 1
+    assert (label[:6] == begun[:6]).all()
+
+
+def test_slices_that_are_known_to_be_empty_leave_an_empty_label() -> None:
+    scan = make_scan(GRIDS["straight"])
+    label = np.full(scan.image.GetSize(), 255, np.uint8)
+    label[:, :, 4] = 0
+    found = diffcl.complete(scan, Geometry.of(scan.image).place(label))
+    assert not voxels(found.label).any()
+
+
+def test_a_whole_label_is_answered_as_it_is(model: Model) -> None:
+    scan = make_scan(GRIDS["straight"])
+    found = diffcl.complete(scan, partly(scan), model, known="marked")
+    assert (voxels(found.label) == voxels(partly(scan))).all()
+    assert found.warnings == ["Nothing is unknown: the label is as it was drawn."]
+
+
+def test_single_places_need_something_to_start_from() -> None:
+    scan = make_scan(GRIDS["straight"])
+    with pytest.raises(UsageError, match="no model, and no slice is drawn"):
+        diffcl.complete(scan, partly(scan), known="voxels")
+    with pytest.raises(UsageError, match="nothing is drawn and nothing is clicked"):
+        diffcl.complete(scan)
+
+
+def test_a_label_of_another_grid_is_refused(model: Model) -> None:
+    scan, other = make_scan(GRIDS["straight"]), make_scan(GRIDS["flipped"])
+    with pytest.raises(DataError, match="another grid"):
+        diffcl.complete(scan, partly(other), model)
+    with pytest.raises(DataError, match="another grid"):
+        diffcl.complete(scan, partly(scan), start=partly(other))
+
+
+def test_files_go_in_and_come_out(tmp_path: Path) -> None:
+    scan = make_scan(GRIDS["oblique, anisotropic, odd"])
+    sitk.WriteImage(scan.image, str(tmp_path / "scan.nii.gz"))
+    sitk.WriteImage(partly(scan), str(tmp_path / "drawn.nii.gz"))
+    found = diffcl.complete(tmp_path / "scan.nii.gz", tmp_path / "drawn.nii.gz")
+    files = found.save(tmp_path / "out" / "label.nii.gz", tmp_path / "out" / "doubt.nrrd")
+    assert [file.exists() for file in files] == [True, True]
+    assert (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(files[0]))) == sitk.GetArrayFromImage(found.label)
+    ).all()
