@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
+from diffcl.inference.interactive.completion import Begun, Completion, complete
 from diffcl.inference.outlook import UnderWay
 from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
@@ -160,6 +161,45 @@ class ServedModels:
                     for predictor in predictors
                 ),
             )
+
+    def finish(
+        self,
+        name: str | None,
+        path: Path,
+        names: Mapping[str, int],
+        decide: Callable[[Scan, Prediction | None], Begun],
+        *,
+        networks: Networks = "ensemble",
+        seed: int | None = None,
+        isolated: bool = False,
+    ) -> Completion:
+        """Finish a label that is begun, with the current version of a model, or without one.
+
+        The prediction of the scan is the one that was made a moment ago, where it was: a click is then answered soon.
+
+        Args:
+            name: Of the model; None for interpolation between drawn slices.
+            path: The scan.
+            names: Names and values of the classes.
+            decide: From the scan and its prediction to what is known, and perhaps a label to start from.
+            networks: Who is asked for the prediction.
+            seed: Of the noise; the recipe's by default.
+            isolated: Whether the scan came from a stranger, and is read in a process of its own.
+
+        Raises:
+            DiffclError: As `predict`, and whatever `decide` raises.
+        """
+        scan = read_scan_isolated(path) if isolated else read_scan(path)
+        prediction = None
+        if name is not None:
+            prediction = self.predict(name, path, networks=networks, seed=seed, isolated=isolated)
+        begun = decide(scan, prediction)
+        predictor = None if name is None else self._predictor(name)[1]
+        with self._computing:
+            return complete(
+                scan, begun.known, names, predictor=predictor, proposal=prediction, start=begun.start,
+                seed=seed, inside=begun.inside,
+            )  # fmt: skip
 
     def under_way(self) -> dict[str, Any] | None:
         """How far the prediction is that goes on, as `UnderWay` tells it; None where there is none."""

@@ -45,9 +45,9 @@ def infer(app: Any, **request: Any) -> tuple[sitk.Image, dict[str, Any]]:
 
 
 class TestInfo:
-    def test_every_model_has_a_label_and_an_uncertainty(self, app: Any) -> None:
+    def test_every_model_has_a_task_for_each_list_of_the_viewers(self, app: Any) -> None:
         models = app.info()["models"]
-        assert list(models) == ["organ", "organ_uncertainty"]
+        assert list(models) == ["organ", "organ_uncertainty", "organ_clicks", "organ_complete"]
         assert models["organ"]["type"] == "segmentation"
         assert models["organ"]["labels"] == {"organ_head": 1, "organ_tail": 2}
         assert models["organ_uncertainty"]["type"] == "others"
@@ -305,7 +305,9 @@ class TestRefusals:
     def test_an_unknown_model_is_a_404_that_lists_the_known(self, app: Any) -> None:
         caught = refusal(app, model="heart")
         assert caught.status_code == 404
-        assert caught.detail == "model heart: there is none of that name. Known: organ, organ_uncertainty"
+        assert caught.detail == (
+            "model heart: there is none of that name. Known: organ, organ_clicks, organ_complete, organ_uncertainty"
+        )
 
     def test_an_unknown_scan_is_a_404_that_lists_the_known(self, app: Any) -> None:
         caught = refusal(app, image="nobody")

@@ -56,7 +56,7 @@ def refused(action: Callable[[], Any]) -> str:
 def test_the_viewers_find_what_they_need(client: MONAILabelClient) -> None:
     info = client.info()
     assert info["labels"] == ["organ_head", "organ_tail"]
-    assert set(info["models"]) == {"organ", "organ_uncertainty"}
+    assert set(info["models"]) == {"organ", "organ_uncertainty", "organ_clicks", "organ_complete"}
     assert info["datastore"]["total"] == len(SCANS)
 
 
@@ -155,7 +155,9 @@ def test_a_scan_can_be_uploaded_and_removed(client: MONAILabelClient, server: An
 
 class TestRefusals:
     def test_an_unknown_model(self, client: MONAILabelClient) -> None:
-        assert "Known: organ, organ_uncertainty" in refused(lambda: client.infer("heart", "oblique", {}))
+        assert "Known: organ, organ_clicks, organ_complete, organ_uncertainty" in refused(
+            lambda: client.infer("heart", "oblique", {})
+        )
 
     def test_an_unknown_scan(self, client: MONAILabelClient) -> None:
         assert "anisotropic, flipped, oblique, straight" in refused(

@@ -20,7 +20,10 @@ ALONE_MM = 4.0
 """How far the outline is thought to be away from a click whose class is nowhere near."""
 
 GAIN = 1.5
-"""By how much the outline passes the place that was wrong, by its distance to it; chosen on validation scans, as the next."""
+"""By how much the outline passes the place that was wrong, by its distance to it.
+
+Chosen on validation scans, as what follows.
+"""
 
 REACH = 1.0
 """Width of what a correction changes, by the distance of the outline that it moves, beside `WIDTH_MM`."""
@@ -48,10 +51,10 @@ def corrected(
 ) -> NDArray[np.uint8]:
     """A label that obeys known voxels and follows the image around those that it had wrong.
 
-    A place that was wrong lies in the middle of what is wrong there, as people click it: the outline is as far beyond it
-    as it is before it. So the outline is moved past the place, and around it less with the way from there; a way through
-    other intensities is longer, and where the networks doubt the outline moves more easily. Known voxels that were right
-    hold it where it is.
+    A place that was wrong lies in the middle of what is wrong there, as people click it: the outline is beyond it
+    about as far as it is before it. So the outline is moved past the place, and around it less with the way from there;
+    a way through other intensities is longer, and where the networks doubt the outline moves more easily. Known voxels
+    that were right hold it where it is.
 
     Args:
         label: Class values `(X, Y, Z)`.

@@ -76,6 +76,21 @@ class Completion:
         return [path for _, path in files]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A label that somebody has begun.
+
+    Attributes:
+        known: What is known of it.
+        start: Class values `(X, Y, Z)` to start from, in place of a proposal.
+        inside: Where the answer may differ from what it starts from `(X, Y, Z)`; everywhere by default.
+    """
+
+    known: Known
+    start: NDArray[np.uint8] | None = None
+    inside: NDArray[np.bool_] | None = None
+
+
 def complete(
     scan: Scan,
     known: Known,
@@ -84,6 +99,7 @@ def complete(
     predictor: Predictor | None = None,
     proposal: Prediction | None = None,
     start: NDArray[np.uint8] | None = None,
+    inside: NDArray[np.bool_] | None = None,
     seed: int | None = None,
 ) -> Completion:
     """The whole label of a scan of which a part is known.
@@ -99,7 +115,8 @@ def complete(
         predictor: Of the model.
         proposal: Its prediction of the scan, where that is there already.
         start: Class values `(X, Y, Z)` to start from, in place of a proposal: as after earlier corrections.
-        seed: Of the noise from which DS starts.
+        inside: Where the answer may differ from what it starts from, the proposal or nothing; everywhere by default.
+        seed: Of the noise that DS draws.
 
     Raises:
         UsageError: If without a model and a label to start from only single places are known.
@@ -125,9 +142,12 @@ def complete(
         if box is not None and any(_slices(known, box).values()):
             found, uncertainty = _with_model(scan, known, box, predictor, proposal, seed)
             warnings.append(NOT_LEARNED)
+    given = start if start is not None else None if proposal is None else voxels(proposal.label)
     found = corrected(
         found, voxels(scan.image), scan.image.GetSpacing(), known.classes, known.mask, uncertainty
     )
+    if inside is not None:
+        found = np.where(inside, found, 0 if given is None else given).astype(np.uint8)
     return _finished(scan, known, names, found, uncertainty, warnings, begun, predictor)
 
 

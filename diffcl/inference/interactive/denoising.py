@@ -51,8 +51,8 @@ def completed_probabilities(
     diffusion, count = LabelDiffusion(recipe.diffusion), recipe.classes
     size = image.shape[1:]
     window = [
-        min(w, math.ceil(s / recipe.grain) * recipe.grain)
-        for w, s in zip(recipe.grid.window, size, strict=True)
+        min(w, math.ceil(s / grain) * grain)
+        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
     ]
     short = [max(0, w - s) for w, s in zip(window, size, strict=True)]
     padding = [side for gap in reversed(short) for side in (gap // 2, gap - gap // 2)]

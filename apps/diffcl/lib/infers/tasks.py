@@ -21,6 +21,7 @@ from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.web.http_errors import refusals
+from lib.infers.interactive import CLICKS, COMPLETE, ClicksTask, CompleteTask
 from lib.options import NETWORKS, InferOptions, check_options
 
 logger = logging.getLogger(__name__)
@@ -239,38 +240,56 @@ class UntrainedTask(InferTask):
 
 
 class InferTasks(Mapping[str, InferTask]):
-    """Two tasks for every served model: NAME and NAME_uncertainty, of the version that is current now.
+    """The tasks of every served model, of the version that is current now, one for each list of the viewers.
 
-    Several of the models together, NAME+NAME, are known as well, and not listed. A damaged model has no task; the log
-    says why. A task without a model has one that says so.
+    NAME segments, NAME_uncertainty shows doubt, NAME_clicks corrects by clicks, NAME_complete finishes what is drawn.
+    Several of the models together, NAME+NAME, are known as well, and not listed. A damaged model has no task; the log says why. A task without a model has one that says so, and NAME_complete, which
+    interpolates between drawn slices.
     """
+
+    ENDINGS = ("", UNCERTAINTY, CLICKS, COMPLETE)
 
     def __init__(self, models: ServedModels) -> None:
         self._models = models
 
     def __getitem__(self, name: str) -> InferTask:
-        served = self._models.names()
         several = name.split(SEPARATOR)
-        if len(several) > 1 and len(set(several)) == len(several) and set(several) <= set(served):
+        if (
+            len(several) > 1
+            and len(set(several)) == len(several)
+            and set(several) <= set(self._models.names())
+        ):
             try:
                 return TogetherTask(several, self._models)
             except DiffclError as error:
                 logger.error(str(error))
                 raise KeyError(name) from error
-        model = name if name in served else name.removesuffix(UNCERTAINTY)
-        if model in served:
-            try:
-                info = self._models.info(model)
-            except DiffclError as error:
-                logger.error(str(error))
-                raise KeyError(name) from error
-            return (SegmentationTask if name == model else UncertaintyTask)(info, self._models)
-        return UntrainedTask(self._models.untrained()[name])
+        untrained = self._models.untrained()
+        known = [*self._models.names(), *untrained]
+        ending = next(
+            (e for e in self.ENDINGS if name.endswith(e) and name[: len(name) - len(e)] in known), None
+        )
+        if ending is None:
+            raise KeyError(name)
+        model = name[: len(name) - len(ending)]
+        if model in untrained:
+            if ending in (UNCERTAINTY, CLICKS):
+                raise KeyError(name)
+            recipe = untrained[model]
+            return UntrainedTask(recipe) if not ending else CompleteTask(None, recipe, self._models)
+        try:
+            info = self._models.info(model)
+        except DiffclError as error:
+            logger.error(str(error))
+            raise KeyError(name) from error
+        if ending in (CLICKS, COMPLETE):
+            return (ClicksTask if ending == CLICKS else CompleteTask)(info, info.recipe, self._models)
+        return (UncertaintyTask if ending else SegmentationTask)(info, self._models)
 
     def __iter__(self) -> Iterator[str]:
-        names = (task for name in self._models.names() for task in (name, name + UNCERTAINTY))
+        names = (task + ending for task in self._models.names() for ending in self.ENDINGS)
         yield from (name for name in names if name in self)
-        yield from self._models.untrained()
+        yield from (task + ending for task in self._models.untrained() for ending in ("", COMPLETE))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -65,9 +65,12 @@ async def post_infer(
     session_id: str = "",
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
     output: infer.ResultType | None = None,
 ) -> Any:
     """Segment a scan of the studies, of a session, or one that comes with the request.
+
+    A label that comes with it is what somebody has drawn, for the tasks that finish or correct it.
 
     Raises:
         HTTPException: 400 where no scan is named, otherwise as `DiffclApp.infer`.
@@ -77,7 +80,22 @@ async def post_infer(
     if options.get("image", image) != image:
         raise HTTPException(400, "params: hold an image. Name the scan as image=ID in the address")
     request = {**options, "model": model, "image": image}
-    request.pop("received", None)
+    for own in ("received", "drawn"):
+        request.pop(own, None)
+    if label is not None:
+        with refusals(), received(label.file, label.filename) as drawn:
+            return _inferred({**request, "drawn": str(drawn)}, session_id, file, output, background_tasks)
+    return _inferred(request, session_id, file, output, background_tasks)
+
+
+def _inferred(
+    request: dict[str, Any],
+    session_id: str,
+    file: UploadFile | None,
+    output: infer.ResultType | None,
+    background_tasks: BackgroundTasks,
+) -> Any:
+    """The answer to a request for a scan of the studies, of a session, or one that comes with it."""
     instance = app_instance()
     if file is not None:
         with refusals(), received(file.file, file.filename) as path:
@@ -89,7 +107,7 @@ async def post_infer(
                 404, "session: there is none of that id, or it has ended. Send the scan again"
             )
         result = instance.infer({**request, "image": session.image})
-    elif image:
+    elif request["image"]:
         result = instance.infer(request)
     else:
         raise HTTPException(400, "infer: no scan is named. Give image=ID, session_id=ID or a file")
