@@ -224,7 +224,7 @@ def test_clicks_correct_a_label_that_comes_with_them(ask: Ask, tmp_path: Path) -
         ("organ_clicks", {"heart": [[1, 1, 1]]}, 404, "class heart: there is none of that name"),
         (
             "organ_clicks",
-            {"organ_head": [[i // 300, i // 15 % 18, i % 15] for i in range(1001)]},
+            {"organ_head": [[i // 288, i // 16 % 18, i % 16] for i in range(1001)]},
             400,
             "1000 clicks",
         ),
@@ -286,7 +286,7 @@ def test_a_proposal_as_it_came_is_refused_with_what_to_do(ask: Ask, tmp_path: Pa
     response = ask("POST", "/infer/organ_complete?image=straight",
                    **from_slicer(SCRIBBLES, tmp_path / "segments.nii.gz"))  # fmt: skip
     assert response.status_code == 422
-    assert "Mark what is unknown with a segment named unknown" in response.json()["detail"]
+    assert "Mark what is unknown by a segment named unknown" in response.json()["detail"]
 
 
 def test_a_path_of_the_server_is_never_taken_for_a_drawn_label(ask: Ask, tmp_path: Path) -> None:
