@@ -122,7 +122,8 @@ class TestInfo:
         new = type(app)(str(app_folder()), str(studies), conf)
         info = new.info()
         assert info["labels"] == ["organ_head", "organ_tail"]
-        assert list(info["models"]) == list(info["trainers"]) == ["new_organ"]
+        assert list(info["trainers"]) == ["new_organ"]
+        assert list(info["models"]) == ["new_organ", "new_organ_complete"]
         caught = refusal(new, model="new_organ")
         assert caught.status_code == 409
         assert "no model yet" in caught.detail

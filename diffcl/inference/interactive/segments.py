@@ -41,7 +41,7 @@ class Segments:
     """
 
     label: sitk.Image
-    listed: Sequence[Mapping[str, Any]]
+    listed: Sequence[Any]
     chosen: str
     where: object
 
@@ -66,7 +66,7 @@ class Segments:
                 self.where, f"its segments lie on another grid: {differs}", "Draw them on this scan"
             )
         drawn = voxels(image)
-        meaning = self._values() or dict(names)
+        meaning = self.values() or dict(names)
         classes, unknown = np.zeros(drawn.shape, np.uint8), np.zeros(drawn.shape, bool)
         strokes, scribbled = np.zeros(drawn.shape, np.uint8), np.zeros(drawn.shape, bool)
         known_values = {value: name for name, value in meaning.items()}
@@ -94,8 +94,9 @@ class Segments:
         count = int(scribbled.sum())
         return classes, unknown, Known(strokes, scribbled, {}, f"{count} scribbled voxels" if count else "")
 
-    def _values(self) -> dict[str, int]:
-        found = {}
+    def values(self) -> dict[str, int]:
+        """The value of each listed segment by name; see `classes`."""
+        found: dict[str, int] = {}
         for entry in self.listed:
             name = entry.get("name") if isinstance(entry, Mapping) else None
             value = entry.get("id", entry.get("idx")) if isinstance(entry, Mapping) else None
@@ -136,7 +137,7 @@ def read_segments(
     classes, unknown, strokes = segments.classes(names, elsewhere, scan)
     where = segments.where
     meaning: Meaning = "voxels" if choice == "touched" else choice
-    marked = UNKNOWN_NAME in {str(entry.get("name")) for entry in segments.listed} and unknown.any()
+    marked = UNKNOWN_NAME in segments.values() and unknown.any()
     if marked:
         known = decided(classes, unknown, "marked", where, scan)
     elif choice == "touched":

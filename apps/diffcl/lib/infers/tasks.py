@@ -243,8 +243,8 @@ class InferTasks(Mapping[str, InferTask]):
     """The tasks of every served model, of the version that is current now, one for each list of the viewers.
 
     NAME segments, NAME_uncertainty shows doubt, NAME_clicks corrects by clicks, NAME_complete finishes what is drawn.
-    Several of the models together, NAME+NAME, are known as well, and not listed. A damaged model has no task; the log says why. A task without a model has one that says so, and NAME_complete, which
-    interpolates between drawn slices.
+    Several of the models together, NAME+NAME, are known as well, and not listed. A damaged model has no task; the log
+    says why. A task without a model has one that says so, and NAME_complete, which interpolates between drawn slices.
     """
 
     ENDINGS = ("", UNCERTAINTY, CLICKS, COMPLETE)
