@@ -229,7 +229,8 @@ class FolderStudies(Studies):
 
     def _older(self, image_id: str) -> dict[str, dict[str, Any]]:
         """The records of the versions before the final label, by the tags under which they are shown."""
-        return {tag_of(record): record for record in older(self.history.versions(image_id))}
+        known = image_id in self._contents.now().objects  # any other id may be a path, or no name at all
+        return {tag_of(record): record for record in older(self.history.versions(image_id))} if known else {}
 
     def label_versions(self, image_id: str) -> list[dict[str, Any]]:
         """See `Studies.label_versions`."""

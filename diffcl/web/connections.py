@@ -1,4 +1,4 @@
-"""How many connections a server holds open, and for how long without a request."""
+"""Bounds of the open connections of a server: how many, and for how long without a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: by a token in the header, as 3D Slicer sends it, or in a cookie, as browsers do."""
+"""Log-in: who asks, by a token in the header, as 3D Slicer sends it, or in a browser's cookie, and what they may."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Metrics:
 
 
 class Counted:
-    """An application whose requests are counted, by the first part of their path.
+    """An application whose requests are counted, by the first part of their paths.
 
     Args:
         app: The application.

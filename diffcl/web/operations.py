@@ -1,4 +1,4 @@
-"""For those who run the server: whether it is well, what it does, its log."""
+"""The state of a server for those who run it: health, numbers and log."""
 
 from __future__ import annotations
 

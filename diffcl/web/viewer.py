@@ -27,7 +27,7 @@ SETTINGS: Final = "app-config.js"
 STYLES: Final = "app.bundle.css"
 
 FONTS: Final = re.compile(r"<link [^>]*fonts\.g[^>]*>|@import url\(https://fonts\.g[^)]*\);")
-"""Where the viewer asks another house for its letters; it has others."""
+"""Where the viewer loads its fonts from another site; it has others."""
 
 SERVER_COOKIE: Final = "MONAILABEL_SERVER_URL"
 """Where OHIF's plug-in looks for the address of the server."""
@@ -133,7 +133,7 @@ class Viewer:
         return {file.relative_to(self._folder).as_posix(): file for file in found}
 
     def _served_text(self, name: str, root: str) -> str:
-        """A file of the viewer as it is served below a prefix, without the letters of another house."""
+        """A file of the viewer as it is served below a prefix, without the fonts of another site."""
         text = self._files[name].read_text(encoding="utf-8")
         if name in (START, STYLES):
             text = FONTS.sub("", text)

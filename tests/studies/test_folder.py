@@ -246,6 +246,16 @@ class TestSubmittedLabels:
             with pytest.raises(NotFoundError, match="not there"):
                 store.image_path(image)
 
+    def test_no_id_but_that_of_a_scan_has_older_versions(
+        self, store: Store, studies: Path, label_file: Path, tmp_path: Path
+    ) -> None:
+        for file in (label_file, changed(label_file, tmp_path)):
+            store.save_label("oblique", file, "final", SLICER)
+        assert store.label_path("oblique", "version_1") is not None
+        for image in ("../history/oblique", f"{studies}/history/oblique", "./oblique", "a" * 5000):
+            assert store.label_path(image, "version_1") is None
+            assert store.label_notes(image, "version_1") == {}
+
     def test_a_tag_that_leaves_the_folder_names_no_label(self, store: Store, label_file: Path) -> None:
         store.save_label("oblique", label_file, "final", SLICER)
         for tag in ("../../datastore_v2", "..", "/etc", "final/../final"):

@@ -71,7 +71,7 @@ def test_its_settings_end_with_what_it_lacks(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "app.bundle.css"])
-def test_it_asks_no_other_house_for_its_letters(client: TestClient, path: str) -> None:
+def test_it_loads_no_fonts_from_another_site(client: TestClient, path: str) -> None:
     original = (OHIF / (path or "index.html")).read_text()
     served = client.get(f"/ohif/{path}").text
     assert ("fonts.g" in original, "fonts.g" in served) == (True, False)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from monailabel.interfaces.datastore import Datastore
 
 from diffcl.studies.protocol import FINAL, Studies
 from diffcl.web.http_errors import refusals
+
+Arguments = ParamSpec("Arguments")
+
+Answer = TypeVar("Answer")
+
+
+def _of(
+    method: Callable[Concatenate[Studies, Arguments], Answer],
+) -> Callable[Concatenate[StudiesDatastore, Arguments], Answer]:
+    """A method of the datastore that is one of the studies."""
+
+    def ask(self: StudiesDatastore, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        with refusals():
+            answer: Answer = getattr(self.studies, method.__name__)(*args, **kwargs)
+            return answer
+
+    ask.__doc__ = f"See `Studies.{method.__name__}`."
+    return ask
 
 
 class StudiesDatastore(Datastore):
@@ -26,25 +44,20 @@ class StudiesDatastore(Datastore):
     def __init__(self, studies: Studies) -> None:
         self.studies = studies
 
-    def name(self) -> str:
-        """See `Studies.name`."""
-        with refusals():
-            return self.studies.name()
-
-    def set_name(self, name: str) -> None:
-        """See `Studies.set_name`."""
-        with refusals():
-            self.studies.set_name(name)
-
-    def description(self) -> str:
-        """See `Studies.description`."""
-        with refusals():
-            return self.studies.description()
-
-    def set_description(self, description: str) -> None:
-        """See `Studies.set_description`."""
-        with refusals():
-            self.studies.set_description(description)
+    name = _of(Studies.name)
+    set_name = _of(Studies.set_name)
+    description = _of(Studies.description)
+    set_description = _of(Studies.set_description)
+    list_images = _of(Studies.scans)
+    get_image_info = _of(Studies.image_notes)
+    update_image_info = _of(Studies.note_image)
+    remove_image = _of(Studies.remove_image)
+    get_label_info = _of(Studies.label_notes)
+    update_label_info = _of(Studies.note_label)
+    remove_label = _of(Studies.remove_label)
+    refresh = _of(Studies.refresh)
+    status = _of(Studies.status)
+    json = _of(Studies.content)
 
     def datalist(self) -> list[dict[str, Any]]:
         """Files of every labelled scan and of its final label."""
@@ -57,11 +70,6 @@ class StudiesDatastore(Datastore):
                 for image_id, label in pairs
                 if label
             ]
-
-    def list_images(self) -> list[str]:
-        """See `Studies.scans`."""
-        with refusals():
-            return self.studies.scans()
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:  # noqa: ARG002
         """See `Studies.labelled`."""
@@ -95,25 +103,10 @@ class StudiesDatastore(Datastore):
         with refusals():
             return str(self.studies.image_path(image_id))
 
-    def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """See `Studies.image_notes`."""
-        with refusals():
-            return self.studies.image_notes(image_id)
-
-    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """See `Studies.note_image`."""
-        with refusals():
-            self.studies.note_image(image_id, info)
-
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """See `Studies.add_image`."""
         with refusals():
             return self.studies.add_image(image_id, Path(image_filename), image_info)
-
-    def remove_image(self, image_id: str) -> None:
-        """See `Studies.remove_image`."""
-        with refusals():
-            self.studies.remove_image(image_id)
 
     def get_label(self, label_id: str, label_tag: str, params: Any = None) -> io.BytesIO:  # noqa: ARG002
         """The content of the label's file."""
@@ -124,16 +117,6 @@ class StudiesDatastore(Datastore):
         with refusals():
             return str(self.studies.label_path(label_id, label_tag) or "")
 
-    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
-        """See `Studies.label_notes`."""
-        with refusals():
-            return self.studies.label_notes(label_id, label_tag)
-
-    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """See `Studies.note_label`."""
-        with refusals():
-            self.studies.note_label(label_id, label_tag, info)
-
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
@@ -143,30 +126,10 @@ class StudiesDatastore(Datastore):
                 image_id, self.studies.save_label(image_id, Path(label_filename), label_tag, label_info)
             )
 
-    def remove_label(self, label_id: str, label_tag: str, by: Mapping[str, str] | None = None) -> None:
-        """See `Studies.remove_label`."""
-        with refusals():
-            self.studies.remove_label(label_id, label_tag, by)
-
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """See `Studies.export`."""
         with refusals():
             return str(self.studies.export(limit_cases))
-
-    def refresh(self) -> None:
-        """See `Studies.refresh`."""
-        with refusals():
-            self.studies.refresh()
-
-    def status(self) -> dict[str, Any]:
-        """See `Studies.status`."""
-        with refusals():
-            return self.studies.status()
-
-    def json(self) -> dict[str, Any]:
-        """See `Studies.content`."""
-        with refusals():
-            return self.studies.content()
 
 
 class SavedLabel(str):

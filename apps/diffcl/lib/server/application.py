@@ -136,10 +136,10 @@ async def without_path(handler: Handler, **arguments: Any) -> Any:
 
 
 async def known_scoring(handler: Handler, **arguments: Any) -> Any:
-    """Run a handler of scorings, of those that there are.
+    """Run a handler of a scoring, if there is one of that name.
 
     Raises:
-        HTTPException: 404 for another one.
+        HTTPException: 404 where there is none.
     """
     endpoints.check_task(arguments.get("params"))
     known = (await run_in_threadpool(app_instance().info))["scoring"]
@@ -168,7 +168,7 @@ def end_tasks() -> None:
 
 
 async def refused(_: Request, error: Exception) -> JSONResponse:
-    """What MONAI Label itself refuses."""
+    """The answer to what MONAI Label itself refuses."""
     return JSONResponse({"detail": operations.tell(str(getattr(error, "msg", "refused")))}, 400)
 
 
