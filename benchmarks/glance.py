@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pages import application, ask, keep_versions, large_project, record
+from pages import application, ask, large_project
 from process_memory import memory
 from report import show
+from study_files import keep_versions, record
 
 PAGES = {
     "project": "/",

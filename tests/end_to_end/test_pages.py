@@ -11,22 +11,13 @@ from pathlib import Path
 import pytest
 import uvicorn
 from browser import headless
-from pages import (
-    Started,
-    application,
-    describe_version,
-    empty_scans,
-    in_order,
-    keep_training,
-    keep_versions,
-    project_of,
-    record,
-)
+from pages import Started, application, in_order, project_of
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from study_files import describe_version, empty_scans, keep_training, keep_versions, record
 
 from diffcl.web.headers import SecurityHeaders
 

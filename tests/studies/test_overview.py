@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from pages import empty_scans, keep_versions, record
+from study_files import empty_scans, keep_versions, record
 from synthetic import ORGAN, make_label, make_scan
 
 from diffcl.studies.folder import FolderStudies

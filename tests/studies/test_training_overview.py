@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from filelock import FileLock
-from pages import keep_training
+from study_files import keep_training
 
 from diffcl.studies.progress import Progress
 from diffcl.studies.training_overview import MOST_POINTS, MOST_RUNS, TrainingOverview, training_overview

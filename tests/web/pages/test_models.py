@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from pages import (
-    Started,
-    application,
-    ask,
-    describe_version,
-    empty_scans,
-    keep_training,
-    keep_versions,
-    project_of,
-    record,
-)
+from pages import Started, application, ask, project_of
 from starlette.exceptions import HTTPException
+from study_files import describe_version, empty_scans, keep_training, keep_versions, record
 
 from diffcl.access.roles import Role, User
 from diffcl.errors import OutputError

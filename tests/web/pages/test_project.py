@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from pages import application, ask, empty_scans, in_order, keep_versions, large_project, project_of, record
+from pages import application, ask, in_order, large_project, project_of
+from study_files import empty_scans, keep_versions, record
 
 from diffcl.access.roles import Role, User
 from diffcl.errors import ArchiveDownError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import describe_version, empty_scans, keep_training, keep_versions, record
+from study_files import describe_version, empty_scans, keep_training, keep_versions, record
 
 from diffcl.cli.main import run
 from diffcl.errors import UsageError
