@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +40,8 @@ class LabelClass(BaseModel):
             255549009 "Anterior".
         region: Coded anatomic region, for a type that is not one itself, for example a tumour.
         sources: Values in annotated label files that mean this class; by default just `value`.
+        missing: What it means where a label lacks the class: that it is `absent`, or that it was `not outlined`, so
+            that nobody knows where it is. A submitted label may say the latter of itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class LabelClass(BaseModel):
     modifier: Code | None = None
     region: Code | None = None
     sources: tuple[Annotated[int, Field(ge=-(2**31), lt=2**32)], ...] = Field(default=(), max_length=1000)
+    missing: Literal["absent", "not outlined"] = "absent"
 
     @property
     def source_values(self) -> tuple[int, ...]:

@@ -34,6 +34,8 @@ class Batch:
             `(B, X, Y, Z)`, bool; None where this step does not mix.
         kept: Whether a step that mixes with unlabelled crops learns from the labelled crops with unlabelled boxes,
             and from the unlabelled crops with labelled boxes.
+        merged: What the values K, K + 1, ... of the labels mean, `(S, K)`, bool: one of the classes of a row, of
+            which background is one, nobody knows which. None where every class is outlined.
     """
 
     labelled: Tensor
@@ -42,6 +44,7 @@ class Batch:
     unlabelled_plain: Tensor
     boxes: Tensor | None
     kept: tuple[bool, bool] = (True, True)
+    merged: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -52,6 +55,7 @@ class Batch:
             self.unlabelled_plain.to(device),
             None if self.boxes is None else self.boxes.to(device),
             self.kept,
+            None if self.merged is None else self.merged.to(device),
         )
 
 
@@ -70,6 +74,7 @@ class Batches:
         self._labelled = labelled
         self._unlabelled = unlabelled
         self._recipe = recipe
+        self._unknown = sorted({scan.unknown for scan in labelled if scan.unknown})
         self._box = turned_box(recipe.augmentation, recipe.grid.crop, recipe.grid.spacing)
 
     def __call__(self, step: int, place: float | None = None) -> Batch:
@@ -86,7 +91,8 @@ class Batches:
             training.method == "supervised" or place <= training.supervised_start or not self._unlabelled
         )
         count = training.start_crops if supervised else training.labelled_crops
-        crops = [self._draw(scan, random) for scan in self._choose(self._labelled, count, random)]
+        teachers = self._choose(self._labelled, count, random)
+        crops = [self._draw(scan, random) for scan in teachers]
         labelled = [self._intensities(image, random) for image, _ in crops]
         plain = []
         if not supervised:
@@ -101,12 +107,29 @@ class Batches:
             kept = (True, False) if random.random() < 0.5 else (False, True)
         return Batch(
             torch.stack(labelled),
-            torch.stack([label for _, label in crops]),
+            torch.stack([self._known(label, scan) for (_, label), scan in zip(crops, teachers, strict=True)]),
             torch.stack(unlabelled) if unlabelled else empty,
             torch.stack(plain) if plain else empty,
             boxes,
             kept,
+            self._merged(),
         )
+
+    def _known(self, label: Tensor, scan: TrainingScan) -> Tensor:
+        """A label in which background that may be a class that was not outlined has a value of its own."""
+        if not scan.unknown:
+            return label
+        return label.masked_fill(label == 0, self._recipe.classes + self._unknown.index(scan.unknown))
+
+    def _merged(self) -> Tensor | None:
+        """What those values mean, see `Batch`."""
+        if not self._unknown:
+            return None
+        merged = torch.zeros(len(self._unknown), self._recipe.classes, dtype=torch.bool)
+        merged[:, 0] = True
+        for row, values in zip(merged, self._unknown, strict=True):
+            row[list(values)] = True
+        return merged
 
     def ahead(
         self, first: int, last: int | None, place: Callable[[int], float] = float

@@ -29,12 +29,14 @@ class TrainingScan:
         image: `(1, X, Y, Z)`, float32.
         label: Class values `(X, Y, Z)`, uint8; None for an unlabelled case.
         traits: What the scan is like, see `diffcl.data.traits`.
+        unknown: Values of the classes that are not outlined: where the label is 0 may be one of them.
     """
 
     name: str
     image: Tensor
     label: Tensor | None
     traits: Mapping[str, float] = field(default_factory=dict)
+    unknown: tuple[int, ...] = ()
 
 
 def prepare_case(
@@ -54,7 +56,7 @@ def prepare_case(
     """
     if cache is None:
         arrays, notes = _prepared(case, recipe)
-        return _training_scan(case.name, arrays, notes)
+        return _training_scan(case, recipe, arrays, notes)
     settings = {
         "spacing": recipe.grid.spacing,
         "intensity": recipe.intensity.model_dump(),
@@ -65,7 +67,9 @@ def prepare_case(
     entry = array_cache.load(cache, key)
     if entry is None or "image" not in entry.arrays or (len(sources) > 1) != ("label" in entry.arrays):
         entry = array_cache.keep(cache, key, *_prepared(case, recipe))
-    return _training_scan(case.name, {name: stored() for name, stored in entry.arrays.items()}, entry.notes)
+    return _training_scan(
+        case, recipe, {name: stored() for name, stored in entry.arrays.items()}, entry.notes
+    )
 
 
 def _prepared(
@@ -80,6 +84,26 @@ def _prepared(
     return arrays, traits(prepared)
 
 
-def _training_scan(name: str, arrays: Mapping[str, NDArray[Any]], found: Mapping[str, float]) -> TrainingScan:
+def _training_scan(
+    case: LabelledCase | UnlabelledCase,
+    recipe: Recipe,
+    arrays: Mapping[str, NDArray[Any]],
+    found: Mapping[str, float],
+) -> TrainingScan:
     label = torch.from_numpy(arrays["label"]) if "label" in arrays else None
-    return TrainingScan(name, torch.from_numpy(arrays["image"]), label, dict(found))
+    unknown = not_outlined(case, recipe, arrays["label"]) if isinstance(case, LabelledCase) else ()
+    return TrainingScan(case.name, torch.from_numpy(arrays["image"]), label, dict(found), unknown)
+
+
+def not_outlined(case: LabelledCase, recipe: Recipe, label: NDArray[Any]) -> tuple[int, ...]:
+    """Values of the classes that a label lacks because nobody outlined them, by the recipe or by the case.
+
+    Args:
+        case: The scan.
+        recipe: The task.
+        label: Class values.
+    """
+    asked = [
+        entry for entry in recipe.labels if entry.missing == "not outlined" or entry.name in case.not_outlined
+    ]
+    return tuple(entry.value for entry in asked if not (label == entry.value).any())

@@ -24,11 +24,16 @@ class UnlabelledCase:
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """A scan and its outline, a label map on the scan's grid."""
+    """A scan and its outline, a label map on the scan's grid.
+
+    Attributes:
+        not_outlined: Names of classes that the label says nothing of, beside those that the recipe takes for such.
+    """
 
     name: str
     image: Path
     label: Path
+    not_outlined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ from diffcl.recipe import Recipe
 Names = Mapping[int, str]
 """Voxel value to the name of what it marks."""
 
+NOT_OUTLINED = "not_outlined"
+"""Among the params of a submission: names of classes that the label lacks because nobody outlined them."""
+
 CHECK_HERE = "check_here"
 """Name of the segment that marks where to look; it is never part of a label."""
 
@@ -115,6 +118,7 @@ def check_label(
         ScanError: If the file is not a 3D label map.
         DataError: If it lies outside the scan, or a value or name is unknown.
     """
+    _check_not_outlined(info, tasks, where)
     label, remark = _on_grid(read_label_isolated(file), scan, where)
     remarks = [remark] if remark else []
     values = voxels(label)
@@ -148,6 +152,20 @@ def check_label(
         name = part.task.name if part.task else None
         found.append(Submission(scan.place(of_task), name, _classes(part.task), " ".join(told)))
     return found
+
+
+def _check_not_outlined(info: Mapping[str, Any], tasks: Sequence[Recipe], where: str) -> None:
+    """Refuse params that say of no class that it is not outlined.
+
+    Raises:
+        DataError: If the names are none.
+    """
+    listed = info.get(NOT_OUTLINED, [])
+    known = list(dict.fromkeys(entry.name for task in tasks for entry in task.labels))
+    if not isinstance(listed, list) or any(name not in known for name in listed):
+        raise DataError(
+            where, f"{NOT_OUTLINED} is no list of classes", f"Known names: {', '.join(known) or 'none'}"
+        )
 
 
 def _marks(names: Names, tasks: Sequence[Recipe], proposal: Proposal | None) -> set[int]:

@@ -17,7 +17,8 @@ from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
 from diffcl.files import write_text
 from diffcl.recipe import Recipe
-from diffcl.studies.protocol import Studies
+from diffcl.studies.label_check import NOT_OUTLINED
+from diffcl.studies.protocol import FINAL_OF, Studies
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation
 
@@ -129,7 +130,8 @@ def training_cases(
     Labelled are the scans whose final label is of this task and not flagged; all others are unlabelled, whatever
     labels of other tasks they have. Of at least `ENOUGH_TO_VALIDATE` labelled scans a share is kept for validation;
     what each is used for is kept in `folder`, so that a scan that validated goes on validating, and one that taught
-    teaching. See `Roles.choose`. A scan that fails, for whatever reason, is left out.
+    teaching. See `Roles.choose`. One with a class that is not outlined teaches. A scan that fails, for whatever reason,
+    is left out.
 
     Args:
         studies: The studies.
@@ -160,7 +162,8 @@ def training_cases(
         else:
             unlabelled[case] = scan
     roles = Roles.read(folder)
-    chosen = roles.choose([case.name for case in labelled], share)
+    whole = [case.name for case, scan in labelled.items() if not scan.unknown]
+    chosen = roles.choose(whole, share)
     validation = _read([case for case in labelled if case.name in chosen], recipe, folder, refused)
     teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
     if not teachers:
@@ -226,7 +229,11 @@ def _case(
 ) -> LabelledCase | UnlabelledCase:
     path = studies.image_path(image)
     label = studies.training_label(image, task, only_approved=only_approved)
-    return UnlabelledCase(image, path) if label is None else LabelledCase(image, path, label)
+    if label is None:
+        return UnlabelledCase(image, path)
+    listed = studies.label_notes(image, f"{FINAL_OF}{task}").get(NOT_OUTLINED)
+    names = tuple(str(name) for name in listed) if isinstance(listed, list) else ()
+    return LabelledCase(image, path, label, names)
 
 
 def _in_brackets(reasons: Sequence[str]) -> str:

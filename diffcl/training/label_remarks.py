@@ -1,4 +1,4 @@
-"""What a person should know of the labels that teach, before a training starts: empty ones, and classes in none."""
+"""What a person should know of the labels that teach, before a training starts: what they lack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLD = 5
 
 
 def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, ...]:
-    """One sentence on the labels that are empty, and one on the classes that are in none of the labels.
+    """Sentences on the labels that are empty, on classes that are not outlined, and on those that are in no label.
 
     Args:
         scans: Those that teach with a label, at least one.
@@ -25,7 +25,9 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
         DataError: If all labels are empty: there is nothing to learn.
     """
     found = {scan.name: _classes(scan, recipe) for scan in scans}
-    empty = [name for name, values in found.items() if not values]
+    empty = [scan.name for scan in scans if not found[scan.name] and not scan.unknown]
+    if not any(found.values()):
+        empty = list(found)
     if len(empty) == len(found):
         raise DataError(
             f"task {recipe.name}",
@@ -35,6 +37,12 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     remarks = []
     if empty:
         remarks.append(f"{_listed(empty)}: the label is empty, which teaches that there is nothing.")
+    unknown = {name for scan in scans for name in _not_outlined(scan, recipe)}
+    for name in sorted(unknown):
+        lacking = [scan.name for scan in scans if name in _not_outlined(scan, recipe)]
+        remarks.append(
+            f"{_listed(lacking)}: {name} is not outlined, so background there does not count as such."
+        )
     missing = [
         entry.name for entry in recipe.labels if not any(entry.value in values for values in found.values())
     ]
@@ -48,6 +56,11 @@ def _classes(scan: TrainingScan, recipe: Recipe) -> set[int]:
     assert scan.label is not None
     counts = torch.bincount(scan.label.flatten().long(), minlength=recipe.classes)
     return {entry.value for entry in recipe.labels if counts[entry.value] > 0}
+
+
+def _not_outlined(scan: TrainingScan, recipe: Recipe) -> list[str]:
+    """Names of the classes that a label says nothing of."""
+    return [entry.name for entry in recipe.labels if entry.value in scan.unknown]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
@@ -118,7 +119,10 @@ def read_run(folder: Path) -> Run:
         raise UsageError(folder, "holds no run", "Give the folder that diffcl train wrote") from error
 
     def labelled(kind: str) -> tuple[LabelledCase, ...]:
-        return tuple(LabelledCase(c["name"], Path(c["image"]), Path(c["label"])) for c in listed[kind])
+        return tuple(
+            LabelledCase(c["name"], Path(c["image"]), Path(c["label"]), tuple(c.get("not_outlined", ())))
+            for c in listed[kind]
+        )
 
     unlabelled = tuple(UnlabelledCase(c["name"], Path(c["image"])) for c in listed["unlabelled"])
     cases = Cases(labelled("labelled"), unlabelled, labelled("validation"))
@@ -176,11 +180,12 @@ def read_preparation(folder: Path) -> Preparation:
     return Preparation(cache, tuple(content["traits"]), tuple(content.get("remarks", ())))
 
 
-def describe_cases(cases: Cases) -> dict[str, list[dict[str, str]]]:
-    """The cases of each kind as plain values: name, scan and, where it is known, label."""
+def describe_cases(cases: Cases) -> dict[str, list[dict[str, Any]]]:
+    """The cases of each kind as plain values: name, scan and, where it is known, label and what it says nothing of."""
 
-    def plain(case: LabelledCase | UnlabelledCase) -> dict[str, str]:
-        return {key: str(value) for key, value in dataclasses.asdict(case).items()}
+    def plain(case: LabelledCase | UnlabelledCase) -> dict[str, Any]:
+        found = {key: value for key, value in dataclasses.asdict(case).items() if value != ()}
+        return {key: list(value) if isinstance(value, tuple) else str(value) for key, value in found.items()}
 
     return {
         "labelled": [plain(case) for case in cases.labelled],

@@ -117,13 +117,16 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | 
         cs_opinion, ds_opinion = _pseudo_labels(learner, batch, random)
         crops = arrange(batch, cs_opinion, ds_opinion)
         features, logits = spread(learner.cs.network.both, crops.images)
-    cs_supervised, cs_pseudo = segmentation_losses(logits, crops.cs_target, (crops.labelled, crops.cs_weight))
+    cs_supervised, cs_pseudo = segmentation_losses(
+        logits, crops.cs_target, (crops.labelled, crops.cs_weight), merged=batch.merged
+    )
     trust = 1.0 if batch.boxes is None else recipe.training.mixed_weight
     cs_pseudo = trust * cs_pseudo
     zero = cs_supervised.new_zeros(())
     if learner.ds is None:
         return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights)
-    clean = learner.diffusion.encode(crops.ds_target, recipe.classes)
+    outlined = crops.ds_target.masked_fill(crops.ds_target >= recipe.classes, 0)
+    clean = learner.diffusion.encode(outlined, recipe.classes)
     time, noisy = _noised(learner, clean, random)
     with learner.computing():
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
@@ -133,7 +136,7 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | 
         if crops.cs_weight.any():
             contrastive = _contrastive(learner, crops, features, random)
     ds_supervised, ds_pseudo = segmentation_losses(
-        ds_logits, crops.ds_target, (crops.labelled, crops.ds_weight)
+        ds_logits, crops.ds_target, (crops.labelled, crops.ds_weight), merged=batch.merged
     )
     return StepLosses(cs_supervised, cs_pseudo, contrastive, ds_supervised, trust * ds_pseudo, weights)
 

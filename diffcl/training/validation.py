@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from diffcl.data import array_cache
+from diffcl.data.cache import not_outlined
 from diffcl.data.cases import LabelledCase
 from diffcl.data.preprocess import to_classes
+from diffcl.errors import DataError
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.geometry import Geometry, voxels
@@ -80,7 +82,9 @@ def read_validation(case: LabelledCase, recipe: Recipe, cache: Path | None = Non
         arrays, notes = _read(case, recipe)
         scan, truth = (partial(_same, arrays[name]) for name in ("scan", "truth"))
         return ValidationScan(case.name, case.image, _grid(notes), scan, truth, notes["modality"])
-    settings = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    unsure = [entry.name for entry in recipe.labels if entry.missing == "not outlined"]
+    settings += [[*unsure, *case.not_outlined]] if unsure or case.not_outlined else []
     key = array_cache.digest("validation", settings, [case.image, case.label])
     entry = array_cache.load(cache, key)
     if entry is None or {*entry.arrays} != {"scan", "truth"}:
@@ -96,6 +100,10 @@ def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], 
     scan = read_scan(case.image)
     grid = Geometry.of(scan.image)
     truth = to_classes(read_label(case.label), grid, recipe, case.label)
+    unknown = not_outlined(case, recipe, voxels(truth))
+    if unknown:
+        names = ", ".join(entry.name for entry in recipe.labels if entry.value in unknown)
+        raise DataError(case.label, f"{names} is not outlined, so it cannot validate", "Let the scan teach")
     return {"scan": smallest(voxels(scan.image)), "truth": voxels(truth)}, {
         "grid": asdict(grid),
         "modality": scan.modality,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -138,3 +140,19 @@ def test_class_balanced_crops_see_a_small_class_as_often_as_a_large_one(recipe: 
         seen[balanced] = sum(bool((made(step).labels == 2).any()) for step in range(1, 31))
     assert seen[False] < 3
     assert 6 < seen[True] < 24
+
+
+def test_background_of_a_scan_with_a_class_that_is_not_outlined_has_a_value_of_its_own(
+    recipe: Recipe,
+) -> None:
+    whole, part = scans(2, labelled=True)
+    part = replace(part, unknown=(1,))
+    one = Batches([whole, part], [], recipe)(1)
+    plain = Batches([whole, replace(part, unknown=())], [], recipe)(1)
+    assert plain.merged is None
+    assert one.merged is not None
+    assert one.merged.tolist() == [[True, True]]
+    changed = (one.labels != plain.labels).flatten(1)
+    assert torch.equal(one.labels[one.labels != plain.labels].unique(), torch.tensor([recipe.classes]))
+    assert changed.any(dim=1).sum() == 1
+    assert (plain.labels[one.labels != plain.labels] == 0).all()

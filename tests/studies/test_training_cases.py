@@ -12,6 +12,8 @@ from diffcl.errors import ArchiveDownError, DataError, DiffclError, OutputError
 from diffcl.io import read_label
 from diffcl.studies import training_cases as module
 from diffcl.studies.training_cases import Roles, training_cases, validation_scans
+from diffcl.training.label_remarks import label_remarks
+from diffcl.training.validation import read_validation
 
 
 @pytest.fixture
@@ -201,3 +203,41 @@ def test_scans_go_on_validating_whatever_share_is_asked_for_later(tmp_path: Path
 def test_without_a_label_there_is_nothing_to_learn(outlined: Outlined, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no scan with a usable final label"):
         training_cases(outlined, ORGAN, 0.2, tmp_path / "organ")
+
+
+def test_a_label_says_that_a_class_is_not_outlined(outlined: Outlined, tmp_path: Path) -> None:
+    head = make_label("oblique")
+    head = head * sitk.Cast(head == 1, sitk.sitkUInt8)
+    file = tmp_path / "head.nii.gz"
+    sitk.WriteImage(head, file)
+    for name in ("straight", "flipped", "anisotropic"):
+        outlined.outline(name)
+    outlined.save_label("oblique", file, "final", {"model": "organ", "not_outlined": ["organ_tail"]})
+    found = training_cases(outlined, ORGAN, 0.5, tmp_path / "organ")
+    assert found.cases.validation == ()  # three labels are whole, and too few to keep some
+    pairs = zip(found.cases.labelled, found.scans.labelled, strict=True)
+    unknown = {case.name: (case.not_outlined, scan.unknown) for case, scan in pairs}
+    assert unknown["oblique"] == (("organ_tail",), (2,))
+    assert unknown["straight"] == ((), ())
+    with pytest.raises(DataError, match="not_outlined is no list of classes"):
+        outlined.save_label("oblique", file, "final", {"model": "organ", "not_outlined": ["liver"]})
+
+
+def test_a_recipe_says_that_a_class_is_not_outlined_where_it_is_missing(
+    outlined: Outlined, tmp_path: Path
+) -> None:
+    labels = [entry.model_copy(update={"missing": "not outlined"}) for entry in ORGAN.labels]
+    recipe = ORGAN.model_copy(update={"labels": tuple(labels)})
+    outlined.outline("straight")
+    half = make_label("oblique")
+    outlined.outline("oblique", label=half * sitk.Cast(half == 2, sitk.sitkUInt8))
+    found = training_cases(outlined, recipe, 0.0, tmp_path / "organ")
+    assert {scan.name: scan.unknown for scan in found.scans.labelled} == {"oblique": (1,), "straight": ()}
+    case = next(case for case in found.cases.labelled if case.name == "oblique")
+    with pytest.raises(
+        DataError, match=r"organ_head is not outlined, so it cannot validate\. Let the scan teach"
+    ):
+        read_validation(case, recipe)
+    assert label_remarks(found.scans.labelled, recipe) == (
+        "oblique: organ_head is not outlined, so background there does not count as such.",
+    )

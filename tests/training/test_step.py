@@ -186,3 +186,17 @@ def test_without_unlabelled_crops_neighbours_are_mixed() -> None:
     assert made.boxes is not None
     torch.testing.assert_close(crops.images[0, 0][made.boxes[0]], made.labelled[1, 0][made.boxes[0]])
     assert crops.labelled.eq(1).all()
+
+
+def test_what_is_not_outlined_is_no_background(recipe: Recipe) -> None:
+    """The first crop says nothing of class 2: its background has the value 3 in the label."""
+    plain = batch(unlabelled=2, boxes=True)
+    labels = plain.labels.clone()
+    labels[0][labels[0] != 1] = 3
+    merged = torch.tensor([[True, False, True]])
+    learner = TrainingState(recipe, torch.device("cpu"))
+    losses = diffcl_step(learner, replace(plain, labels=labels, merged=merged), 10)
+    assert torch.isfinite(losses.cs + losses.ds)
+    labels[0][labels[0] == 3] = 0
+    other = diffcl_step(TrainingState(recipe, torch.device("cpu")), replace(plain, labels=labels), 10)
+    assert losses.cs_supervised < other.cs_supervised
