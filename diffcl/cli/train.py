@@ -88,6 +88,7 @@ def train(
     """
     from diffcl import training
     from diffcl.data.cases import find_cases
+    from diffcl.data.patients import check_sides, patients_by_name, patients_in_file
     from diffcl.recipe import load_recipe
     from diffcl.training import distributed
     from diffcl.training.run import read_preparation
@@ -97,6 +98,9 @@ def train(
     plan = training.Plan(steps=steps, minutes=minutes, parent=parent, learns=networks)
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last)
+    teaching, validating = ([case.name for case in some] for some in (cases.labelled, cases.validation))
+    by_name = patients_by_name([*teaching, *validating], settings.patient)
+    check_sides(teaching, validating, by_name | patients_in_file(data))
     total = plan.schedule(settings).training.steps
     length = f"{minutes:g} minutes" if minutes else f"{total} steps"
     done: int | None = None

@@ -55,6 +55,8 @@ class Recipe(Section):
         title: What it segments, for people.
         modality: DICOM modality of the scans.
         labels: Classes with values 1..N without a gap; background is implied.
+        patient: Form of the scans' names that tells whose they are, such as `{patient}_*`, where `*` stands for any
+            text. Scans of one patient teach or validate, and never both.
         planned: Whether a training chooses what the recipe leaves open by looking at the scans, see
             `diffcl.planning`. By default it does where the recipe does not give the spacing of the grid; otherwise
             what is left open has the default that is named here.
@@ -64,6 +66,7 @@ class Recipe(Section):
     title: Annotated[str, Field(max_length=200)] = ""
     modality: Literal["MR", "CT"] = "MR"
     labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
+    patient: Annotated[str, Field(max_length=100)] = ""
     planned: bool | None = None
     grid: Grid = Grid()
     intensity: Intensity = Intensity()
@@ -77,6 +80,13 @@ class Recipe(Section):
     fine_tuning: FineTuning = FineTuning()
     inference: Inference = Inference()
     card: Card = Card()
+
+    @field_validator("patient")
+    @classmethod
+    def _tells_the_patient(cls, pattern: str) -> str:
+        if pattern and (pattern.count("{patient}") != 1 or pattern.count("*") > 3):
+            raise ValueError("must hold {patient} once and * three times at most")
+        return pattern
 
     @field_validator("labels")
     @classmethod

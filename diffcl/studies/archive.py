@@ -129,6 +129,15 @@ class ArchiveStudies(Studies):
         series, labelled = self._contents.now().series, {*self.labelled(task)}
         return [uid for uid in series if uid not in labelled and not self._unusable(series[uid])]
 
+    def patients(self, image_ids: Sequence[str]) -> dict[str, str]:
+        """What the headers say; the series are downloaded if need be."""
+        found = {}
+        for image_id in image_ids:
+            file = next(iter(sorted(self._downloads.dicom(self._entry(image_id)).iterdir())))
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
+            found[image_id] = str(header.get("PatientID") or "").strip()
+        return {image_id: patient for image_id, patient in found.items() if patient}
+
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""
         view = self._contents.now()

@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
+from diffcl.data.patients import patients_in_file
 from diffcl.errors import (
     DataError,
     DiffclError,
@@ -122,6 +123,11 @@ class FolderStudies(Studies):
         """See `Studies.waiting`."""
         objects = self._contents.now().objects
         return [image_id for image_id, entry in objects.items() if not _has_final(entry, task)]
+
+    def patients(self, image_ids: Sequence[str]) -> dict[str, str]:
+        """What `patients.csv` says."""
+        known = patients_in_file(self._folder)
+        return {image_id: known[image_id] for image_id in image_ids if image_id in known}
 
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""

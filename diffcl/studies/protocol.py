@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,14 @@ class Studies(ABC):
         """The scans that wait for a final label, for a task if one is named, else for any.
 
         Those that are known to be unusable do not wait.
+        """
+
+    @abstractmethod
+    def patients(self, image_ids: Sequence[str]) -> dict[str, str]:
+        """Whose scans they are, by their ids; of those of which that is known.
+
+        Raises:
+            DataError: If that is written down in a way that cannot be understood.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 from diffcl.data.array_cache import prune
 from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
+from diffcl.data.patients import patients_by_name
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
 from diffcl.files import write_text
 from diffcl.recipe import Recipe
@@ -97,7 +98,31 @@ class Roles(BaseModel):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "roles.json", self.model_dump_json(indent=2) + "\n")
 
-    def choose(self, names: Sequence[str], share: float) -> set[str]:
+    def choose(
+        self, names: Sequence[str], share: float, patients: Mapping[str, str] | None = None
+    ) -> set[str]:
+        """The names kept for validation, all or none of a patient; see `_choose`, which is asked of the patients.
+
+        >>> patients = {"p1_a": "p1", "p1_b": "p1", "p2_a": "p2", "p2_b": "p2", "p3": "p3", "p4": "p4"}
+        >>> chosen = Roles().choose(list(patients), 0.2, patients)
+        >>> {patients[name] for name in chosen} & {patients[name] for name in patients if name not in chosen}
+        set()
+
+        Args:
+            names: Of scans with a whole label.
+            share: Of them, or of their patients.
+            patients: Whose they are; of a scan that is not among them, nobody else's.
+        """
+        known = patients or {}
+
+        def of(scans: Iterable[str]) -> frozenset[str]:
+            return frozenset(known.get(name, name) for name in scans)
+
+        roles = Roles(judged=of(self.judged) - of(self.taught - self.judged), taught=of(self.taught))
+        chosen = roles._choose(sorted(of(names)), share)
+        return {name for name in names if known.get(name, name) in chosen}
+
+    def _choose(self, names: Sequence[str], share: float) -> set[str]:
         """The names kept for validation: those that validated before, and others up to the share.
 
         Of fewer than `ENOUGH_TO_VALIDATE` names no others; of more at least one, and never all. Others are names that
@@ -163,7 +188,7 @@ def training_cases(
             unlabelled[case] = scan
     roles = Roles.read(folder)
     whole = [case.name for case, scan in labelled.items() if not scan.unknown]
-    chosen = roles.choose(whole, share)
+    chosen = roles.choose(whole, share, _patients(studies, whole, recipe))
     validation = _read([case for case in labelled if case.name in chosen], recipe, folder, refused)
     teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
     if not teachers:
@@ -205,8 +230,14 @@ def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Pat
             continue
         if isinstance(case, LabelledCase):
             cases.append(case)
-    chosen = Roles.read(folder).choose([case.name for case in cases], share)
+    names = [case.name for case in cases]
+    chosen = Roles.read(folder).choose(names, share, _patients(studies, names, recipe))
     return list(_read([case for case in cases if case.name in chosen], recipe, folder, {}).values())
+
+
+def _patients(studies: Studies, names: Sequence[str], recipe: Recipe) -> dict[str, str]:
+    """Whose scans they are: by what the studies say, else by the form of the names that the recipe gives."""
+    return {**patients_by_name(names, recipe.patient), **studies.patients(names)}
 
 
 def _read(

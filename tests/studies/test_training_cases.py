@@ -241,3 +241,21 @@ def test_a_recipe_says_that_a_class_is_not_outlined_where_it_is_missing(
     assert label_remarks(found.scans.labelled, recipe) == (
         "oblique: organ_head is not outlined, so background there does not count as such.",
     )
+
+
+def test_scans_of_one_patient_stand_on_one_side(outlined: Outlined, studies: Path, tmp_path: Path) -> None:
+    """Two patients with two scans each, by a file in the studies: too few to keep one of them."""
+    for name in SCANS:
+        outlined.outline(name)
+    lines = [f"{name},{patient}" for name, patient in zip(SCANS, "aabb", strict=True)]
+    (studies / "patients.csv").write_text("\n".join(lines))
+    found = training_cases(outlined, ORGAN, 0.5, tmp_path / "organ")
+    assert {case.name for case in found.cases.labelled} == set(SCANS)
+
+
+def test_a_patient_judges_or_teaches_with_all_scans() -> None:
+    patients = {name: name[0] for name in ("a_1", "a_2", "b_1", "b_2", "c_1", "c_2", "d_1", "e_1")}
+    roles = Roles(taught=frozenset({"a_1"}), judged=frozenset({"b_1"}))
+    assert roles.choose(list(patients), 0.2, patients) == {"b_1", "b_2"}
+    both = Roles(taught=frozenset({"a_1"}), judged=frozenset({"a_2"}))
+    assert not both.choose(list(patients), 0.2, patients) & {"a_1", "a_2"}

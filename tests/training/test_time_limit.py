@@ -75,68 +75,80 @@ def clock() -> Clock:
     ids=["as foreseen", "twice as slow", "busy later", "busy at first"],
 )
 def test_the_schedule_ends_with_the_time_however_fast_the_machine_is(
-    cases: Cases,
-    recipe: Recipe,
-    tmp_path: Path,
-    clock: Clock,
-    seconds: Callable[[int], float],
-    fewest: int,
-    most: int,
+    clock: Clock, seconds: Callable[[int], float], fewest: int, most: int
 ) -> None:
-    machine, start = Machine(clock, seconds), clock.now
-    best = train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
-    assert best is not None
-    taken = len(machine.told)
-    assert fewest <= taken <= most
-    assert SECONDS * 0.6 < clock.now - start <= SECONDS - PUBLISHING_SECONDS + seconds(taken)
-    assert machine.told[-1].steps == machine.told[-1].step == taken
-    assert machine.told[-1].scores is not None
-    rates = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["learner"]["cs"]["optimiser"]["schedules"]
-    places = [rule["last_epoch"] for rule in rates]
-    assert all(0.8 * recipe.training.steps < place <= recipe.training.steps for place in places)
+    begun = clock.now
+    limit = TimeLimit(LENGTH, SECONDS, Costs(0.0, 0.0), begun, clock)
+    places, steps = walk(limit, clock, seconds)
+    assert fewest <= steps <= most
+    assert SECONDS * 0.6 < clock.now - begun <= SECONDS - PUBLISHING_SECONDS + seconds(steps)
+    assert places == sorted(places)
+    assert 0.8 * LENGTH.places < places[-1] <= LENGTH.places
+    assert limit.steps(steps) == steps
 
 
-def test_the_time_left_is_told_and_how_many_steps_it_holds(
+def walk(limit: TimeLimit, clock: Clock, seconds: Callable[[int], float]) -> tuple[list[float], int]:
+    """Takes steps until the limit is reached; the places in the schedule, and the number of steps."""
+    places, step = [], 0
+    while True:
+        step += 1
+        places.append(limit.place(step))
+        clock.now += seconds(step)
+        if limit.over(step):
+            return places, step
+
+
+def test_a_run_by_time_goes_through_its_schedule(
     cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
 ) -> None:
-    machine = Machine(clock, lambda _: 5.0)
-    train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
+    machine = Machine(clock, lambda _: 9.0)
+    best = train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
+    assert best is not None
+    assert 9 <= len(machine.told) <= 11
+    assert machine.told[-1].steps == machine.told[-1].step == len(machine.told)
+    assert machine.told[-1].scores is not None
     left = [progress.seconds_left for progress in machine.told]
-    assert left == [SECONDS - 5.0 * number for number in range(len(left))]
+    assert left == [SECONDS - 9.0 * number for number in range(len(left))]
     assert all(abs(progress.steps - len(left)) <= 2 for progress in machine.told[4:])
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["learner"]
+    places = [rule["last_epoch"] for rule in state["cs"]["optimiser"]["schedules"]]
+    assert all(0.8 * recipe.training.steps < place <= recipe.training.steps for place in places)
+    done = schedule_done(tmp_path / "run", read_run(tmp_path / "run"))
+    assert done.steps == len(machine.told)
+    assert 0 < done.supervised_start < done.steps
 
 
 def test_what_was_spent_before_a_kill_counts(
     cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
 ) -> None:
     plan, start = Plan(minutes=MINUTES), clock.now
-    machine = Machine(clock, lambda _: 5.0)
+    machine = Machine(clock, lambda _: 9.0)
 
     def killed(progress: Progress) -> None:
         machine(progress)
-        if progress.step == 9:
+        if progress.step == 5:
             raise Killed
 
     with pytest.raises(Killed):
         train(cases, recipe, tmp_path / "run", plan=plan, on_step=killed, clock=clock)
     kept = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    assert 5 <= kept["step"] <= 9
+    assert 2 <= kept["step"] <= 5
     clock.now += 10_000  # until somebody begins it again
     train(cases, recipe, tmp_path / "run", plan=plan, resume=True, on_step=machine, clock=clock)
-    lost = 5.0 * (9 - kept["step"] + 1)
-    assert clock.now - start - 10_000 <= SECONDS - PUBLISHING_SECONDS + lost + 5.0
+    lost = 9.0 * (5 - kept["step"] + 1)
+    assert clock.now - start - 10_000 <= SECONDS - PUBLISHING_SECONDS + lost + 9.0
     steps = [progress.step for progress in machine.told]
-    assert steps[9:] == list(range(kept["step"] + 1, steps[-1] + 1))
-    assert 16 <= steps[-1] <= 21  # those that were lost are taken again
+    assert steps[5:] == list(range(kept["step"] + 1, steps[-1] + 1))
+    assert 8 <= steps[-1] <= 13  # those that were lost are taken again
 
 
 def test_what_was_spent_before_the_first_step_counts(
     cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
 ) -> None:
-    machine = Machine(clock, lambda _: 5.0)
+    machine = Machine(clock, lambda _: 9.0)
     plan = Plan(minutes=MINUTES)
     train(cases, recipe, tmp_path / "run", plan=plan, on_step=machine, spent=60.0, clock=clock)
-    assert 5 <= len(machine.told) <= 7
+    assert 3 <= len(machine.told) <= 5
 
 
 def test_a_time_in_which_nothing_can_be_learned_is_refused_before_the_first_step(
@@ -165,16 +177,6 @@ def test_a_run_that_had_time_for_too_few_steps_says_so(
         train(cases, recipe, tmp_path / "run", plan=Plan(minutes=2), on_step=machine, clock=clock)
 
 
-def test_a_version_says_how_many_steps_there_were(
-    cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
-) -> None:
-    machine = Machine(clock, lambda _: 5.0)
-    train(cases, recipe, tmp_path / "run", plan=Plan(minutes=MINUTES), on_step=machine, clock=clock)
-    done = schedule_done(tmp_path / "run", read_run(tmp_path / "run"))
-    assert done.steps == len(machine.told)
-    assert 0 < done.supervised_start < done.steps
-
-
 def test_long_validations_are_left_to_the_end() -> None:
     assert TimeLimit(LENGTH, 600.0, Costs(1.0, 29.0), 0.0, lambda: 0.0).validates()
     assert not TimeLimit(LENGTH, 600.0, Costs(1.0, 31.0), 0.0, lambda: 0.0).validates()
@@ -186,13 +188,7 @@ def test_judging_takes_longer_where_steps_have_become_slower(clock: Clock) -> No
     for seconds in (10.0, 20.0):
         begun = clock.now
         limit = TimeLimit(LENGTH, 1000.0, Costs(10.0, 40.0), begun, clock)
-        step = 1
-        limit.place(step)
-        clock.now += seconds
-        while not limit.over(step):
-            step += 1
-            limit.place(step)
-            clock.now += seconds
+        walk(limit, clock, lambda _, seconds=seconds: seconds)
         over[seconds] = clock.now - begun
     judging = module.JUDGEMENTS * 40.0 + PUBLISHING_SECONDS
     assert over == pytest.approx({10.0: 1000.0 - judging, 20.0: 1000.0 - 2 * judging}, abs=20.0)
