@@ -71,7 +71,7 @@ def test_background_that_may_be_a_class_has_the_probability_of_both() -> None:
     first = 2 * 0.7 / (0.2**2 + 0.7**2 + 1)
     second = 2 * 0.0 / 0.2**2  # on the voxel whose label says that it is class 1
     dice = (first + second) / 2
-    assert float(loss) == pytest.approx((entropy + 1 - dice) / 2, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx((entropy + 1 - dice) / 2, rel=1e-5)
     loss.backward()
     assert torch.isfinite(logits.grad).all()
 

@@ -87,6 +87,11 @@ def test_the_schedule_ends_with_the_time_however_fast_the_machine_is(
     assert limit.steps(steps) == steps
 
 
+def always(seconds: float) -> Callable[[int], float]:
+    """Takes as long for every step."""
+    return lambda _: seconds
+
+
 def walk(limit: TimeLimit, clock: Clock, seconds: Callable[[int], float]) -> tuple[list[float], int]:
     """Takes steps until the limit is reached; the places in the schedule, and the number of steps."""
     places, step = [], 0
@@ -188,7 +193,7 @@ def test_judging_takes_longer_where_steps_have_become_slower(clock: Clock) -> No
     for seconds in (10.0, 20.0):
         begun = clock.now
         limit = TimeLimit(LENGTH, 1000.0, Costs(10.0, 40.0), begun, clock)
-        walk(limit, clock, lambda _, seconds=seconds: seconds)
+        walk(limit, clock, always(seconds))
         over[seconds] = clock.now - begun
     judging = module.JUDGEMENTS * 40.0 + PUBLISHING_SECONDS
     assert over == pytest.approx({10.0: 1000.0 - judging, 20.0: 1000.0 - 2 * judging}, abs=20.0)
