@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from diffcl.studies import agreement, label_changes
 
-TOLD: Final = ("version", "changed_voxels", "started_from", "agreement", "remark")
-"""What of a label's record is told."""
+TOLD: Final = ("version", "changed_voxels", "started_from", "agreement", "remark", "stored")
+"""What of a label's record is told; `stored` has the version of each task where it was taken apart."""
 
 
 def told_of(record: Mapping[str, Any]) -> dict[str, Any]:
