@@ -158,6 +158,12 @@ class TestScans:
         assert {store.image_notes(uid)["Modality"] for uid in (mr, ct)} == {"MR", "CT"}
         assert store.status() == {"total": 2, "completed": 0, "label_tags": {}, "tasks": {}}
 
+    def test_whose_a_series_is_stands_in_its_headers(
+        self, store: ArchiveStudies, put: Put, patients: str
+    ) -> None:
+        uid = put("oblique")
+        assert store.patients([uid]) == {uid: patients}
+
     def test_a_filter_leaves_some_out(self, open_store: Open, put: Put) -> None:
         put("oblique")
         ct = put("flipped", modality="CT")
