@@ -50,16 +50,17 @@ from diffcl.studies.sole_server import SoleServer
 from diffcl.studies.submission import told_of
 from diffcl.studies.training import StudyTraining
 from diffcl.version import version
+from diffcl.web.children import SERVER
 from diffcl.web.http_errors import refusals, unknown
+from diffcl.web.options import PROPOSED, check_tag
 from diffcl.web.pages.project import Project
 from diffcl.web.sessions import Sessions
 from lib.activelearning.strategies import strategies
-from lib.children import SERVER, end_failed_starts
+from lib.children import end_failed_starts
 from lib.datastores.datastore import SavedLabel, StudiesDatastore
 from lib.datastores.studies import open_studies
 from lib.infers.batch import CpuBatchInfer
 from lib.infers.tasks import InferTasks, SegmentationTask, TogetherTask, UncertaintyTask
-from lib.options import PROPOSED, check_tag
 from lib.server.stock import protect
 from lib.trainers.trainer import SemiSupervisedTraining
 

@@ -16,7 +16,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils import app as instances
 
 from diffcl.resources import app_folder
-from lib.children import SERVER
+from diffcl.web.children import SERVER
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # monailabel uses deprecated modules

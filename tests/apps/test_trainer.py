@@ -16,9 +16,9 @@ from diffcl import processes
 from diffcl.models import ModelRegistry
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.training import StudyTraining
-from lib import children
+from diffcl.web import children
+from diffcl.web.options import check_options
 from lib.datastores.datastore import StudiesDatastore
-from lib.options import check_options
 from lib.trainers import trainer
 from lib.trainers.trainer import SemiSupervisedTraining, TrainOptions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,33 @@ BACKGROUND: Final = "background"
 
 MOST: Final = 1000
 """Clicks on one scan; who needs more should draw."""
+
+
+def clicks_of(
+    request: Mapping[str, Any], classes: Collection[str], others: Collection[str]
+) -> dict[str, list[Any]]:
+    """The lists of a viewer's request that are clicks: of each class by name, and of `BACKGROUND`.
+
+    Args:
+        request: What the viewer sent: clicks, also those of other models and empty lists of them, and options.
+        classes: Names of the classes.
+        others: Names of other models' classes, and of options.
+
+    Raises:
+        UsageError: If the clicks of a class are no list.
+        NotFoundError: If there are clicks of a class that nobody knows.
+    """
+    points = {}
+    for name in (BACKGROUND, *classes):
+        found = request.get(name) or []
+        if not isinstance(found, list):
+            raise UsageError(f"clicks of {name}", f"{str(found)[:40]} is no list", "Give [[i, j, k], ...]")
+        points[name] = found
+    for name, value in request.items():
+        clicks = isinstance(value, list) and value and isinstance(value[0], list)
+        if clicks and name not in points and name not in others:
+            raise unknown_name("class", name, points)
+    return points
 
 
 def read_points(

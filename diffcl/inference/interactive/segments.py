@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from diffcl.errors import DataError, UsageError, unknown_name
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.inference.interactive.known import UNKNOWN_NAME, Known, Meaning, decided
+from diffcl.io.isolated import read_label_isolated
 
 FOREGROUND_SCRIBBLES: Final = "foreground_scribbles"
 """Segment of strokes inside the chosen class."""
@@ -191,3 +193,24 @@ def within(roi: Sequence[Any], size: Sequence[int]) -> NDArray[np.bool_]:
     mask = np.zeros(tuple(size), bool)
     mask[tuple(box)] = True
     return mask
+
+
+def segments_of(request: Mapping[str, Any], classes: Collection[str], where: object) -> Segments:
+    """The segments that came with a viewer's request.
+
+    Args:
+        request: `drawn`, the path of their label map, perhaps `label_info`, their list, and `selected_label_name`.
+        classes: Names of the classes; a single one is chosen where the request chooses none.
+        where: The scan; named in errors.
+
+    Raises:
+        UsageError: If the list is none.
+        ScanError: If the label map cannot be read.
+    """
+    listed = request.get("label_info") or []
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise UsageError("label_info", "is no list", 'Give [{"name": NAME, "id": VALUE}, ...]')
+    chosen = str(request.get("selected_label_name") or "")
+    if not chosen and len(classes) == 1:
+        chosen = next(iter(classes))
+    return Segments(read_label_isolated(Path(request["drawn"])), listed, chosen, where)

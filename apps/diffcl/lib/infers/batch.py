@@ -12,7 +12,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 
 from diffcl.errors import failure_sentence
-from lib.children import SERVER, end_with_the_server, is_child
+from diffcl.web.children import SERVER, end_with_the_server, is_child
 
 logger = logging.getLogger(__name__)
 

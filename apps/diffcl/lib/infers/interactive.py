@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,22 +14,21 @@ from diffcl.errors import UsageError, named, unknown_name
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference import Prediction
 from diffcl.inference.interactive.completion import Begun, Completion
-from diffcl.inference.interactive.points import BACKGROUND, read_points
+from diffcl.inference.interactive.points import clicks_of, read_points
 from diffcl.inference.interactive.segments import (
     CHOICES,
-    Segments,
     read_segments,
+    segments_of,
     within,
 )
 from diffcl.inference.served_models import ServedModels
 from diffcl.inference.summary import origin
 from diffcl.io import Scan
-from diffcl.io.isolated import read_label_isolated
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.web.http_errors import refusals
-from lib.options import NETWORKS, InferOptions, check_options
+from diffcl.web.options import NETWORKS, InferOptions, check_options
 
 CLICKS = "_clicks"
 """Ending of the name of the task that clicks correct."""
@@ -161,35 +159,14 @@ class ClicksTask(FinishingTask):
     def decide(self, request: dict[str, Any], scan: Scan, prediction: Prediction | None) -> Begun:  # noqa: ARG002
         """Clicks on the proposal, or on the label that came with the request."""
         geometry = Geometry.of(scan.image)
-        known = read_points(self._points(request), self._classes, geometry.size, scan.name)
+        clicks = clicks_of(request, self._classes, {*self._elsewhere(), *CompletionOptions.model_fields})
+        known = read_points(clicks, self._classes, geometry.size, scan.name)
         start = None
         if "drawn" in request:
-            segments = _segments(request, scan, self._classes)
+            segments = segments_of(request, self._classes, scan.name)
             start, _, _ = segments.classes(self._classes, {*self._elsewhere(), CHECK_HERE}, geometry)
         roi = request.get("roi")
         return Begun(known, start, within(roi, geometry.size) if roi else None)
-
-    def _points(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The lists of the request that are clicks; the viewers send those of other models too, and empty ones."""
-        elsewhere = self._elsewhere()
-        points = {}
-        for name in (BACKGROUND, *self._classes):
-            found = request.get(name) or []
-            if not isinstance(found, list):
-                raise UsageError(
-                    f"clicks of {name}", f"{str(found)[:40]} is no list", "Give [[i, j, k], ...]"
-                )
-            points[name] = found
-        for name, value in request.items():
-            clicks = isinstance(value, list) and value and isinstance(value[0], list)
-            if (
-                clicks
-                and name not in points
-                and name not in elsewhere
-                and name not in CompletionOptions.model_fields
-            ):
-                raise unknown_name("class", name, points)
-        return points
 
 
 class CompleteTask(FinishingTask):
@@ -215,7 +192,7 @@ class CompleteTask(FinishingTask):
         if "drawn" not in request:
             raise UsageError(scan.name, "no segments came with the request", "Send the file of them as label")
         known, classes = read_segments(
-            _segments(request, scan, self._classes),
+            segments_of(request, self._classes, scan.name),
             self._classes,
             geometry,
             options.known,
@@ -236,14 +213,3 @@ class CompleteTask(FinishingTask):
             raise unknown_name("class", chosen, self._classes)
         alone = (voxels(found.label) == self._classes[chosen]).astype(np.uint8)
         return Geometry.of(found.label).place(alone), {chosen: 1}
-
-
-def _segments(request: Mapping[str, Any], scan: Scan, classes: Collection[str]) -> Segments:
-    """The segments that came with a request."""
-    listed = request.get("label_info") or []
-    if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise UsageError("label_info", "is no list", 'Give [{"name": NAME, "id": VALUE}, ...]')
-    chosen = str(request.get("selected_label_name") or "")
-    if not chosen and len(classes) == 1:
-        chosen = next(iter(classes))
-    return Segments(read_label_isolated(Path(request["drawn"])), listed, chosen, scan.name)

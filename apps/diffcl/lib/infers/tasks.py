@@ -21,8 +21,8 @@ from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import CHECK_HERE
 from diffcl.web.http_errors import refusals
+from diffcl.web.options import NETWORKS, InferOptions, check_options
 from lib.infers.interactive import CLICKS, COMPLETE, ClicksTask, CompleteTask
-from lib.options import NETWORKS, InferOptions, check_options
 
 logger = logging.getLogger(__name__)
 

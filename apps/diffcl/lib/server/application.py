@@ -37,6 +37,7 @@ from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
 from diffcl.web.operations import keep_lines
+from diffcl.web.options import check_task
 from diffcl.web.pages.routes import routes
 from diffcl.web.viewer import Viewer
 from lib.server import endpoints, study_pages
@@ -90,7 +91,7 @@ class OncePerTask:
         """
         if handler not in (train.api_run, train.api_run_model):
             return await at_once(handler, **arguments)
-        endpoints.check_task(arguments.get("params"))
+        check_task(arguments.get("params"))
         if arguments.pop("run_sync", False):
             raise HTTPException(
                 422, "run_sync: a training runs in a process of its own. Ask GET /train/ how it is"
@@ -141,7 +142,7 @@ async def known_scoring(handler: Handler, **arguments: Any) -> Any:
     Raises:
         HTTPException: 404 where there is none.
     """
-    endpoints.check_task(arguments.get("params"))
+    check_task(arguments.get("params"))
     known = (await run_in_threadpool(app_instance().info))["scoring"]
     if arguments.get("method", next(iter(known), "")) not in {"", *known}:
         raise unknown("scoring", arguments["method"], known)

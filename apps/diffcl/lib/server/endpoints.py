@@ -17,15 +17,12 @@ from monailabel.interfaces.utils.app import app_instance
 from diffcl.web.handlers import Handler
 from diffcl.web.http_errors import refusals
 from diffcl.web.operations import Operations, get_gpu
+from diffcl.web.options import PROPOSED, check_tag, check_task
 from diffcl.web.sessions import SessionHandlers
 from diffcl.web.uploads import received
-from lib.options import PROPOSED, check_tag
 
 OWN_NOTES = ("strategy", "proposal")
 """What the server itself notes about a scan."""
-
-OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
-"""Of a task, what its address says, and what would put a folder into the search path of its program."""
 
 operations = Operations(lambda: settings.MONAI_LABEL_APP_DIR, lambda: settings.MONAI_LABEL_STUDIES)
 
@@ -40,22 +37,6 @@ def sender(request: Request) -> dict[str, str]:
 
 
 Sender = Annotated[dict[str, str], Depends(sender)]
-
-
-def check_task(params: dict[str, Any] | None) -> None:
-    """Check what a client asks of a task that runs in a process of its own.
-
-    Raises:
-        HTTPException: 422 for what only the server may say.
-    """
-    for given in [params or {}, *(one for one in (params or {}).values() if isinstance(one, dict))]:
-        check_tag(given)
-        own = [key for key in OWN_SETTINGS if key in given]
-        if own:
-            raise HTTPException(422, f"{own[0]}: is not for params")
-        gpus = given.get("gpus")
-        if gpus is not None and not (isinstance(gpus, str) and re.fullmatch(r"[\w,-]{0,64}", gpus)):
-            raise HTTPException(422, "gpus: numbers with commas between them, or all")
 
 
 async def post_infer(

@@ -10,10 +10,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.errors import DiffclError
 from diffcl.studies.training import StudyTraining, TrainingOptions
+from diffcl.web.children import end_with_the_server, is_child, lower_priority
 from diffcl.web.http_errors import refusals
-from lib.children import end_with_the_server, is_child, lower_priority
+from diffcl.web.options import Options, check_options
 from lib.datastores.datastore import StudiesDatastore
-from lib.options import Options, check_options
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from diffcl.errors import UsageError
-from lib.options import InferOptions, check_options
+from diffcl.web.options import InferOptions, check_options
 
 
 def test_what_slicer_sends_is_understood() -> None:

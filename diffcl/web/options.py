@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,10 @@ PROPOSED = "original"
 """The tag of a label by a model; all others are given to labels of people."""
 
 NETWORKS = ("ensemble", "cs", "ds")
+
+
+OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
+"""Of a task, what its address says, and what would put a folder into the search path of its program."""
 
 
 class Options(BaseModel):
@@ -100,3 +105,19 @@ def check_tag(options: Mapping[str, Any]) -> None:
         raise HTTPException(
             422, f"label_tag: a model's label is {PROPOSED!r}. Submit yours with PUT /datastore/label"
         )
+
+
+def check_task(params: dict[str, Any] | None) -> None:
+    """Check what a client asks of a task that runs in a process of its own.
+
+    Raises:
+        HTTPException: 422 for what only the server may say.
+    """
+    for given in [params or {}, *(one for one in (params or {}).values() if isinstance(one, dict))]:
+        check_tag(given)
+        own = [key for key in OWN_SETTINGS if key in given]
+        if own:
+            raise HTTPException(422, f"{own[0]}: is not for params")
+        gpus = given.get("gpus")
+        if gpus is not None and not (isinstance(gpus, str) and re.fullmatch(r"[\w,-]{0,64}", gpus)):
+            raise HTTPException(422, "gpus: numbers with commas between them, or all")
