@@ -94,7 +94,7 @@ class LabelsNeeded:
         if self.middle is None:
             return f"{self.target:.2f} is less likely than not with {self.horizon} more labels"
         if self.middle == 0:
-            return f"{self.target:.2f} is reached"
+            return f"{self.target:.2f} is about reached"
         about = f"about {self.middle} more label{'s' * (self.middle != 1)} for {self.target:.2f}"
         if self.high is None:
             return f"{about} ({self.low} or more; perhaps not with {self.horizon})"

@@ -59,7 +59,7 @@ def test_the_range_holds_the_truth_of_curves_of_other_floors_and_rates() -> None
 def test_more_labels_are_needed_for_more_dice() -> None:
     forecast = first(simulated_curves()[0], 4)
     now, later = forecast.needed(0.86), forecast.needed(0.885)
-    assert now.in_words() == "0.86 is reached"
+    assert now.in_words() == "0.86 is about reached"
     assert later.low is not None
     assert later.middle is not None
     assert 0 == now.middle <= later.low < later.middle
