@@ -9,7 +9,7 @@ and again at the deepest place of what is wrong. Medians of Dice, the mean over 
 - `completion`: drawn slices, the model and DS. `interpolation`: the drawn slices alone. `pasted`: the proposal, with
   the drawn slices in it.
 - `clicks`: the proposal, corrected along the image. `random walker`: the same clicks as seeds, and as further seeds all
-  that lies deeper than 4 mm inside or outside the outline of the proposal.
+  that lies deep inside or outside the outline of the proposal, see `DEEP_MM`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ from diffcl.resources import models_folder
 Label = NDArray[np.uint8]
 
 DEEP_MM = 4.0
-"""What lies deeper inside or outside the outline of the proposal is a seed of the random walker."""
+"""What lies deeper inside or outside the outline of the proposal is a seed of the random walker.
+
+Of a thinner class, what lies deeper than half of its deepest place.
+"""
 
 
 def dice(label: Label, truth: Label, classes: int) -> float:
@@ -89,11 +92,14 @@ def by_random_walker(
     own, image = proposal[box], voxels(scan.image)[box].astype(np.float64)
     seeds = np.zeros(own.shape, np.int32)
     for value in range(count):
-        seeds[distance_transform_edt(own == value, spacing) > DEEP_MM] = value + 1
+        depth = distance_transform_edt(own == value, spacing)
+        seeds[depth > min(DEEP_MM, depth.max() / 2)] = value + 1
     seeds[mask[box]] = classes[box][mask[box]] + 1
     found = proposal.copy()
     values = (image - image.mean()) / image.std()
-    found[box] = random_walker(values, seeds, beta=100, mode="cg_j", tol=1e-2, spacing=spacing) - 1
+    found[box] = (
+        random_walker(values, seeds, beta=100, mode="cg_j", tol=1e-4, prob_tol=1e-2, spacing=spacing) - 1
+    )
     found[mask] = classes[mask]
     return found
 
@@ -220,11 +226,10 @@ def main(arguments: list[str] | None = None) -> None:
     proposal = median([scores[0] for scores in clicked])
     slices = {method: {0: proposal} | middle(method) for method in ("completion", "pasted")}
     slices["interpolation"] = middle("interpolation")
-    clicks = {
-        "clicks": dict(enumerate(median(column) for column in zip(*clicked, strict=True))),
-        "random walker": {0: proposal}
-        | {at: median(column) for at, column in zip(wanted.walk_at, zip(*walked, strict=True), strict=True)},
-    }
+    clicks = {"clicks": dict(enumerate(median(column) for column in zip(*clicked, strict=True)))}
+    if wanted.walk_at:
+        columns = zip(wanted.walk_at, zip(*walked, strict=True), strict=True)
+        clicks["random walker"] = {0: proposal} | {at: median(column) for at, column in columns}
     result = {
         "model": f"{wanted.model} {predictor.model.info.version}",
         "scans": len(clicked),
