@@ -6,7 +6,6 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from traceback import walk_tb
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from diffcl.errors import DiffclError
+from diffcl.io.origin import raised_in
 
 DAMAGED: Final = (
     BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError,
@@ -23,9 +23,6 @@ DAMAGED: Final = (
 
 LIBRARIES: Final = ("pydicom", "highdicom", "dicomweb_client")
 """The packages that may raise it."""
-
-OURS: Final = ("diffcl", "lib")
-"""This package and the app, where the same is a mistake in the program."""
 
 
 class OddValueError(ValueError):
@@ -86,8 +83,4 @@ def is_damage(error: Exception) -> bool:
 
     What was raised by the code that called the library is a mistake in the program.
     """
-    inside = False
-    for frame, _ in walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        inside = package in LIBRARIES or (inside and package not in OURS)
-    return isinstance(error, OddValueError) or (inside and isinstance(error, DAMAGED))
+    return isinstance(error, OddValueError) or (isinstance(error, DAMAGED) and raised_in(error, LIBRARIES))

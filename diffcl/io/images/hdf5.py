@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -11,6 +15,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
+from diffcl.io.images.integrity import check_size
+from diffcl.io.origin import raised_in
+
+DAMAGED: Final = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+"""What h5py raises over damaged bytes, now here, now there."""
 
 
 def read_h5(path: Path, spacing: tuple[float, float, float]) -> tuple[sitk.Image, sitk.Image]:
@@ -27,11 +36,8 @@ def read_h5(path: Path, spacing: tuple[float, float, float]) -> tuple[sitk.Image
         ScanError: If the file is damaged, or its datasets are missing, not 3D, of different sizes, not finite or
             no label.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            image, label = (_volume(path, file, name) for name in ("image", "label"))
-    except OSError as error:
-        raise ScanError(path, "damaged, or not an HDF5 file", "Download it again") from error
+    with _damage_named(path), h5py.File(path, "r") as file:
+        image, label = (_volume(path, file, name) for name in ("image", "label"))
     if image.shape != label.shape:
         raise ScanError(path, f"its image has {image.shape} voxels, its label {label.shape}", "Leave it out")
     if not np.isfinite(image).all():
@@ -41,12 +47,38 @@ def read_h5(path: Path, spacing: tuple[float, float, float]) -> tuple[sitk.Image
     return _placed(image.astype(np.float32), spacing), _placed(label.astype(np.uint8), spacing)
 
 
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn what h5py raises over a file into an error for people; what we raise ourselves stays as it is.
+
+    Raises:
+        ScanError: That the file is damaged; or why the system does not read it, which h5py tells as a number, some
+            as that of the exception and others in its text.
+    """
+    try:
+        yield
+    except DAMAGED as error:
+        if not raised_in(error, ("h5py",)):
+            raise
+        told = re.search(r"errno = (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else None
+        number = number or (int(told[1]) if told else None)
+        if number:
+            why = f"cannot be read ({os.strerror(number)})"
+            raise ScanError(path, why, "Check the file and its permissions") from error
+        raise ScanError(path, "damaged, or not an HDF5 file", "Download it again") from error
+
+
 def _volume(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
-    if not isinstance(file.get(name), h5py.Dataset):
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
         raise ScanError(path, f"has no dataset {name}", f"It has {', '.join(file) or 'none'}")
-    volume: NDArray[Any] = file[name][()]
-    if volume.ndim != 3:
-        raise ScanError(path, f"its {name} is {volume.ndim}D", "Give a file of one 3D scan")
+    if found.ndim != 3:
+        raise ScanError(path, f"its {name} is {found.ndim}D", "Give a file of one 3D scan")
+    if found.dtype.kind not in "biuf":
+        raise ScanError(path, f"its {name} is not of numbers", "Give a file of one 3D scan")
+    check_size(path, found.shape)
+    volume: NDArray[Any] = found[()]
     return volume
 
 
