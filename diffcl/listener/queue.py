@@ -1,6 +1,6 @@
 """The queue of the listener: folders on disk, so that neither a kill nor a crash loses a series.
 
-    QUEUE/incoming/                         an image that is being written
+    QUEUE/incoming/                         images on their way into their series, see `diffcl.listener.arrivals`
     QUEUE/receiving/UID/images/SOP.dcm      a series that is being received, by its SeriesInstanceUID
     QUEUE/waiting/UID/images/SOP.dcm        a series to be segmented
     QUEUE/waiting/UID/earlier/SOP.dcm       images of it that were segmented before the others came
@@ -16,7 +16,6 @@ No name holds anything about the patient.
 from __future__ import annotations
 
 import errno
-import filecmp
 import json
 import os
 import shutil
@@ -26,11 +25,10 @@ from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 from diffcl.errors import OutputError
 from diffcl.files import not_written, settle, write_text
-from diffcl.io.dicom.copies import lies_elsewhere
+from diffcl.listener.arrivals import Arrivals
 
 State = Literal["receiving", "waiting", "sending", "failed"]
 
@@ -142,44 +140,32 @@ class Queue:
         self.folder = folder
         self._kept_seconds, self._kept_bytes = 3600 * kept_hours, kept_bytes
         self._moving = RLock()
+        self._arrivals = Arrivals(folder, self._moving)
         try:
             for name in (*STATES, "incoming", "kept", "done"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_written(folder, error) from error
 
-    def clear(self) -> None:
-        """Remove what a killed listener left half-written."""
-        for left in (self.folder / "incoming").iterdir():
-            left.unlink(missing_ok=True)
+    def recover(self) -> None:
+        """Put into their series the images that a kill or a power cut left on the way; see `Arrivals.recover`.
+
+        Raises:
+            OutputError: If that cannot be done.
+        """
+        self._arrivals.recover()
 
     def receive(self, series: str, uid: str, content: bytes) -> None:
-        """Keep an image; once this returns, it is on the disk, also if the power fails.
-
-        An image takes the place of one that came before with the same identifier, unless they lie at different
-        places: some programs give different slices one identifier.
+        """Keep an image; once this returns, it is on the disk, also if the power fails; see `Arrivals.receive`.
 
         Raises:
             OutputError: If it cannot be written, or the disk is nearly full.
         """
-        incoming = self.folder / "incoming" / uuid4().hex
-        folder = self.folder / "receiving" / series / "images"
         try:
             self._make_room(len(content))
-            incoming.write_bytes(content)
-            settle(incoming)
-            with self._moving:
-                if not folder.is_dir():
-                    folder.mkdir(parents=True, exist_ok=True)
-                    settle(folder.parent)
-                    settle(folder.parent.parent)
-                incoming.replace(_place_for(folder, uid, incoming))
-                settle(folder)
         except OSError as error:
-            raise not_written(folder, error) from error
-        finally:
-            with suppress(OSError):  # it was moved, or never there
-                incoming.unlink()
+            raise not_written(self.folder, error) from error
+        self._arrivals.receive(series, uid, content)
 
     def complete(self, series: str) -> Job:
         """Let a series that was received wait to be segmented, with what was received of it before.
@@ -189,6 +175,7 @@ class Queue:
         """
         source, job = Job(self.folder / "receiving" / series), Job(self.folder / "waiting" / series)
         with self._moving:
+            self._arrivals.settle(series)
             try:
                 former = next(
                     (one for state in FORMER if (one := self.folder / state / series).exists()), None
@@ -206,6 +193,16 @@ class Queue:
                     for image in job.images.iterdir():
                         (job.earlier / image.name).unlink(missing_ok=True)
                 shutil.rmtree(source.folder, ignore_errors=True)
+                for folder in (
+                    job.earlier,
+                    job.images,
+                    job.folder,
+                    job.folder.parent,
+                    self.folder / "receiving",
+                ):
+                    if folder.is_dir():
+                        settle(folder)
+                settle(self.folder / "incoming")
             except OSError as error:
                 raise not_written(job.folder, error) from error
             job.note(received=time.time(), count=job.count, attempts=0, not_before=0, error="")
@@ -307,6 +304,7 @@ class Queue:
                 if target.exists():  # the same series was sent once more, and this is the newer one
                     shutil.rmtree(target)
                 job.folder.replace(target)
+                settle(target.parent)
             except OSError as error:
                 raise OutputError(
                     target, f"cannot be moved there ({error.strerror})", "Is the disk full?"
@@ -321,14 +319,6 @@ def _move_all(source: Path, target: Path) -> None:
         for image in source.iterdir():
             image.replace(target / image.name)
         source.rmdir()
-
-
-def _place_for(folder: Path, uid: str, image: Path) -> Path:
-    """The name of an image in a folder: that of its identifier, and a number if others share that."""
-    place, number = folder / f"{uid}.dcm", 2
-    while place.exists() and not filecmp.cmp(place, image, shallow=False) and lies_elsewhere(place, image):
-        place, number = folder / f"{uid}-{number}.dcm", number + 1
-    return place
 
 
 def _finished(job: Job) -> float:

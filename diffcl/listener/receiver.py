@@ -105,8 +105,9 @@ class Receiver:
 
         Raises:
             UsageError: If the address cannot be listened on.
+            OutputError: If the queue cannot be written.
         """
-        self._queue.clear()
+        self._queue.recover()
         now = time.monotonic()
         self._last = {job.uid: now for job in self._queue.jobs("receiving")}
         handlers: Any = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, self._closed)]

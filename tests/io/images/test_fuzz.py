@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from fuzz_images import mutated, outcome, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,3 +52,12 @@ def test_damaged_bytes_are_read_or_refused(whole: Path, at: int, noise: bytes) -
         assert np.isfinite(sitk.GetArrayFromImage(image)).all()
         assert np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all()
     assert "\n" not in said
+
+
+def test_mutated_files_of_every_kind_are_read_or_refused(tmp_path: Path) -> None:
+    whole, rng = seeds(tmp_path), np.random.default_rng(5)
+    for number in range(20 * len(whole)):
+        name = list(whole)[number % len(whole)]
+        path = tmp_path / f"mutated.{name.split('.', 1)[1]}"
+        path.write_bytes(mutated(whole[name], rng))
+        assert outcome(path) in {"read", "refused"}, number
