@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcl.data.resample import interpolate, resample, smooth, working_geometry
+from diffcl.data.resample import resample, working_geometry
+from diffcl.data.restore import Restoration
 from diffcl.errors import DataError
-from diffcl.geometry import Box, Geometry, difference, extent, filled_up, slabs, voxels
+from diffcl.geometry import Box, Geometry, difference, filled_up, voxels
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
 
 NARROWEST = 0.05
 """Of its window that the values of a scan may span; in Hounsfield units air and tissue alone span more."""
-
-
-_SLAB_VOXELS = 2_000_000
-"""Of a scan that are restored at once."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +59,7 @@ class PreparedScan:
         return whole
 
     def parts(self, probabilities: Tensor, least: float = 0.0) -> Iterator[tuple[Box, NDArray[Any]]]:
-        """The same slab by slab, so that a large scan takes little memory.
-
-        Only the box of the scan comes up outside which background is surer than `1 - least`.
+        """The same slab by slab, so that a large scan takes little memory; see `Restoration`.
 
         Args:
             probabilities: `(K, X, Y, Z)`, background first, summing to 1.
@@ -74,35 +68,7 @@ class PreparedScan:
         Yields:
             Where in the scan, and the probabilities there, `(K, x, y, z)` float32, summing to 1.
         """
-        foreground = probabilities[1:].float().cpu().numpy()
-        box = self._box(foreground.sum(axis=0) >= least)
-        if box is None:
-            return
-        finest = (
-            min(self.original.spacing),
-        ) * 3  # a slice's outline is that of its plane, however thick it is
-        channels = [smooth(self.working.place(one), finest) for one in foreground]
-        for where in slabs(box, _SLAB_VOXELS):
-            there = self.original.part(where)
-            part = np.empty((1 + len(channels), *there.size[::-1]), np.float32).transpose(0, 3, 2, 1)
-            for channel, found in zip(channels, part[1:], strict=True):
-                found[:] = voxels(interpolate(channel, there))
-            np.subtract(1.0, part[1:].sum(axis=0), out=part[0])
-            yield where, part
-
-    def _box(self, wanted: NDArray[Any]) -> Box | None:
-        """The box of the original grid that the wanted voxels of the working grid reach; None without any."""
-        if not wanted.any():
-            return None
-        reach = 1 + min(self.original.spacing) // np.array(self.working.spacing)  # of smooth and interpolate
-        ends = [
-            (side.start - far, side.stop - 1 + far) for side, far in zip(extent(wanted), reach, strict=True)
-        ]
-        corners = self.original.indices(self.working.points(list(product(*ends))))
-        first = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int)
-        last = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self.original.size)
-        x, y, z = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        return x, y, z
+        yield from Restoration(self.working, self.original, least).add(probabilities)
 
 
 def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:

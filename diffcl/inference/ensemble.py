@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from monai.data.utils import dense_patch_slices
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional
 
 from diffcl.diffusion import LabelDiffusion
+from diffcl.geometry import Box
+from diffcl.inference.sliding import joined, layout, shows_nothing
 from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
 
 SLAB = 32
 """Voxels along X that are looked at together where a whole scan would take much memory."""
+
+NOISE_PART = 1 << 22
+"""Values of noise that are drawn at once, a multiple of 16, so that they are those of one draw."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,35 @@ class NetworkProbabilities:
 
     @property
     def disagreement(self) -> float | None:
-        """1 - Dice between the outlines of CS and DS over all classes; 1 where neither found anything.
+        """See `Disagreement`; None where only one was asked."""
+        counted = Disagreement()
+        counted.add(self)
+        return counted.value
 
-        None where only one was asked.
-        """
-        if self.cs is None or self.ds is None:
-            return None
-        total = both = 0
-        for pair in zip(self.cs.split(SLAB, dim=1), self.ds.split(SLAB, dim=1), strict=True):
+
+class Disagreement:
+    """1 - Dice between the outlines of CS and DS over all classes, of a scan that comes slab by slab."""
+
+    def __init__(self) -> None:
+        self._total = self._both = 0
+        self._asked = True
+
+    def add(self, slab: NetworkProbabilities) -> None:
+        """Count a slab."""
+        if slab.cs is None or slab.ds is None:
+            self._asked = False
+            return
+        for pair in zip(slab.cs.split(SLAB, dim=1), slab.ds.split(SLAB, dim=1), strict=True):
             one, other = map(most_probable, pair)
-            total += int(one.count_nonzero() + other.count_nonzero())
-            both += int(((one == other) & (one > 0)).count_nonzero())
-        return 1.0 - 2 * both / total if total else 1.0
+            self._total += int(one.count_nonzero() + other.count_nonzero())
+            self._both += int(((one == other) & (one > 0)).count_nonzero())
+
+    @property
+    def value(self) -> float | None:
+        """0..1; 1 where neither network found anything, None where only one was asked."""
+        if not self._asked:
+            return None
+        return 1.0 - 2 * self._both / self._total if self._total else 1.0
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
@@ -60,7 +80,6 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return torch.cat([slab.max(dim=0).indices.byte() for slab in probabilities.split(SLAB, dim=1)])
 
 
-@torch.inference_mode()
 def predict_probabilities(
     image: Tensor,
     recipe: Recipe,
@@ -69,13 +88,38 @@ def predict_probabilities(
     *,
     networks: Networks = "ensemble",
     seed: int | None = None,
-    on_window: Callable[[int, int], None] | None = None,
 ) -> NetworkProbabilities:
+    """What `probability_slabs` says of a whole scan at once."""
+    slabs = list(probability_slabs(image, recipe, cs, ds, networks=networks, seed=seed))
+    if len(slabs) == 1:
+        return slabs[0]
+    one, other = (
+        [one for one in found if one is not None]
+        for found in zip(*((s.cs, s.ds) for s in slabs), strict=True)
+    )
+    return NetworkProbabilities(
+        torch.cat(one, dim=1) if one else None,
+        torch.cat(other, dim=1) if other else None,
+        torch.cat([slab.mean for slab in slabs], dim=1),
+    )
+
+
+@torch.inference_mode()
+def probability_slabs(
+    image: Tensor,
+    recipe: Recipe,
+    cs: Callable[[Tensor], Tensor],
+    ds: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
+    *,
+    networks: Networks = "ensemble",
+    seed: int | None = None,
+    on_window: Callable[[int, int], None] | None = None,
+) -> Iterator[NetworkProbabilities]:
     """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
 
     A window all of whose voxels are alike, as of air or of padding, shows nothing: it is background, and no network is
-    asked. The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it
-    and the same scan, seed and settings give the same answer.
+    asked. The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it and
+    the same scan, seed and settings give the same answer.
 
     Args:
         image: `(1, X, Y, Z)`.
@@ -86,9 +130,63 @@ def predict_probabilities(
         seed: Of the noise; the recipe's by default.
         on_window: Told, before the first window that shows something and after each, how many of them are done and how
             many there are.
+
+    Yields:
+        The answer in slabs that follow each other along the first axis; of a scan within one window, a single one.
     """
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
+    whole, window, place = _framed(image, recipe)
+    noise = seeded_noise((recipe.classes, *whole.shape), recipe.inference.seed if seed is None else seed)
+    noise = noise.to(image.device)
+    diffusion = LabelDiffusion(recipe.diffusion)
+    windows = layout(whole.shape, window, recipe.inference.overlap)
+    asked = [not shows_nothing(whole[where]) for where in windows]
+    done = 0
+
+    def one(crop: Tensor) -> Tensor:
+        return cs(crop).float().softmax(dim=1)
+
+    def other(crop: Tensor, start: Tensor) -> Tensor:
+        assert ds is not None
+        steps = recipe.diffusion.sampling_steps
+        return diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start.float(), steps)
+
+    def tell() -> None:
+        if on_window is not None:
+            on_window(done, sum(asked))
+
+    def ask(where: Box) -> Tensor:
+        nonlocal done
+        crop = whole[where][None, None]
+        found = [one(crop)] if networks != "ds" else []
+        if networks != "cs":
+            of_all_classes = (slice(None), *where)
+            found.append(other(crop, noise[of_all_classes][None]))
+        done += 1
+        tell()
+        return torch.cat(found, dim=1)
+
+    tell()
+    channels = recipe.classes * (2 if networks == "ensemble" else 1)
+    first = 0
+    for slab in joined(windows, asked, whole.shape, ask, channels, recipe.classes, whole.device):
+        x, y, z = place
+        there = slice(max(0, x.start - first), x.stop - first)
+        first += slab.shape[1]
+        parts = slab[:, there, y, z].split(recipe.classes)
+        if networks == "ensemble":
+            yield NetworkProbabilities(
+                parts[0], parts[1], parts[0].lerp(parts[1], recipe.inference.ds_weight)
+            )
+        else:
+            yield NetworkProbabilities(
+                parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
+            )
+
+
+def _framed(image: Tensor, recipe: Recipe) -> tuple[Tensor, list[int], Box]:
+    """A scan `(X, Y, Z)` that is nowhere smaller than a window, the size of a window, and where the scan lies in it."""
     size = image.shape[1:]
     window = [
         min(w, math.ceil(s / grain) * grain)
@@ -97,75 +195,22 @@ def predict_probabilities(
     before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
     after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
     padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]
-    whole = (
-        functional.pad(image[None].float(), padding, mode="replicate")
-        if any(padding)
-        else image[None].float()
-    )
-    random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
-    noise = torch.randn(1, recipe.classes, *whole.shape[2:], generator=random).half()  # half the memory
-    diffusion = LabelDiffusion(recipe.diffusion)
-    done = total = 0
-    if on_window is not None:
-        total = sum(
-            not _shows_nothing(whole[part]) for part in windows(whole, window, recipe.inference.overlap)
-        )
-        on_window(done, total)
-
-    def opinions(crop: Tensor, condition: Tensor) -> Tensor:
-        nonlocal done
-        if _shows_nothing(crop):
-            background = torch.zeros(1, recipe.classes, *crop.shape[2:], device=crop.device)
-            background[:, 0] = 1
-            return background.repeat(1, 2 if networks == "ensemble" else 1, 1, 1, 1)
-        found = []
-        if networks != "ds":
-            found.append(cs(crop).float().softmax(dim=1))
-        if networks != "cs" and ds is not None:
-            steps, start = recipe.diffusion.sampling_steps, condition.float()
-            found.append(diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start, steps))
-        done += 1
-        if on_window is not None:
-            on_window(done, total)
-        return torch.cat(found, dim=1)
-
-    answer = sliding_window_inference(
-        whole,
-        window,
-        1,
-        opinions,
-        overlap=recipe.inference.overlap,
-        mode="gaussian",
-        condition=noise.to(image.device),
-    )
-    del whole, noise
-    assert isinstance(answer, Tensor)
+    whole = image[None].float()
+    if any(padding):
+        whole = functional.pad(whole, padding, mode="replicate")
     x, y, z = (slice(b, b + s) for b, s in zip(before, size, strict=True))
-    parts = answer[0, :, x, y, z].split(recipe.classes)
-    if networks == "ensemble":
-        weight = recipe.inference.ds_weight
-        return NetworkProbabilities(parts[0], parts[1], parts[0].lerp(parts[1], weight))
-    return NetworkProbabilities(
-        parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
-    )
+    return whole[0, 0], window, (x, y, z)
 
 
-def windows(whole: Tensor, window: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:
-    """Where the networks are asked, as MONAI's sliding window lays it out.
+def seeded_noise(size: Sequence[int], seed: int) -> Tensor:
+    """Standard normal noise, the same for the same size and seed, float16.
 
-    Args:
-        whole: `(1, 1, X, Y, Z)`, nowhere smaller than the window.
-        window: Its size.
-        overlap: Share by which neighbours overlap.
-
-    Returns:
-        An index of `whole` for each window.
+    It is what `torch.randn` draws at once, drawn in parts, because that of a large scan takes much memory as float32.
     """
-    size = whole.shape[2:]
-    steps = [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
-    return [(slice(None), slice(None), *where) for where in dense_patch_slices(size, window, steps)]
-
-
-def _shows_nothing(crop: Tensor) -> bool:
-    lowest, highest = crop.aminmax()
-    return bool(lowest == highest)
+    random = torch.Generator().manual_seed(seed)
+    noise = torch.empty(math.prod(size), dtype=torch.float16)
+    # The last part has 16 values or more, for torch draws fewer in another way.
+    ends = [*range(NOISE_PART, len(noise) - 16, NOISE_PART), len(noise)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        noise[start:end] = torch.randn(end - start, generator=random)
+    return noise.view(*size)

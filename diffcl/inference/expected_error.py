@@ -24,7 +24,7 @@ def expected_error(probabilities: Tensor) -> float:
     Args:
         probabilities: Of the ensemble, or of one network, `(K, X, Y, Z)`, background first.
     """
-    return round(1.0 - expected_dice(probabilities), 4)
+    return _counted(probabilities).error
 
 
 def expected_dice(probabilities: Tensor) -> float:
@@ -39,14 +39,17 @@ def expected_dice(probabilities: Tensor) -> float:
     Returns:
         0..1; 0 where nothing is found or expected.
     """
+    return _counted(probabilities).value
+
+
+def _counted(probabilities: Tensor) -> ExpectedDice:
     expected = ExpectedDice(len(probabilities) - 1)
-    for slab in probabilities.split(SLAB, dim=1):
-        expected.add(slab)
-    return expected.value
+    expected.add(probabilities)
+    return expected
 
 
 class ExpectedDice:
-    """The same, of a scan that comes slab by slab, of `SLAB` voxels along X.
+    """The same, of a scan that comes slab by slab.
 
     Voxels that are background with more than `1 - NEGLIGIBLE` may be left out.
 
@@ -58,13 +61,22 @@ class ExpectedDice:
         self._sums = np.zeros((3, classes))
 
     def add(self, probabilities: Tensor) -> None:
-        """Count a slab `(K, ...)`."""
+        """Count a slab `(K, X, ...)`, in parts of `SLAB` voxels along X."""
+        for part in probabilities.split(SLAB, dim=1):
+            self._add(part)
+
+    def _add(self, probabilities: Tensor) -> None:
         found = probabilities.max(dim=0).indices
         for value, probability in enumerate(probabilities[1:], start=1):
             inside = found == value
             told = probability[probability >= NEGLIGIBLE].sum(dtype=torch.float64)
             hit = probability[inside].sum(dtype=torch.float64)
             self._sums[:, value - 1] += float(told), float(hit), int(inside.sum())
+
+    @property
+    def error(self) -> float:
+        """See `expected_error`."""
+        return round(1.0 - self.value, 4)
 
     @property
     def value(self) -> float:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from diffcl.data.preprocess import prepare
+from diffcl.data.restore import Restoration
 from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
-from diffcl.inference.ensemble import Networks, most_probable, predict_probabilities
-from diffcl.inference.expected_error import expected_error
+from diffcl.inference.ensemble import Disagreement, Networks, most_probable, probability_slabs
+from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.outlook import Outlook, Watch
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import EngineName
@@ -32,6 +33,9 @@ from diffcl.recipe import Recipe
 
 SURE = 1e-4
 """Probability of all classes but the background below which its uncertainty is less than one of 255 steps."""
+
+STEPS = np.float32(255)
+"""Of an uncertainty between 0 and 1."""
 
 
 class Report(BaseModel):
@@ -93,7 +97,7 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         start = perf_counter()
         yield
-        self.seconds[name] = round(perf_counter() - start, 4)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + perf_counter() - start, 4)
 
 
 class Predictor:
@@ -129,7 +133,7 @@ class Predictor:
             networks: The ensemble, or one network alone.
             seed: Of the noise from which DS starts; the recipe's by default.
             keep_probabilities: Whether the class probabilities are wanted as images.
-            on_outlook: Told once, before most of the work, in what the scan is unlike those of the training and how
+            on_outlook: Told before most of the work in what the scan is unlike those of the training and how
                 long it will take.
             on_progress: Told how many windows are done, and of how many.
         """
@@ -139,22 +143,28 @@ class Predictor:
         unlike = model.info.profile.warnings(scan, prepared)
         told = on_outlook or on_progress
         watch = Watch(scan.name, tuple(unlike), on_outlook, on_progress) if told else None
-        with clock.stage("networks"):
-            image = prepared.image.to(model.device)
-            opinions = predict_probabilities(
-                image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
-            )
-        disagreement, mean = opinions.disagreement, opinions.mean
-        del opinions  # of a large scan they are large
         original = prepared.original
-        with clock.stage("restore"):
-            label, uncertainty = original.zeros(np.uint8), original.zeros(np.float32)
-            maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
-            for where, probabilities in prepared.parts(mean, SURE):
-                label[where] = most_probable(torch.from_numpy(probabilities))
-                uncertainty[where] = entropy(probabilities)
-                for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
-                    whole[where] = part
+        restoration = Restoration(prepared.working, original, SURE)
+        label, uncertainty = original.zeros(np.uint8), original.zeros(np.uint8)
+        maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
+        doubt, disagreement = ExpectedDice(len(recipe.labels)), Disagreement()
+        slabs = probability_slabs(
+            prepared.image.to(model.device), recipe, engine.cs, engine.ds,
+            networks=networks, seed=seed, on_window=watch,
+        )  # fmt: skip
+        while True:
+            with clock.stage("networks"):
+                slab = next(slabs, None)
+            if slab is None:
+                break
+            with clock.stage("restore"):
+                disagreement.add(slab)
+                doubt.add(slab.mean)
+                for where, probabilities in restoration.add(slab.mean):
+                    label[where] = most_probable(torch.from_numpy(probabilities))
+                    uncertainty[where] = entropy_steps(probabilities)
+                    for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
+                        whole[where] = part
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
         warnings = [*scan.remarks, *unlike]
@@ -167,14 +177,17 @@ class Predictor:
             networks=networks,
             engine=engine.name,
             volumes_ml=volumes_ml(label, original, recipe),
-            disagreement=disagreement,
-            doubt=expected_error(mean),
+            disagreement=disagreement.value,
+            doubt=doubt.error,
             learned_from=model.info.learned_from,
             seconds=clock.seconds,
             warnings=warnings,
         )
         return Prediction(
-            original.place(label), original.place(uncertainty), tuple(map(original.place, maps)), report
+            original.place(label),
+            original.place(uncertainty / STEPS),
+            tuple(map(original.place, maps)),
+            report,
         )
 
 
@@ -187,25 +200,33 @@ def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     """A label map `(X, Y, Z)` with only the largest piece of each class, where the recipe says so."""
     if not (recipe.inference.largest_component and label.any()):
         return label
-    box = extent(label)
-    values = [entry.value for entry in recipe.labels]
-    keep = KeepLargestConnectedComponent(applied_labels=values, is_onehot=False, independent=True)
     kept = np.zeros_like(label)
-    kept[box] = np.asarray(keep(torch.from_numpy(label[box])[None])[0])
+    for entry in recipe.labels:
+        inside = label == entry.value
+        if inside.any():
+            box = extent(inside)
+            keep = KeepLargestConnectedComponent(applied_labels=1, is_onehot=False)
+            largest = np.asarray(keep(torch.from_numpy(inside[box].astype(np.uint8))[None])[0]).astype(bool)
+            kept[box][largest] = entry.value
     return kept
 
 
 def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1.
+    """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1, float32.
 
     In steps of 1/255, which is finer than it can be trusted and makes files of it small.
 
     >>> entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1)).item()
     1.0
     """
+    return entropy_steps(probabilities) / STEPS
+
+
+def entropy_steps(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
+    """`entropy` as the number of its step, 0..255."""
     safe = np.clip(probabilities, 1e-7, 1)
     total = -(safe * np.log(safe)).sum(axis=0) / math.log(len(probabilities))
-    steps: NDArray[Any] = np.round(np.clip(total, 0, 1) * 255).astype(np.float32) / np.float32(255)
+    steps: NDArray[np.uint8] = np.round(np.clip(total, 0, 1) * 255).astype(np.uint8)
     return steps
 
 

@@ -85,7 +85,7 @@ def largest_extent(profiles: Iterable[Profile]) -> tuple[float, float, float]:
 
 
 def bytes_of(size: Iterable[int], classes: int) -> int:
-    """What is kept of a scan of so many voxels on the working grid while it is predicted.
+    """What is kept of a scan of so many voxels on the working grid while it is predicted as a whole, as for validation.
 
     The scan and its weights (float32), noise (float16 and, while it is drawn, float32), probabilities of both
     networks and of their mean (float32).

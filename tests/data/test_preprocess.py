@@ -88,7 +88,7 @@ TURNED = tuple(np.diag([-1.0, 1.0, -1.0])[[2, 0, 1]].ravel())
 def test_parts_hold_all_that_is_not_surely_background(
     recipe: Recipe, grid: Geometry, place: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffcl.data.preprocess._SLAB_VOXELS", 300)
+    monkeypatch.setattr("diffcl.data.restore._SLAB_VOXELS", 300)
     prepared = prepare(
         Scan(grid.place(np.random.default_rng(0).normal(size=grid.size)), "a", Path("a")), recipe
     )

@@ -126,7 +126,7 @@ def by_definition(model: Model, scans: list[ValidationScan]) -> tuple[float, dic
 def test_trying_all_weights_at_once_finds_what_whole_probabilities_say(
     seed: int, largest: bool, cases: Cases, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffcl.data.preprocess._SLAB_VOXELS", 1500)
+    monkeypatch.setattr("diffcl.data.restore._SLAB_VOXELS", 1500)
     monkeypatch.setattr("diffcl.inference.ensemble.SLAB", 5)
     recipe = recipe.changed(inference={"largest_component": largest})
     networks = Blurred(seed), Blurred(seed + 100) if seed else Seer(sees=False)

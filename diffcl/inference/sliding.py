@@ -1,0 +1,86 @@
+"""A scan in overlapping windows: where they lie, which of them show anything, and how their answers are joined.
+
+Answers are joined slab by slab across the first axis, so that memory grows with a slab of the scan and not with the
+scan times the classes. MONAI's `sliding_window_inference` lays out the same windows with the same weights; it keeps the
+whole answer in memory, where that of a CT with 14 classes does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from diffcl.geometry import Box
+
+SIGMA_SCALE = 0.125
+"""Width of the Gaussian by which a window's middle weighs more than its border, as a share of the window; MONAI's."""
+
+
+def layout(size: Sequence[int], window: Sequence[int], overlap: float) -> list[Box]:
+    """Where windows lie in a scan, in the order of their first axis.
+
+    Args:
+        size: Voxels of the scan along each axis, nowhere fewer than the window's.
+        window: Those of a window.
+        overlap: Share by which neighbours overlap, 0..1.
+    """
+    steps = [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
+    return [(x, y, z) for x, y, z in dense_patch_slices(size, window, steps)]
+
+
+def joined(
+    windows: Sequence[Box],
+    asked: Sequence[bool],
+    size: Sequence[int],
+    ask: Callable[[Box], Tensor],
+    channels: int,
+    classes: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """The answers to all windows, weighted by a Gaussian where they overlap.
+
+    Args:
+        windows: In the order of their first axis; together they cover the scan.
+        asked: Which of them are asked; the others are background.
+        size: Voxels of the scan along each axis.
+        ask: Probabilities of a window `(1, channels, *window)`.
+        channels: Those of all networks together.
+        classes: Those of one network; the first of them is background.
+        device: Where the answers are.
+
+    Yields:
+        Slabs `(channels, x, Y, Z)` that follow each other along the first axis, float32.
+    """
+    window = [side.stop - side.start for side in windows[0]]
+    weight = compute_importance_map(
+        tuple(window), mode="gaussian", sigma_scale=SIGMA_SCALE, device=device, dtype=torch.float32
+    )
+    total = torch.zeros(channels, window[0], *size[1:], device=device)
+    count = torch.zeros(1, window[0], *size[1:], device=device)
+    both = zip(windows, asked, strict=True)
+    rows = [(start, list(row)) for start, row in groupby(both, key=lambda one: one[0][0].start)]
+    ends = [start for start, _ in rows[1:]] + [size[0]]
+    for (start, row), end in zip(rows, ends, strict=True):
+        for where, wanted in row:
+            there = (slice(None), slice(None), *where[1:])
+            count[there] += weight
+            if wanted:
+                total[there] += ask(where)[0].mul_(weight)
+            else:
+                total[there][::classes] += weight
+        done = end - start
+        slab = total[:, :done] / count[:, :done]
+        yield slab
+        for held in (total, count):
+            held[:, : window[0] - done] = held[:, done:].clone()
+            held[:, window[0] - done :] = 0
+
+
+def shows_nothing(crop: Tensor) -> bool:
+    """Whether all voxels are alike, as of air or of padding."""
+    lowest, highest = crop.aminmax()
+    return bool(lowest == highest)

@@ -1,0 +1,63 @@
+"""Windows cover a scan, and their answers are joined as by MONAI, slab by slab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+
+from diffcl.geometry import Box
+from diffcl.inference.ensemble import predict_probabilities, probability_slabs, seeded_noise
+from diffcl.inference.sliding import joined, layout
+from diffcl.models import Model
+from diffcl.recipe import Recipe
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
+@pytest.mark.parametrize("size", [(8, 8, 8), (8, 19, 12), (31, 9, 8), (23, 17, 20)])
+def test_answers_are_joined_as_monai_joins_them(size: tuple[int, int, int], overlap: float) -> None:
+    image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
+
+    def answer(crop: Tensor) -> Tensor:
+        bright = crop - crop.mean()  # so that every window says something else of a voxel
+        return torch.cat([bright, -bright, bright * 2, bright**2], dim=1)
+
+    expected = sliding_window_inference(image, (8, 8, 8), 1, answer, overlap=overlap, mode="gaussian")
+    windows = layout(size, (8, 8, 8), overlap)
+
+    def ask(where: Box) -> Tensor:
+        return answer(image[0, 0][where][None, None])
+
+    slabs = list(joined(windows, [True] * len(windows), size, ask, 4, 2, torch.device("cpu")))
+    assert torch.equal(torch.cat(slabs, dim=1)[None], expected)
+    assert len(slabs) == len({where[0].start for where in windows})
+
+
+def test_windows_that_are_not_asked_are_background() -> None:
+    windows = layout((8, 8, 24), (8, 8, 8), 0.5)
+    asked = [where[2].start == 0 for where in windows]
+    ones = torch.zeros(1, 6, 8, 8, 8).index_fill(1, torch.tensor([2, 4]), 1.0)
+    [whole] = joined(windows, asked, (8, 8, 24), lambda _: ones.clone(), 6, 3, torch.device("cpu"))
+    torch.testing.assert_close(whole.sum(dim=0), torch.full((8, 8, 24), 2.0))
+    assert (whole[[2, 4], :, :, :4] == 1).all()
+    assert (whole[[0, 3], :, :, 8:] == 1).all()
+
+
+@pytest.mark.parametrize("size", [(3, 5, 7, 9), (2, 16, 16, 16), (3, 11, 13, 17)])
+def test_noise_is_what_is_drawn_at_once(size: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffcl.inference.ensemble.NOISE_PART", 48)
+    expected = torch.randn(*size, generator=torch.Generator().manual_seed(7)).half()
+    assert torch.equal(seeded_noise(size, 7), expected)
+
+
+def test_slabs_together_are_the_whole(recipe: Recipe, model: Model) -> None:
+    image = torch.randn(1, 21, 5, 30, generator=torch.Generator().manual_seed(0))
+    whole = predict_probabilities(image, recipe, model.cs, model.ds)
+    slabs = list(probability_slabs(image, recipe, model.cs, model.ds))
+    assert len(slabs) > 1
+    for name in ("cs", "ds", "mean"):
+        assert torch.equal(torch.cat([getattr(slab, name) for slab in slabs], dim=1), getattr(whole, name))
+        assert getattr(whole, name).shape[1:] == image.shape[1:]
