@@ -157,10 +157,10 @@ def test_a_scan_that_cannot_be_used(
 
 
 def test_a_flat_wide_scan_is_segmented(store: Path, tmp_path: Path) -> None:
-    scan = image_of(noise(5, 600, 600))(tmp_path)
+    scan = image_of(noise(5, 200, 200))(tmp_path)
     assert run(["predict", str(scan), "--model", "organ", "--store", str(store), "--networks", "cs",
                 "--out", str(tmp_path / "out.nii.gz")]) == 0  # fmt: skip
-    assert sitk.ReadImage(tmp_path / "out.nii.gz").GetSize() == (600, 600, 5)
+    assert sitk.ReadImage(tmp_path / "out.nii.gz").GetSize() == (200, 200, 5)
 
 
 def test_an_output_folder_that_is_a_file(
