@@ -58,12 +58,12 @@ def sentence_of(error: DiffclError) -> str:
     """What the client is told; of a disk of the server not the place, which the log has.
 
     >>> sentence_of(UnwritableError("/srv/scans", "cannot be written (Read-only file system)", "Choose another"))
-    'server: cannot be written (Read-only file system). Nothing was changed; tell who runs it'
+    'server: cannot be written (Read-only file system). What was asked is not done; tell who runs it'
     """
     if not isinstance(error, FullDiskError | UnwritableError):
         return str(error)
     logger.error(str(error))
-    return f"server: {error.what}. Nothing was changed; tell who runs it"
+    return f"server: {error.what}. What was asked is not done; tell who runs it"
 
 
 def of_the_disk(error: OSError) -> OutputError | None:

@@ -52,7 +52,7 @@ def test_what_reads_is_answered_and_what_writes_is_refused_in_one_sentence(
             assert refused.status_code == status, refused.text
             detail = refused.json()["detail"]
             assert detail.startswith("server: cannot be")
-            assert detail.endswith("Nothing was changed; tell who runs it")
+            assert detail.endswith("What was asked is not done; tell who runs it")
             assert str(studies) not in detail
     assert ask("GET", "/datastore/label?label=oblique&tag=final").status_code == 200
     assert put_label().json()["version"] == 2
