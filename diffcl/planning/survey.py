@@ -23,10 +23,10 @@ from diffcl.geometry import Geometry, extent, nearest_axes, voxels
 from diffcl.io import read_label, read_scan
 from diffcl.recipe import Recipe
 
-LABELLED = 40
+LABELLED = 16
 """Labelled scans that are looked at, spread evenly over all of them."""
 
-UNLABELLED = 8
+UNLABELLED = 4
 """Other scans that are looked at, likewise."""
 
 TISSUE = (0.5, 99.5)
