@@ -65,6 +65,16 @@ class Profile(BaseModel):
                 unit = _UNITS[name.split()[0]]
                 found.append(
                     f"The scan's {name} is {numbers[name]:.3g} {unit}".rstrip()
-                    + f"; the model was trained on {low:.3g} to {high:.3g}."
+                    + f"; the model was trained on {_span(low, high)}."
                 )
         return found
+
+
+def _span(low: float, high: float) -> str:
+    """A range for people, which may be a single number.
+
+    >>> _span(1.0, 1.0), _span(39.0, 42.0)
+    ('1', '39 to 42')
+    """
+    ends = f"{low:.3g}", f"{high:.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
