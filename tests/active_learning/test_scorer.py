@@ -17,7 +17,8 @@ import SimpleITK as sitk
 from killed import wait_for_the_end_of
 from synthetic import ORGAN, SCANS, make_scan, publish_untrained
 
-from diffcl.active_learning import scorer, worker
+from diffcl import io
+from diffcl.active_learning import scorer
 from diffcl.active_learning.scorer import LookingProcess, ScansToScore, Scorer
 from diffcl.active_learning.scores import Scorable, ScoreBook
 from diffcl.active_learning.worker import Looker
@@ -143,14 +144,14 @@ def test_an_unreadable_scan_is_tried_once_and_stops_nothing(scoring: Scorer, stu
 def test_a_scan_on_which_a_library_fails_stops_nothing(
     kind: type[Exception], scoring: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = worker.read_scan
+    read = io.read_scan
 
     def fail(path: Path) -> Any:
         if path.name == "flipped.nii.gz":
             raise kind("inside a filter")
         return read(path)
 
-    monkeypatch.setattr(worker, "read_scan", fail)
+    monkeypatch.setattr(io, "read_scan", fail)  # the worker imports it when it reads
     assert [scoring.update(), scoring.update()] == [4, 0]
     known = scoring.book.known(SCANS)
     assert known is not None
