@@ -45,6 +45,9 @@ in between, and two gigabytes for Python and the libraries."""
 CHILDREN: Final = 3
 """How many files are read at once, so that one that takes long holds up no other."""
 
+ITK_HAS_NO_MEMORY: Final = "Failed to allocate memory"
+"""What ITK says in a RuntimeError of its own."""
+
 TOO_LARGE: Final = "needs more memory to read than is allowed"
 
 ANOTHER: Final = "Save it with another program and send it again"
@@ -220,11 +223,11 @@ def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
     except DiffclError as error:
         _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})
         return
-    except MemoryError:
-        _send(answers, {"error": "ScanError", "what": TOO_LARGE, "next_step": ANOTHER})
-        return
     except Exception as error:  # noqa: BLE001 - a fault of ours, which the parent raises as one
-        _send(answers, {"fault": f"{type(error).__name__}: {error}"})
+        if isinstance(error, MemoryError) or ITK_HAS_NO_MEMORY in str(error):
+            _send(answers, {"error": "ScanError", "what": TOO_LARGE, "next_step": ANOTHER})
+        else:
+            _send(answers, {"fault": f"{type(error).__name__}: {error}"})
         return
     grid = Geometry.of(image)
     place = {"size": grid.size, "spacing": grid.spacing, "origin": grid.origin, "direction": grid.direction}
