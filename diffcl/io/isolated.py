@@ -45,6 +45,14 @@ in between, and two gigabytes for Python and the libraries."""
 CHILDREN: Final = 3
 """How many files are read at once, so that one that takes long holds up no other."""
 
+ONE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ITK_GLOBAL_DEFAULT_THREADER": "Platform",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+}
+"""Environment of a child: ITK's pool waits for ever for a thread for which there is no memory."""
+
 ITK_HAS_NO_MEMORY: Final = "Failed to allocate memory"
 """What ITK says in a RuntimeError of its own."""
 
@@ -158,7 +166,7 @@ class _Child:
             self.process = start(
                 [sys.executable, "-c", begin, str(self._memory)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env={**os.environ, **ONE_THREAD},
             )  # fmt: skip
         return self.process
 
