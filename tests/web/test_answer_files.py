@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_an_answer_lies_where_its_image_does_in_the_type_that_was_asked_for(
 
 
 def test_answers_are_the_process_s_alone_also_after_its_folder_was_tidied_away() -> None:
-    answers_folder().rmdir()
+    shutil.rmtree(answers_folder())
     file = write_answer(make_label("oblique"), ".nii.gz", "uint8", compress=False)
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     file.unlink()
