@@ -73,8 +73,10 @@ def joined(
             else:
                 total[there][::classes] += weight
         done = end - start
-        slab = total[:, :done] / count[:, :done]
-        yield slab
+        if end == size[0]:
+            yield total[:, :done].div_(count[:, :done])
+            return
+        yield total[:, :done] / count[:, :done]
         for held in (total, count):
             held[:, : window[0] - done] = held[:, done:].clone()
             held[:, window[0] - done :] = 0
