@@ -9,11 +9,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from diffcl.diffusion import LabelDiffusion
 from diffcl.geometry import Box
-from diffcl.inference.sliding import joined, layout, shows_nothing
+from diffcl.inference.sliding import frame, joined, layout, shows_nothing
 from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
@@ -136,11 +135,12 @@ def probability_slabs(
     """
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
-    whole, window, place = _framed(image, recipe)
+    framed = frame(image.shape[1:], recipe)
+    whole = framed.pad(image[None].float())[0, 0]
     noise = seeded_noise((recipe.classes, *whole.shape), recipe.inference.seed if seed is None else seed)
     noise = noise.to(image.device)
     diffusion = LabelDiffusion(recipe.diffusion)
-    windows = layout(whole.shape, window, recipe.inference.overlap)
+    windows = layout(whole.shape, framed.window, recipe.inference.overlap)
     asked = [not shows_nothing(whole[where]) for where in windows]
     done = 0
 
@@ -171,7 +171,7 @@ def probability_slabs(
     channels = recipe.classes * (2 if networks == "ensemble" else 1)
     first = 0
     for slab in joined(windows, asked, whole.shape, ask, channels, recipe.classes, whole.device):
-        x, y, z = place
+        x, y, z = framed.place
         there = slice(max(0, x.start - first), x.stop - first)
         first += slab.shape[1]
         parts = slab[:, there, y, z].split(recipe.classes)
@@ -183,23 +183,6 @@ def probability_slabs(
             yield NetworkProbabilities(
                 parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
             )
-
-
-def _framed(image: Tensor, recipe: Recipe) -> tuple[Tensor, list[int], Box]:
-    """A scan `(X, Y, Z)` that is nowhere smaller than a window, the size of a window, and where the scan lies in it."""
-    size = image.shape[1:]
-    window = [
-        min(w, math.ceil(s / grain) * grain)
-        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
-    ]
-    before = [max(0, w - s) // 2 for w, s in zip(window, size, strict=True)]
-    after = [max(0, w - s) - b for w, s, b in zip(window, size, before, strict=True)]
-    padding = [n for b, a in zip(reversed(before), reversed(after), strict=True) for n in (b, a)]
-    whole = image[None].float()
-    if any(padding):
-        whole = functional.pad(whole, padding, mode="replicate")
-    x, y, z = (slice(b, b + s) for b, s in zip(before, size, strict=True))
-    return whole[0, 0], window, (x, y, z)
 
 
 def seeded_noise(size: Sequence[int], seed: int) -> Tensor:

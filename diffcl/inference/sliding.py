@@ -7,17 +7,52 @@ whole answer in memory, where that of a CT with 14 classes does not fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
+from torch.nn import functional
 
 from diffcl.geometry import Box
+from diffcl.recipe import Recipe
 
 SIGMA_SCALE = 0.125
 """Width of the Gaussian by which a window's middle weighs more than its border, as a share of the window; MONAI's."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a scan is made nowhere smaller than a window.
+
+    Attributes:
+        window: Voxels of a window along each axis, no more than the scan needs.
+        padding: Voxels before and after each axis, the last axis first, as `torch.nn.functional.pad` takes them.
+        place: Where the scan lies in the padded one.
+    """
+
+    window: tuple[int, ...]
+    padding: tuple[int, ...]
+    place: Box
+
+    def pad(self, values: Tensor) -> Tensor:
+        """Values `(1, C, X, Y, Z)` with those of the border repeated around them, where anything is missing."""
+        return functional.pad(values, self.padding, mode="replicate") if any(self.padding) else values
+
+
+def frame(size: Sequence[int], recipe: Recipe) -> Frame:
+    """The frame of a scan of so many voxels along each axis."""
+    window = tuple(
+        min(w, math.ceil(s / grain) * grain)
+        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
+    )
+    short = [max(0, w - s) for w, s in zip(window, size, strict=True)]
+    padding = tuple(side for gap in reversed(short) for side in (gap // 2, gap - gap // 2))
+    x, y, z = (slice(gap // 2, gap // 2 + s) for gap, s in zip(short, size, strict=True))
+    return Frame(window, padding, (x, y, z))
 
 
 def layout(size: Sequence[int], window: Sequence[int], overlap: float) -> list[Box]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
-from torch.nn import functional
 
 from diffcl.diffusion import LabelDiffusion
+from diffcl.inference.sliding import frame
 from diffcl.recipe import Recipe
 
 NOISE = (0.45, 0.3)
@@ -49,30 +48,30 @@ def completed_probabilities(
         starting from something begun rather than from noise.
     """
     diffusion, count = LabelDiffusion(recipe.diffusion), recipe.classes
-    size = image.shape[1:]
-    window = [
-        min(w, math.ceil(s / grain) * grain)
-        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
-    ]
-    short = [max(0, w - s) for w, s in zip(window, size, strict=True)]
-    padding = [side for gap in reversed(short) for side in (gap // 2, gap - gap // 2)]
-    x, y, z = (slice(gap // 2, gap // 2 + s) for gap, s in zip(short, size, strict=True))
-    whole = functional.pad(image[None].float(), padding, mode="replicate")
+    framed = frame(image.shape[1:], recipe)
+    whole = framed.pad(image[None].float())
     clean = diffusion.encode(begun[None], count)
     random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
     current, found = clean, clean
     for share in NOISE:
         time = torch.full((1,), int(share * diffusion.steps), device=image.device)
         noise = torch.randn(clean.shape, generator=random).to(image.device)
-        noisy = functional.pad(diffusion.noise(current, time, noise), padding, mode="replicate")
+        noisy = framed.pad(diffusion.noise(current, time, noise))
 
         def denoised(crop: Tensor, condition: Tensor, at: Tensor = time) -> Tensor:
             return ds(crop, condition, at).float().softmax(dim=1)
 
         answer = sliding_window_inference(
-            whole, window, 1, denoised, overlap=recipe.inference.overlap, mode="gaussian", condition=noisy
+            whole,
+            framed.window,
+            1,
+            denoised,
+            overlap=recipe.inference.overlap,
+            mode="gaussian",
+            condition=noisy,
         )
         assert isinstance(answer, Tensor)
+        x, y, z = framed.place
         found = answer[:, :, x, y, z]
         current = torch.where(known, clean, found * 2 - 1)
     return found[0]
