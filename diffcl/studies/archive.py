@@ -32,7 +32,7 @@ from diffcl.errors import (
     unknown_name,
 )
 from diffcl.files import make_folder, replace_file
-from diffcl.geometry import Geometry, voxels
+from diffcl.geometry import Geometry
 from diffcl.io import Scan, read_label
 from diffcl.io.dicom.seg_write import write_annotation
 from diffcl.io.dicom.series import DicomSeries
@@ -45,14 +45,14 @@ from diffcl.studies.archive_contents import ArchiveContents
 from diffcl.studies.archive_notes import ArchiveNotes
 from diffcl.studies.content_time import date_content
 from diffcl.studies.downloads import Downloads
-from diffcl.studies.label_changes import joined, label_record, new_parts, proposal_of
+from diffcl.studies.label_changes import changed_voxels, joined, label_record, new_parts, proposal_of
 from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.label_parts import TaskLabel, combined, names_of
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
 from diffcl.studies.proposed import Proposed
-from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies, check_submitted, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, Studies, check_submitted, task_of
 from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentations import Segmentation, Segmentations
 
@@ -308,7 +308,7 @@ class ArchiveStudies(Studies):
             parts = new_parts(parts, partial(self._former, image_id)) if tag == FINAL else [joined(parts)]
             records = []
             for found in parts:
-                changed = self._changed_voxels(image_id, found)
+                changed = changed_voxels(self, image_id, found)
                 record = label_record(params, found, about, proposal, changed)
                 if tag == FINAL:
                     record["agreement"] = self._agreement(image_id, found, record)
@@ -483,18 +483,6 @@ class ArchiveStudies(Studies):
         """Whether a series could not be used when it was tried, and has not grown since."""
         info = self._notes.image_notes(entry.uid)
         return "unusable" in info and info.get("images") == entry.images
-
-    def _changed_voxels(self, image_id: str, found: Submission) -> int | None:
-        """Voxels that differ from the final label, else the original one; None without either."""
-        label, tag = found.label, f"{FINAL_OF}{found.task}" if found.task else FINAL
-        try:
-            file = self.label_path(image_id, tag) or self.label_path(image_id, ORIGINAL)
-            former = voxels(read_label(file)) if file else None
-        except (ScanError, GoneError) as error:  # by other software, and not usable
-            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
-            return None
-        now = voxels(label)
-        return None if former is None or former.shape != now.shape else int((former != now).sum())
 
     def _store(
         self, entry: SeriesEntry, scan: Scan, found: Submission, record: dict[str, Any]

@@ -31,7 +31,7 @@ from diffcl.errors import (
     unknown_name,
 )
 from diffcl.files import make_folder, remove, remove_leftovers, replace_file
-from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.geometry import Geometry, same_grid
 from diffcl.io import read_label, read_scan, scan_name, write_image
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.fingerprint import state_of
@@ -41,14 +41,14 @@ from diffcl.recipe import Recipe
 from diffcl.studies.agreement import agreement, author
 from diffcl.studies.folder_contents import SUFFIXES, FolderContents
 from diffcl.studies.index import FileEntry, ScanEntry
-from diffcl.studies.label_changes import joined, label_record, new_parts, proposal_of
+from diffcl.studies.label_changes import changed_voxels, joined, label_record, new_parts, proposal_of
 from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX, History, classes_of, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
 from diffcl.studies.proposed import DOUBT_SUFFIX, Proposed, keep_proposed, read_proposed
-from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies, check_submitted, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, Studies, check_submitted, task_of
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
 logger = logging.getLogger(__name__)
@@ -311,7 +311,7 @@ class FolderStudies(Studies):
             records = []
             for found in parts:
                 write_image(found.label, label)
-                changed = self._changed_voxels(image_id, found)
+                changed = changed_voxels(self, image_id, found)
                 record = label_record(params, found, about, proposal, changed)
                 if tag == FINAL:
                     record["agreement"] = self._agreement(image_id, found, record)
@@ -446,19 +446,6 @@ class FolderStudies(Studies):
         except ScanError as error:
             logger.warning(f"The former label of {image_id} cannot be compared: {error}")
             return None
-
-    def _changed_voxels(self, image_id: str, found: Submission) -> int | None:
-        """Voxels that differ from the final label, else the original one; None without either, or if it is damaged."""
-        array, tag = voxels(found.label), f"{FINAL_OF}{found.task}" if found.task else FINAL
-        file = self.label_path(image_id, tag) or self.label_path(image_id, ORIGINAL)
-        if file is None:
-            return None
-        try:
-            former = voxels(read_label(file))
-        except ScanError as error:
-            logger.warning(f"The former label of {image_id} cannot be compared: {error}")
-            return None
-        return int((former != array).sum()) if former.shape == array.shape else None
 
     def _agreement(
         self, image_id: str, found: Submission, record: Mapping[str, Any]

@@ -11,10 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from diffcl.errors import ScanError
+from diffcl.errors import GoneError, ScanError
 from diffcl.geometry import Geometry, same_grid, voxels
+from diffcl.io import read_label
 from diffcl.studies.label_check import Proposal, Submission
 from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
+from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies
 
 logger = logging.getLogger(__name__)
 
@@ -153,3 +155,19 @@ def in_words(began: Mapping[str, Any] | None) -> str:
         for name, change in began["changes"].items()
     ]
     return f"Changed in the proposal of {began['model']} version {began['version']}: {'; '.join(told)}"
+
+
+def changed_voxels(studies: Studies, image_id: str, found: Submission) -> int | None:
+    """Voxels in which a label differs from the final one of its task, else from the original one.
+
+    None without either, and where it cannot be read, is gone, or is of another size.
+    """
+    tag = f"{FINAL_OF}{found.task}" if found.task else FINAL
+    try:
+        file = studies.label_path(image_id, tag) or studies.label_path(image_id, ORIGINAL)
+        former = voxels(read_label(file)) if file else None
+    except (ScanError, GoneError) as error:  # by other software, and not usable
+        logger.warning(f"The former label of {image_id} cannot be compared: {error}")
+        return None
+    now = voxels(found.label)
+    return None if former is None or former.shape != now.shape else int((former != now).sum())
