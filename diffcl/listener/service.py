@@ -93,8 +93,9 @@ class Listener:
                 with ThreadPoolExecutor(1, "sending") as pool:
                     sending = pool.submit(self._send_all, stop)
                     try:
-                        while not stop.wait(LOOK_EVERY) and not sending.done():
+                        while not stop.is_set() and not sending.done():
                             self._look(self._segment_next, stop)
+                            rest(LOOK_EVERY, stop)
                     finally:
                         stop.set()
                     sending.result()
@@ -107,7 +108,7 @@ class Listener:
             work()
         except OutputError as error:
             self._tell(f"{error}; tried again in {DISK_WAIT:.0f} s")
-            stop.wait(DISK_WAIT)
+            rest(DISK_WAIT, stop)
 
     def _segment_next(self) -> None:
         if refused := self._receiver.refused():
@@ -229,6 +230,16 @@ class Listener:
     def _give_up(self, job: Job, why: str) -> None:
         self._queue.give_up(job, why)
         self._tell(f"series {job.uid}: set aside, {why}")
+
+
+def rest(seconds: float, stop: Event) -> None:
+    """Let seconds pass, or fewer when told to stop.
+
+    Unlike `Event.wait`, an exception that a signal raises in here leaves no lock half released.
+    """
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK_EVERY))
 
 
 def missing(series: DicomSeries, in_archive: int | None) -> list[str]:

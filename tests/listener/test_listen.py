@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from diffcl.listener import queue as queue_module
 from diffcl.listener.destination import Destination, destination
 from diffcl.listener.queue import Queue
 from diffcl.listener.receiver import Receiver, _Limited
-from diffcl.listener.service import Listener, is_running
+from diffcl.listener.service import Listener, is_running, rest
 from diffcl.models import ModelRegistry
 
 # pynetdicom leaves the socket of a peer open that was killed or that broke off, which is found at some later time.
@@ -626,3 +627,38 @@ def test_what_was_set_aside_is_taken_up_on_the_command_line(
     assert run(["listen", "--retry", "--queue", str(queue.folder)]) == 0
     assert "1 series will be tried again" in capsys.readouterr().out
     assert len(queue.jobs("waiting")) == 1
+
+
+class InterruptedRestError(Exception):
+    """What a signal raises."""
+
+
+def test_a_signal_that_comes_while_the_listener_rests_stops_it_at_any_moment() -> None:
+    """An exception is raised in every line of a rest in turn, as the handler of a signal may do."""
+
+    def interrupted(moment: int) -> bool:
+        stop, moments = threading.Event(), 0
+
+        def trace(_frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
+            nonlocal moments
+            moments += 1
+            if moments == moment:
+                raise InterruptedRestError
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            rest(0.001, stop)
+        except InterruptedRestError:
+            stop.set()  # no lock is held
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    assert interrupted(1)
+    assert interrupted(2)
+    moment = 3
+    while interrupted(moment):
+        moment += 1
