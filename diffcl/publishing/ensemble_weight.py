@@ -1,8 +1,8 @@
 """How much DS counts in the ensemble, chosen on validation scans, and how good each network is on them.
 
-Every scan is predicted once, and all weights are tried on its probabilities slab by slab, with the Predictor's own
-`predict_probabilities`, `parts` and `keep_largest`. What stays of a scan are its numbers and, compressed, its label
-maps, so that many large scans take no more memory than one.
+Every scan is predicted once, and all weights are tried on its probabilities as they come slab by slab, with the
+Predictor's own `probability_slabs`, `Restoration` and `keep_largest`. What stays of a scan are its numbers and,
+compressed, its label maps, so that many large scans take no more memory than one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcl.data.preprocess import PreparedScan, prepare
+from diffcl.data.preprocess import prepare
+from diffcl.data.restore import Restoration
 from diffcl.evaluation.calibration import CONSIDERED, Reliability
 from diffcl.evaluation.metrics import dice_of, evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.geometry import Box, Geometry, extent, voxels
-from diffcl.inference.ensemble import SLAB, NetworkProbabilities, predict_probabilities
+from diffcl.inference.ensemble import SLAB, Disagreement, NetworkProbabilities, probability_slabs
 from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.predictor import keep_largest
 from diffcl.models.weights import Model
@@ -133,73 +134,76 @@ def choose_ensemble_weight(model: Model, scans: Sequence[ValidationScan]) -> tup
 
 def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
     recipe = model.info.recipe
-    prepared = prepare(validation_scan.scan, recipe)
-    image = prepared.image.to(model.device)
-    # Its image, which is large, is not needed once the networks have seen it.
-    prepared = PreparedScan(torch.empty(0), prepared.working, prepared.original)
-    opinions = predict_probabilities(image, recipe, model.cs, model.ds)
-    del image
-    cs, ds = opinions.cs, opinions.ds
-    del opinions
-    assert cs is not None
-    assert ds is not None
     truth = voxels(validation_scan.truth)
-    parts, reliabilities = _on_the_scan(prepared, cs, ds, truth)
-    cs, ds = cs.half(), ds.half()
-    disagreement = NetworkProbabilities(cs, ds, cs).disagreement
-    doubts = _doubts(cs, ds)
-    del cs, ds
-    box = _around([box for box, _ in parts])
+    prepared = prepare(validation_scan.scan, recipe)
+    original = prepared.original
+    ways = [Restoration(prepared.working, original) for _ in ("cs", "ds")]
+    slabs = probability_slabs(prepared.image.to(model.device), recipe, model.cs, model.ds)
+    del prepared  # the networks alone need its image, which is large, and give it up after the last window
+    disagreement = Disagreement()
+    doubts = [ExpectedDice(recipe.classes - 1) for _ in WEIGHTS_TRIED]
+    reliabilities = [Reliability() for _ in WEIGHTS_TRIED]
+    found: list[tuple[Box, list[NDArray[np.uint8]]]] = []
+    for slab in slabs:
+        cs, ds = slab.cs, slab.ds
+        assert cs is not None
+        assert ds is not None
+        disagreement.add(NetworkProbabilities(cs.half(), ds.half(), cs))
+        _count_doubt(doubts, cs.half(), ds.half())
+        for (where, one), (_, other) in zip(ways[0].add(cs), ways[1].add(ds), strict=True):
+            found += _on_the_scan(where, one, other, truth[where], reliabilities)
+    box = _around([box for box, _ in found])
     trials = {}
     for place, weight in enumerate(WEIGHTS_TRIED):
-        label = keep_largest(_joined(box, [(part, labels[place]) for part, labels in parts]), recipe)
-        kept = Label.of(prepared.original, box, label)
+        label = keep_largest(_joined(box, [(part, labels[place]) for part, labels in found]), recipe)
+        kept = Label.of(original, box, label)
         dice = _mean_dice(label, truth, box, recipe)
-        trials[weight] = Trial(kept, dice, doubts[place], reliabilities[place])
-    return Answer(validation_scan, trials, disagreement)
+        trials[weight] = Trial(kept, dice, doubts[place].error, reliabilities[place])
+    return Answer(validation_scan, trials, disagreement.value)
 
 
 def _on_the_scan(
-    prepared: PreparedScan, cs: Tensor, ds: Tensor, truth: NDArray[Any]
-) -> tuple[list[tuple[Box, list[NDArray[np.uint8]]]], list[Reliability]]:
-    """The most probable classes on the grid of the scan, and how far their probabilities can be believed.
+    where: Box,
+    one: NDArray[Any],
+    other: NDArray[Any],
+    there: NDArray[Any],
+    reliabilities: Sequence[Reliability],
+) -> list[tuple[Box, list[NDArray[np.uint8]]]]:
+    """The most probable classes in a part of a scan.
 
     Args:
-        prepared: The scan.
-        cs: Probabilities of CS on its working grid `(K, X, Y, Z)`.
-        ds: Those of DS.
-        truth: Class values of the scan `(X, Y, Z)`.
+        where: The part.
+        one: Probabilities of CS in it `(K, x, y, z)`.
+        other: Those of DS.
+        there: Class values in it `(x, y, z)`.
+        reliabilities: Count for each weight how far its probabilities can be believed.
 
     Returns:
-        Boxes of the scan outside which nothing is found, with the classes in them for each weight; and what was
-        counted for each weight.
+        The box of the scan in it outside which nothing is found, with the classes there for each weight; nothing where
+        nothing is found.
     """
-    reliabilities = [Reliability() for _ in WEIGHTS_TRIED]
-    found: list[tuple[Box, list[NDArray[np.uint8]]]] = []
-    for (where, one), (_, other) in zip(prepared.parts(cs), prepared.parts(ds), strict=True):
-        one, other = one.astype(np.float16), other.astype(np.float16)
-        there = truth[where]
-        seen = (1 - np.minimum(one[0], other[0]).astype(np.float32) >= UNSEEN) | (there > 0)
-        if not seen.any():
-            continue
-        box = extent(seen)
-        inside = seen[box]
-        known = there[box][inside]
-        every = (slice(None), *box)
-        pair = [part[every][:, inside].astype(np.float32) for part in (one, other)]
-        parts = []
-        for weight, reliability in zip(WEIGHTS_TRIED, reliabilities, strict=True):
-            mixed = (1 - weight) * pair[0] + weight * pair[1]
-            reliability.add(mixed, known)
-            part = np.zeros(inside.shape, np.uint8)
-            part[inside] = torch.from_numpy(mixed).max(dim=0).indices.byte().numpy()
-            parts.append(part)
-        some = np.logical_or.reduce(parts)
-        if some.any():
-            inner = extent(some)
-            # Copies, so that what is empty around them is not kept.
-            found.append((_moved(inner, _moved(box, where)), [part[inner].copy() for part in parts]))
-    return found, reliabilities
+    one, other = one.astype(np.float16), other.astype(np.float16)
+    seen = (1 - np.minimum(one[0], other[0]).astype(np.float32) >= UNSEEN) | (there > 0)
+    if not seen.any():
+        return []
+    box = extent(seen)
+    inside = seen[box]
+    known = there[box][inside]
+    every = (slice(None), *box)
+    pair = [part[every][:, inside].astype(np.float32) for part in (one, other)]
+    parts = []
+    for weight, reliability in zip(WEIGHTS_TRIED, reliabilities, strict=True):
+        mixed = (1 - weight) * pair[0] + weight * pair[1]
+        reliability.add(mixed, known)
+        part = np.zeros(inside.shape, np.uint8)
+        part[inside] = torch.from_numpy(mixed).max(dim=0).indices.byte().numpy()
+        parts.append(part)
+    some = np.logical_or.reduce(parts)
+    if not some.any():
+        return []
+    inner = extent(some)
+    # Copies, so that what is empty around them is not kept.
+    return [(_moved(inner, _moved(box, where)), [part[inner].copy() for part in parts])]
 
 
 def _moved(box: Box, where: Box) -> Box:
@@ -225,15 +229,13 @@ def _joined(box: Box, parts: Sequence[tuple[Box, NDArray[np.uint8]]]) -> NDArray
     return label
 
 
-def _doubts(cs: Tensor, ds: Tensor) -> list[float]:
-    """The doubt of a report for each weight, of the probabilities on the working grid."""
-    expected = [ExpectedDice(len(cs) - 1) for _ in WEIGHTS_TRIED]
+def _count_doubt(doubts: Sequence[ExpectedDice], cs: Tensor, ds: Tensor) -> None:
+    """Count for each weight the doubt of a report, of a slab of the working grid."""
     for one, other in zip(cs.split(SLAB, dim=1), ds.split(SLAB, dim=1), strict=True):
         seen = 1 - torch.minimum(one[0], other[0]).float() >= UNSEEN
         pair = [part[:, seen].float() for part in (one, other)]
-        for weight, sum_ in zip(WEIGHTS_TRIED, expected, strict=True):
-            sum_.add((1 - weight) * pair[0] + weight * pair[1])
-    return [round(1.0 - sum_.value, 4) for sum_ in expected]
+        for weight, doubt in zip(WEIGHTS_TRIED, doubts, strict=True):
+            doubt.add((1 - weight) * pair[0] + weight * pair[1])
 
 
 def _mean_dice(label: NDArray[np.uint8], truth: NDArray[Any], box: Box, recipe: Recipe) -> float:
