@@ -58,7 +58,7 @@ def prepare_case(
         arrays, notes = _prepared(case, recipe)
         return _training_scan(case, recipe, arrays, notes)
     settings = {
-        "spacing": recipe.grid.spacing,
+        "spacing": [*recipe.grid.spacing, recipe.grid.axes],
         "intensity": recipe.intensity.model_dump(),
         "sources": [entry.source_values for entry in recipe.labels],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -36,11 +36,13 @@ class PreparedScan:
         image: Intensities `(1, X, Y, Z)`, float32, about -1..1.
         working: The working grid.
         original: The scan's own grid.
+        axes: Which axes of the scan those of the working grid are, see `working_geometry`.
     """
 
     image: Tensor
     working: Geometry
     original: Geometry
+    axes: Literal["patient", "slices"] = "patient"
 
     def restore(self, probabilities: Tensor) -> NDArray[Any]:
         """Class probabilities of the working grid on the scan's own grid.
@@ -80,7 +82,7 @@ def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
     """
     _check_unit(scan, recipe.intensity)
     original = Geometry.of(scan.image)
-    working = working_geometry(original, recipe.grid.spacing)
+    working = working_geometry(original, recipe.grid.spacing, recipe.grid.axes)
     if math.prod(working.size) > LARGEST_VOXELS:
         size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (working.size, working.spacing))
         raise DataError(scan.path, f"would have {size} voxels of {spacing} mm, more than {LARGEST_VOXELS}",
@@ -88,7 +90,8 @@ def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
     resampled = resample(scan.image, working)
     values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
     del resampled  # a large scan should not be in memory more often than it must
-    return PreparedScan(normalise(torch.from_numpy(values), recipe.intensity)[None], working, original)
+    image = normalise(torch.from_numpy(values), recipe.intensity)[None]
+    return PreparedScan(image, working, original, recipe.grid.axes)
 
 
 def _check_unit(scan: Scan, intensity: Intensity) -> None:
@@ -156,5 +159,5 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
 def prepare_label(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> Tensor:
     """An annotated label on the working grid: class values `(X, Y, Z)`, int64. See `to_classes`."""
     classes = to_classes(label, scan, recipe, where)
-    working = resample(classes, working_geometry(scan, recipe.grid.spacing), labels=True)
+    working = resample(classes, working_geometry(scan, recipe.grid.spacing, recipe.grid.axes), labels=True)
     return torch.from_numpy(voxels(working).astype(np.int64))

@@ -11,10 +11,18 @@ from diffcl.geometry import nearest_axes
 if TYPE_CHECKING:
     from diffcl.data.preprocess import PreparedScan
 
-AXES = ("right-left", "front-back", "foot-head")
+AXES = {
+    "patient": ("right-left", "front-back", "foot-head"),
+    "slices": ("along rows", "along columns", "through slices"),
+}
+"""Names of the axes of a working grid."""
 
-TRAITS = (*(f"{kind} {axis}" for kind in ("spacing", "extent") for axis in AXES), "brightness", "contrast")
-"""Names of the numbers."""
+TRAITS = (
+    *(f"{kind} {axis}" for axes in AXES.values() for kind in ("spacing", "extent") for axis in axes),
+    "brightness",
+    "contrast",
+)
+"""Names of the numbers; of those along axes, a scan has the ones of its working grid."""
 
 
 def traits(prepared: PreparedScan) -> dict[str, float]:
@@ -25,7 +33,7 @@ def traits(prepared: PreparedScan) -> dict[str, float]:
     """
     size = np.array(prepared.working.size) * np.array(prepared.working.spacing)
     numbers = {}
-    for index, (axis, spacing) in enumerate(zip(AXES, _along(prepared), strict=True)):
+    for index, (axis, spacing) in enumerate(zip(AXES[prepared.axes], _along(prepared), strict=True)):
         numbers[f"spacing {axis}"] = spacing
         numbers[f"extent {axis}"] = float(size[index])
     numbers["brightness"] = float(prepared.image.mean())

@@ -14,6 +14,7 @@ from diffcl.planning.size import (
     BLOCKS,
     FILTERS,
     FINE_CROP,
+    THICK,
     TOKENS,
     Voxels,
     crop_voxels,
@@ -88,6 +89,7 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
         raise DataError(recipe.name, "no readable scan with a label to plan from",
                         "Outline one, or give the settings in the recipe")  # fmt: skip
     book = _Book(recipe)
+    found = _axes(book, found, minutes)
     _size(book, found, minutes)
     _intensity(book, found)
     _training(book)
@@ -127,6 +129,24 @@ class _Book:
                 changes.setdefault(section, {})[field] = value
                 self.choices.append(Choice(section, field, value, reason))
         self.recipe = self.recipe.changed(**changes)
+
+
+def _axes(book: _Book, found: Survey, minutes: float | None) -> Survey:
+    """Choose the axes of the working grid; what is known of the scans along these."""
+    if found.slices is None or book.given("grid", "spacing"):
+        return found.slices if found.slices and book.recipe.grid.axes == "slices" else found
+    slices, classes = found.slices, book.recipe.classes
+    spacing = planned_spacing(
+        typical_spacing(slices), extents(slices)[0], thinnest(slices, classes), crop_voxels(minutes)
+    )
+    apart = max(spacing) > THICK * min(spacing)
+    value, told = (
+        ("slices", "Rows, columns and slices as they were taken, however they lie to the patient.")
+        if apart
+        else ("patient", "The voxels that the networks see are about as long as they are wide.")
+    )
+    book.take({("grid", "axes"): (value, told)})
+    return slices if book.recipe.grid.axes == "slices" else found
 
 
 def _size(book: _Book, found: Survey, minutes: float | None) -> None:

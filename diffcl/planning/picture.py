@@ -11,8 +11,11 @@ from diffcl.data.cases import LabelledCase
 from diffcl.files import replace_file
 from diffcl.recipe import Recipe
 
-VIEWS = (("from above", 2), ("from the front", 1), ("from the side", 0))
-"""Each with the axis that it looks along."""
+VIEWS = {
+    "patient": (("from above", 2), ("from the front", 1), ("from the side", 0)),
+    "slices": (("a slice", 2), ("along its columns", 1), ("along its rows", 0)),
+}
+"""By the axes of the grid; each with the axis that it looks along."""
 
 
 def draw_crop(case: LabelledCase, recipe: Recipe, path: Path) -> None:
@@ -43,7 +46,7 @@ def draw_crop(case: LabelledCase, recipe: Recipe, path: Path) -> None:
         ]
     )
     figure = Figure(figsize=(12, 4.4), layout="constrained")
-    for panel, (name, axis) in zip(figure.subplots(1, 3), VIEWS, strict=True):
+    for panel, (name, axis) in zip(figure.subplots(1, 3), VIEWS[recipe.grid.axes], strict=True):
         across, up = (other for other in range(3) if other != axis)
         cut = [slice(None)] * 3
         cut[axis] = middle[axis]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,21 @@ LABELLED = 16
 UNLABELLED = 4
 """Other scans that are looked at, likewise."""
 
+SLICES = 2.0
+"""A voxel that is longer than it is wide by this factor belongs to a slice."""
+
+NEARLY_ALL = 0.8
+"""Share of the scans that consist of slices, where the working grid shall be made of slices."""
+
 TISSUE = (0.5, 99.5)
 """Percentiles of the values inside the classes that a window of Hounsfield units holds."""
 
 Triple = tuple[float, float, float]
+Axes = Literal["patient", "slices"]
 
 
 class ClassFacts(BaseModel):
-    """What one label says of a class. Axes are right-left, front-back and foot-head.
+    """What one label says of a class, along the axes of a working grid.
 
     Attributes:
         volume_ml: Millilitres.
@@ -85,15 +92,24 @@ class Survey:
     Attributes:
         labelled: With the classes of their labels.
         unlabelled: Of these, nothing but the scan.
+        slices: The same scans along the axes of their slices, see `diffcl.data.resample.slice_axes`; None where they
+            do not consist of slices.
     """
 
     labelled: Sequence[ScanFacts]
     unlabelled: Sequence[ScanFacts]
+    slices: Survey | None = None
 
     @property
     def scans(self) -> list[ScanFacts]:
         """All of them."""
         return [*self.labelled, *self.unlabelled]
+
+    @property
+    def consists_of_slices(self) -> bool:
+        """Whether nearly all scans have voxels much longer in one direction, whichever that is, than in the others."""
+        thick = [sorted(scan.spacing)[2] > SLICES * sorted(scan.spacing)[1] for scan in self.scans]
+        return bool(thick) and sum(thick) >= NEARLY_ALL * len(thick)
 
     def of_class(self, value: int) -> list[ClassFacts]:
         """What the labels say of a class, from those that have it."""
@@ -114,14 +130,21 @@ def survey(
         recipe: Its labels decide which values are which class.
         cache: Folder of what was measured before, see `diffcl.data.array_cache`.
     """
-    known, others = [], []
-    for case in _spread(labelled, LABELLED):
+    cases = _spread(labelled, LABELLED), _spread(unlabelled, UNLABELLED)
+    found = Survey(*(_looked_at(some, recipe, cache, "patient") for some in cases))
+    if not found.consists_of_slices:
+        return found
+    return replace(found, slices=Survey(*(_looked_at(some, recipe, cache, "slices") for some in cases)))
+
+
+def _looked_at(
+    cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None, axes: Axes
+) -> list[ScanFacts]:
+    found = []
+    for case in cases:
         with suppress(DiffclError):
-            known.append(_facts(case, recipe, cache))
-    for other in _spread(unlabelled, UNLABELLED):
-        with suppress(DiffclError):
-            others.append(_facts(other, recipe, cache))
-    return Survey(known, others)
+            found.append(_facts(case, recipe, cache, axes))
+    return found
 
 
 def _spread(cases: Sequence[Any], count: int) -> list[Any]:
@@ -135,22 +158,26 @@ def _spread(cases: Sequence[Any], count: int) -> list[Any]:
     return [cases[index] for index in np.linspace(0, len(cases) - 1, count).round().astype(int)]
 
 
-def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None) -> ScanFacts:
+def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None, axes: Axes) -> ScanFacts:
     if cache is None:
-        return _measured(case, recipe)
+        return _measured(case, recipe, axes)
     sources = [case.image, case.label] if isinstance(case, LabelledCase) else [case.image]
     settings = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    if axes != "patient":
+        settings.append([axes])
     key = array_cache.digest("survey", settings, sources)
     entry = array_cache.load(cache, key)
     if entry is None or "facts" not in entry.notes:
-        entry = array_cache.keep(cache, key, {}, {"facts": _measured(case, recipe).model_dump(mode="json")})
+        entry = array_cache.keep(
+            cache, key, {}, {"facts": _measured(case, recipe, axes).model_dump(mode="json")}
+        )
     return ScanFacts.model_validate({**entry.notes["facts"], "name": case.name})
 
 
-def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> ScanFacts:
+def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe, axes: Axes) -> ScanFacts:
     scan = read_scan(case.image)
     grid = Geometry.of(scan.image)
-    working = working_geometry(grid, (1.0, 1.0, 1.0))
+    working = working_geometry(grid, (1.0, 1.0, 1.0), axes)
     order = nearest_axes(working, grid)
     intensities = voxels(scan.image)
     facts = ScanFacts(

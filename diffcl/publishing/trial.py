@@ -20,6 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
+from diffcl.data.traits import AXES
 from diffcl.errors import ModelError
 from diffcl.geometry import Geometry
 from diffcl.io.scan import Scan
@@ -78,8 +79,10 @@ def largest_extent(profiles: Iterable[Profile]) -> tuple[float, float, float]:
     (200.0, 200.0, 150.0)
     """
     ranges = [profile.ranges for profile in profiles]
-    axes = ("right-left", "front-back", "foot-head")
-    known = [[one[f"extent {axis}"][1] for one in ranges if f"extent {axis}" in one] for axis in axes]
+    known = [
+        [one[f"extent {axis}"][1] for axis in names for one in ranges if f"extent {axis}" in one]
+        for names in zip(*AXES.values(), strict=True)
+    ]
     x, y, z = (max(found, default=usual) for found, usual in zip(known, USUAL_EXTENT_MM, strict=True))
     return x, y, z
 

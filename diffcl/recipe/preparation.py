@@ -17,13 +17,16 @@ class Grid(Section):
     """The grid on which the networks work.
 
     Attributes:
-        spacing: Voxel size in mm along right-left, posterior-anterior and inferior-superior.
+        axes: Of the scans. `patient`: those nearest to right-left, posterior-anterior and inferior-superior. For scans
+            that consist of thick slices `slices`: rows, columns and the way through the slices, however these lie.
+        spacing: Voxel size in mm along the three axes.
         window: Voxels that the networks see at once in a prediction; a larger scan is read in such windows.
             A training sets one that is not given to its crop.
         crop: Voxels of a training crop. A training sets one that is not given to the size of the scans, if
             that is not too large.
     """
 
+    axes: Literal["patient", "slices"] = "patient"
     spacing: tuple[Millimetres, Millimetres, Millimetres] = (1.0, 1.0, 1.0)
     window: tuple[Side, Side, Side] = (64, 64, 64)
     crop: tuple[Side, Side, Side] = (64, 64, 64)

@@ -13,10 +13,10 @@ class Augmentation(Section):
     """Random changes of a training crop; 0 switches each off.
 
     Attributes:
-        flip: Probability of mirroring along right-left, front-back and foot-head. Only where the mirrored
+        flip: Probability of mirroring along the axes of the grid, right-left first. Only where the mirrored
             organ occurs as well.
         rotate: Largest rotation of the patient, degrees: about every axis, or three numbers for rotations about
-            right-left, front-back and foot-head.
+            the axes of the grid.
         scale: Largest relative change of size.
         shift: Largest shift of the intensities, in units of the prepared scan (-1..1).
         gamma: Largest change of the contrast exponent.

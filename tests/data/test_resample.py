@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from diffcl.data.resample import resample, working_geometry
-from diffcl.geometry import Geometry, voxels
+from diffcl.data.resample import patient_axes, resample, slice_axes, working_geometry
+from diffcl.geometry import Geometry, same_grid, voxels
 
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:
@@ -129,3 +131,61 @@ def test_a_vector_image_keeps_its_channels_in_order() -> None:
 def test_an_array_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="on a grid of size"):
         GRIDS["straight"].place(np.zeros((3, 3, 3)))
+
+
+def stored_otherwise(grid: Geometry) -> list[Geometry]:
+    """The same voxels in each of the 48 orders in which a file may hold them."""
+    found = []
+    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        size, spacing = ([field[axis] for axis in order] for field in (grid.size, grid.spacing))
+        axes = grid.axes[:, list(order)] * signs
+        corner = [0 if sign > 0 else count - 1 for sign, count in zip(signs, size, strict=True)]
+        at = np.empty(3)
+        at[list(order)] = corner
+        x, y, z = grid.points(at)
+        found.append(Geometry(tuple(size), tuple(spacing), (x, y, z), tuple(axes.ravel())))
+    return found
+
+
+def short_axis_stack() -> Geometry:
+    """Slices across the long axis of a heart, which points to the left, front and feet, as a scanner stores them."""
+    apex = np.array([0.7, -0.55, -0.45]) / np.linalg.norm([0.7, -0.55, -0.45])
+    rows = np.cross([0.28, -0.36, 0.88], apex)
+    rows /= np.linalg.norm(rows)
+    columns = np.cross(rows, apex)
+    axes = np.stack([rows, columns, np.cross(rows, columns)], axis=1)
+    return Geometry((31, 24, 9), (1.4, 1.4, 8.0), (-40.0, 12.5, 300.0), tuple(axes.ravel()))
+
+
+STACKS = {
+    "short axis": short_axis_stack(),
+    "axial": Geometry((31, 24, 9), (0.9, 0.9, 5.0), (3.0, -12.5, 30.0), tuple(np.eye(3).ravel())),
+    "tilted": Geometry(
+        (31, 24, 9), (0.9, 0.9, 5.0), (3.0, -12.5, 30.0), tuple(rotation(0.4, 0.1, -0.2).ravel())
+    ),
+    "sagittal": Geometry((31, 24, 9), (0.9, 0.9, 5.0), (3.0, -2.5, 30.0), (0.0, 0, -1, 1, 0, 0, 0, -1, 0)),
+    "coronal": Geometry((31, 24, 9), (0.9, 0.9, 5.0), (3.0, -2.5, 30.0), (1.0, 0, 0, 0, 0, 1, 0, -1, 0)),
+}  # each as a scanner stores it and a viewer displays it
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_slices_are_read_as_they_are_displayed_however_they_are_stored(name: str) -> None:
+    stack = STACKS[name]
+    working = working_geometry(stack, stack.spacing, "slices")
+    assert same_grid(working, stack)
+    for other in stored_otherwise(stack):
+        assert same_grid(working_geometry(other, stack.spacing, "slices"), working)
+
+
+def test_a_scan_without_slices_has_the_axes_of_the_patient() -> None:
+    grid = Geometry((9, 8, 7), (1.0, 1.0, 1.4), (0.0, 0.0, 0.0), tuple(AXES["oblique"].ravel()))
+    assert slice_axes(grid) is None
+    assert working_geometry(grid, (1.0, 1.0, 2.0), "slices") == working_geometry(grid, (1.0, 1.0, 2.0))
+
+
+def test_axial_slices_have_the_axes_of_the_patient() -> None:
+    for axes in (np.eye(3), rotation(0.3, -0.2, 0.1), rotation(-0.3, 0.2, 0.3)):
+        for grid in stored_otherwise(
+            Geometry((9, 8, 7), (1.0, 1.0, 4.0), (0.0, 0.0, 0.0), tuple(axes.ravel()))
+        ):
+            assert slice_axes(grid) == patient_axes(grid)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from diffcl.cli.main import run
 from diffcl.data.cases import find_cases
+from diffcl.data.preprocess import prepare
 from diffcl.geometry import Geometry
 from diffcl.inference.predictor import Predictor
 from diffcl.io import read_scan
 from diffcl.models.registry import ModelRegistry
 from diffcl.models.weights import load_model
 from diffcl.phantom import make_phantom, phantom_grid
+from diffcl.planning.choices import choose
+from diffcl.planning.survey import survey
 from diffcl.publishing.candidate import publish
 from diffcl.recipe import load_recipe
 from diffcl.training import Plan, train
@@ -72,6 +77,24 @@ def test_thick_slices_go_from_names_to_a_label_on_their_own_grid(
     found = Predictor(model)(scan, keep_probabilities=True)
     for image in (found.label, found.uncertainty, *found.probabilities):
         assert Geometry.of(image) == Geometry.of(scan.image)
+
+
+def test_slices_are_read_as_they_were_taken_whichever_way_they_lie(data: Path, organ: Path) -> None:
+    upright = data / "images" / "p2.nii.gz"
+    turned = sitk.ReadImage(upright)
+    tilt = sitk.Euler3DTransform()
+    tilt.SetRotation(-1.0, 0.6, 0.3)  # slices nearer to coronal than to axial ones
+    turned.SetDirection(
+        tuple((np.reshape(tilt.GetMatrix(), (3, 3)) @ np.reshape(turned.GetDirection(), (3, 3))).ravel())
+    )
+    sideways = sitk.PermuteAxes(turned, [2, 0, 1])[::-1]
+    recipe = load_recipe(organ)
+    cases = find_cases(data, labelled=2)
+    chosen = choose(recipe, survey(cases.labelled, cases.unlabelled, recipe))[0]
+    assert chosen.grid.axes == "slices"
+    one, other = (prepare(read_scan(scan), chosen) for scan in (turned, sideways))
+    assert abs(one.working.axes[:, 2] @ Geometry.of(turned).axes[:, 2]) > 0.999  # no slice is cut across
+    assert torch.equal(one.image, other.image)
 
 
 def test_one_scan_alone_can_be_learned_from(data: Path, organ: Path, tmp_path: Path) -> None:
