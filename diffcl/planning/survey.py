@@ -130,15 +130,19 @@ def survey(
         recipe: Its labels decide which values are which class.
         cache: Folder of what was measured before, see `diffcl.data.array_cache`.
     """
-    cases = _spread(labelled, LABELLED), _spread(unlabelled, UNLABELLED)
-    found = Survey(*(_looked_at(some, recipe, cache, "patient") for some in cases))
-    if not found.consists_of_slices:
-        return found
-    return replace(found, slices=Survey(*(_looked_at(some, recipe, cache, "slices") for some in cases)))
+    known, others = _spread(labelled, LABELLED), _spread(unlabelled, UNLABELLED)
+
+    def along(axes: Axes) -> Survey:
+        return Survey(
+            _looked_at(known, recipe, cache, axes=axes), _looked_at(others, recipe, cache, axes=axes)
+        )
+
+    found = along("patient")
+    return replace(found, slices=along("slices")) if found.consists_of_slices else found
 
 
 def _looked_at(
-    cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None, axes: Axes
+    cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None, *, axes: Axes
 ) -> list[ScanFacts]:
     found = []
     for case in cases:
@@ -162,7 +166,7 @@ def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | No
     if cache is None:
         return _measured(case, recipe, axes)
     sources = [case.image, case.label] if isinstance(case, LabelledCase) else [case.image]
-    settings = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
     if axes != "patient":
         settings.append([axes])
     key = array_cache.digest("survey", settings, sources)
