@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import SimpleITK as sitk
 
+from diffcl.errors import ArchiveError, ScanError, UsageError
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.geometry import Geometry, same_grid
 from diffcl.labels import LabelClass
+
+logger = logging.getLogger(__name__)
 
 
 def author(record: Mapping[str, Any]) -> str:
@@ -47,6 +51,35 @@ def agreement(
             for entry, score in zip(labels, scores, strict=True)
         },
     }
+
+
+def agreement_with_another(
+    label: sitk.Image,
+    labels: Sequence[LabelClass],
+    author_of_it: str,
+    versions: Sequence[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], sitk.Image],
+    where: str,
+) -> dict[str, Any] | None:
+    """How far a label agrees with the newest one of somebody else; None where there is none, or it cannot be used.
+
+    Args:
+        label: Class values on the grid of the scan.
+        labels: Classes of the task.
+        author_of_it: Who made it, see `author`.
+        versions: The records of the labels that the scan has for the task, oldest first.
+        read: Gives the label of a record.
+        where: Named in the log.
+    """
+    others = [record for record in versions if author(record) != author_of_it]
+    if not others:
+        return None
+    try:
+        other = read(others[-1])
+    except (ScanError, UsageError, ArchiveError) as error:
+        logger.warning(f"The labels of {where} cannot be compared: {error}")
+        return None
+    return agreement(label, other, labels, others[-1])
 
 
 def mean_dice(record: Mapping[str, Any]) -> float:

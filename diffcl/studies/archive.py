@@ -3,121 +3,59 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any
 
 import pydicom
-import requests
 import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
-from diffcl.errors import (
-    ArchiveError,
-    DiffclError,
-    GoneError,
-    NotFoundError,
-    ReadOnlyError,
-    ScanError,
-    named,
-    unknown_name,
-)
-from diffcl.files import make_folder, replace_file
+from diffcl.errors import GoneError, ScanError, named
+from diffcl.files import make_folder
 from diffcl.geometry import Geometry
 from diffcl.io import Scan, read_label
 from diffcl.io.dicom.seg_write import write_annotation
-from diffcl.io.dicom.series import DicomSeries
-from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry
-from diffcl.io.fingerprint import State
-from diffcl.recipe import Recipe
-from diffcl.studies.agreement import agreement, author
-from diffcl.studies.archive_contents import ArchiveContents
-from diffcl.studies.archive_notes import ArchiveNotes
+from diffcl.studies.agreement import agreement_with_another, author
+from diffcl.studies.archive_scans import ArchiveScans, not_here
 from diffcl.studies.content_time import date_content
-from diffcl.studies.downloads import Downloads
-from diffcl.studies.label_changes import changed_voxels, joined, label_record, new_parts, proposal_of
+from diffcl.studies.export import write_dataset
+from diffcl.studies.label_changes import (
+    changed_voxels,
+    joined,
+    label_record,
+    new_parts,
+    proposal_of,
+    record_of_all,
+)
 from diffcl.studies.label_check import Submission, check_label
 from diffcl.studies.label_history import LABEL_SUFFIX
-from diffcl.studies.label_parts import TaskLabel, combined, names_of
+from diffcl.studies.label_parts import TaskLabel, combined
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
-from diffcl.studies.proposed import Proposed
-from diffcl.studies.protocol import FINAL, FINAL_OF, Studies, check_submitted, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, check_submitted, no_label, task_of
 from diffcl.studies.review import review_of, teaching_version, with_review
-from diffcl.studies.segmentations import Segmentation, Segmentations
+from diffcl.studies.segmentation_parts import Part, listed, newest_of_each, parts_of
 
 logger = logging.getLogger(__name__)
 
 SAMPLE = 200
 """Series without a label that are scored; an archive is not read through for it."""
 
-CACHE_BYTES = 20_000_000_000
-"""How much of the archive is kept on this machine, where nothing else is set."""
 
-
-class ArchiveStudies(Studies):
+class ArchiveStudies(ArchiveScans):
     """The studies in a DICOMweb archive, which alone says what there is.
 
-    An image is a series, its id the SeriesInstanceUID. Its final label is the newest binary segmentation of it
-    by a person, with the classes of a task; older ones stay in the archive. Nothing is downloaded before it is
-    needed. Labels with other tags, and what is known of an image beside its header, are kept in the folder.
-
-    Args:
-        archive: The archive.
-        folder: For what is kept on this machine.
-        tasks: Gives the recipes whose classes labels may hold.
-        filters: What else the series must match, as in QIDO-RS; `Modality` replaces MR and CT.
-        cache_bytes: How much of the archive is kept.
+    Of its scans see `ArchiveScans`, which also says what it is made from. The final label of a scan is the newest
+    binary segmentation of it by a person, with the classes of a task; older ones stay in the archive. Labels with other
+    tags are kept in the folder.
     """
-
-    fetching_is_costly = True
-
-    def __init__(
-        self,
-        archive: Archive,
-        folder: Path,
-        tasks: Callable[[], Sequence[Recipe]],
-        filters: Mapping[str, Any] | None = None,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        self._archive = archive
-        self._folder = folder
-        self._tasks = tasks
-        self._notes = ArchiveNotes(folder)
-        self._downloads = Downloads(folder, archive, cache_bytes)
-        self._segmentations = Segmentations(folder / "segmentations", archive)
-        self._contents = ArchiveContents(archive, self._segmentations, tasks, filters)
-        self._saving = Lock()
-
-    def name(self) -> str:
-        """Address of the archive."""
-        return self._archive.url
-
-    def set_name(self, name: str) -> None:  # noqa: ARG002
-        """An archive keeps its name."""
-        raise _not_here("its name")
-
-    def description(self) -> str:
-        """What it is."""
-        return f"DICOMweb {self._archive.where}"
-
-    def set_description(self, description: str) -> None:  # noqa: ARG002
-        """An archive keeps its description."""
-        raise _not_here("its description")
-
-    def scans(self) -> list[str]:
-        """The SeriesInstanceUIDs."""
-        return list(self._contents.now().series)
 
     def labelled(self, task: str | None = None) -> list[str]:
         """The series with a final label."""
@@ -129,34 +67,12 @@ class ArchiveStudies(Studies):
         series, labelled = self._contents.now().series, {*self.labelled(task)}
         return [uid for uid in series if uid not in labelled and not self._unusable(series[uid])]
 
-    def patients(self, image_ids: Sequence[str]) -> dict[str, str]:
-        """What the headers say; the series are downloaded if need be."""
-        found = {}
-        for image_id in image_ids:
-            file = next(iter(sorted(self._downloads.dicom(self._entry(image_id)).iterdir())))
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
-            found[image_id] = str(header.get("PatientID") or "").strip()
-        return {image_id: patient for image_id, patient in found.items() if patient}
-
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""
         view = self._contents.now()
         if image_id not in view.series:
             return []
         return [*self._notes.tags(image_id), *([FINAL] if image_id in view.labels else [])]
-
-    def image_path(self, image_id: str) -> Path:
-        """A file of the series, downloaded if need be."""
-        entry = self._entry(image_id)
-        try:
-            return self._downloads.image(entry)
-        except ScanError as error:
-            self._notes.note_image(image_id, {"unusable": str(error), "images": entry.images})
-            raise
-
-    def scan_path(self, image_id: str) -> Path:
-        """The folder with the images of the series, downloaded if need be."""
-        return self._downloads.dicom(self._entry(image_id))
 
     def to_score(self) -> ScansToScore:
         """The series that scores are wanted of: the labelled ones, and a fair sample of those that wait."""
@@ -165,26 +81,6 @@ class ArchiveStudies(Studies):
         wanted = [*labelled, *waiting[:SAMPLE]]
         scans = {uid: Scorable(partial(self._state, uid), partial(self._lent, uid)) for uid in wanted}
         return ScansToScore(scans, labelled)
-
-    def image_notes(self, image_id: str) -> dict[str, Any]:
-        """What viewers ask about an image, without the patient, and what was added to it."""
-        entry = self._entry(image_id)
-        return {
-            "name": f"{entry.uid}.nrrd",
-            "Modality": entry.modality,
-            "StudyDate": entry.date,
-            "StudyTime": entry.time,
-            "StudyInstanceUID": entry.study,
-            "SeriesInstanceUID": entry.uid,
-            "RetrieveURL": f"{self._archive.url}/studies/{entry.study}/series/{entry.uid}",
-            **self._notes.image_notes(image_id),
-        }
-
-    def note_image(self, image_id: str, notes: Mapping[str, Any]) -> None:
-        """Kept on this machine."""
-        self._entry(image_id)
-        added(self._notes.image_notes(image_id), notes, f"notes on {image_id}")
-        self._notes.note_image(image_id, notes)
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
         """A file of the label, downloaded if need be."""
@@ -265,7 +161,7 @@ class ArchiveStudies(Studies):
         parts = [part for part in self._parts(image_id) if wanted in (None, part.task.name)]
         if (not parts) if wanted else (tag not in self.tags(image_id)):
             self._entry(image_id)
-            raise _no_label(image_id, tag)
+            raise no_label(image_id, tag)
         current, tag = (parts[-1].segmentation if parts else None), FINAL if wanted else tag
         notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
         if tag == FINAL and current is not None:
@@ -274,22 +170,6 @@ class ArchiveStudies(Studies):
         else:
             added(self._notes.label_notes(image_id, tag), notes, where)
             self._notes.note_label(image_id, tag, notes)
-
-    def keep_proposal(
-        self, image_id: str, label: sitk.Image, about: Mapping[str, Any], doubt: sitk.Image | None = None
-    ) -> None:
-        """Kept on this machine."""
-        try:
-            self._entry(image_id)
-            self._notes.keep_proposal(image_id, label, doubt)
-            self.note_image(image_id, {"proposal": dict(about)})
-        except (OSError, DiffclError) as error:
-            logger.error(f"The proposal for {image_id} is not kept: {error}")
-
-    def proposed(self, image_id: str) -> Proposed:
-        """See `Studies.proposed`."""
-        self._entry(image_id)
-        return self._notes.proposed(image_id)
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`; a final one is stored in the archive, others are kept on this machine."""
@@ -316,33 +196,26 @@ class ArchiveStudies(Studies):
                 else:
                     self._notes.keep(image_id, tag, found.label, record)
                 records.append(record)
-            stored = {str(record["task"]): record.get("version") for record in records}
-            return {**records[-1], "stored": stored} if len(records) > 1 else records[-1]
+            return record_of_all(records)
 
     def _agreement(
         self, image_id: str, found: Submission, record: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """How far a label agrees with the newest one of somebody else; None where that is not known or not usable."""
         task = next((task for task in self._tasks() if task.name == found.task), None)
-        numbered = list(enumerate(self._contents.now().labels.get(image_id, []), start=1))
-        for version, other in reversed(numbered):
-            known = {**self._notes.record(other.uid), "version": version}
-            if task is None or other.task([task]) is None or author(known) == author(record):
-                continue
-            try:
-                file = self._downloads.label(other, self._entry(image_id), task)
-                return agreement(found.label, read_label(file), task.labels, known)
-            except (ScanError, ArchiveError) as error:
-                logger.warning(f"The labels of {image_id} cannot be compared: {error}")
-                return None
-        return None
-
-    def series(self, image_id: str) -> DicomSeries:
-        """See `Studies.series`."""
-        series = self._downloads.scan(self._entry(image_id)).series
-        if series is None:
-            raise ValueError("a series is read as one")
-        return series
+        if task is None:
+            return None
+        every = self._contents.now().labels.get(image_id, [])
+        versions = [
+            {**self._notes.record(one.uid), "version": version}
+            for version, one in enumerate(every, start=1)
+            if one.task([task]) is not None
+        ]
+        return agreement_with_another(
+            found.label, task.labels, author(record), versions,
+            lambda other: read_label(self._file(image_id, Part(every[other["version"] - 1], task, other["version"]))),
+            image_id,
+        )  # fmt: skip
 
     def remove_label(self, image_id: str, tag: str, by: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
         """Remove a label that is kept on this machine, and the notes on it; nothing records by whom.
@@ -351,60 +224,25 @@ class ArchiveStudies(Studies):
             ReadOnlyError: For one in the archive.
         """
         if tag == FINAL or task_of(tag) is not None:
-            raise _not_here("its labels")
+            raise not_here("its labels")
         if self._notes.label(image_id, tag) is None:
-            raise _no_label(image_id, tag)
+            raise no_label(image_id, tag)
         self._notes.remove(image_id, tag)
-
-    def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:  # noqa: ARG002
-        """Series are sent to the archive, not to the server.
-
-        Raises:
-            ReadOnlyError: Always.
-        """
-        raise ReadOnlyError(self._archive.where, "takes DICOM series", "Send the scan there, not here")
-
-    def remove_image(self, image_id: str) -> None:  # noqa: ARG002
-        """Series are deleted in the archive.
-
-        Raises:
-            ReadOnlyError: Always.
-        """
-        raise _not_here("its series")
 
     def export(self, limit: int | None = None) -> Path:
         """See `Studies.export`; what is missing is downloaded."""
-        labelled = self.labelled()
-        if not labelled:
-            raise NotFoundError("studies", "no scan has a final label yet")
-        path = self._folder / "dataset.zip"
-        make_folder(self._folder)
-        with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w") as packed:
-            for uid in labelled[: limit if limit and limit > 0 else None]:
-                scan, label = self.image_path(uid), self.label_path(uid, FINAL)
-                if label:
-                    packed.write(scan, f"image/{scan.name}")
-                    packed.write(label, f"label/{scan.stem}{LABEL_SUFFIX}")
-        return path
-
-    def pass_on(
-        self, method: str, service: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> requests.Response:
-        """See `Studies.pass_on`. What is stored in this way is seen at once."""
-        answer = self._archive.pass_on(method, service, path, query, headers, body)
-        if method == "POST":
-            self.refresh()
-        return answer
+        labelled = (
+            (scan, label, f"{scan.stem}{LABEL_SUFFIX}")
+            for uid in self.labelled()
+            if (scan := self.image_path(uid)) and (label := self.label_path(uid, FINAL))
+        )
+        return write_dataset(self._folder, labelled, limit)
 
     def visible_series(self) -> dict[str, str]:
         """See `Studies.visible_series`."""
         view = self._contents.now()
         labels = {one.series: one.study for found in view.labels.values() for one in found}
         return labels | {uid: entry.study for uid, entry in view.series.items()}
-
-    def refresh(self) -> None:
-        """Ask the archive again when something is asked next."""
-        self._contents.refresh()
 
     def status(self) -> dict[str, Any]:
         """How many scans there are, and how many of them have labels."""
@@ -430,28 +268,14 @@ class ArchiveStudies(Studies):
             },
         }
 
-    def _entry(self, image_id: str) -> SeriesEntry:
-        series = self._contents.now().series
-        if image_id not in series:
-            raise unknown_name("image", image_id, series)
-        return series[image_id]
-
     def _all_parts(self, image_id: str) -> list[Part]:
         """What every segmentation of a series has of each task, the oldest first."""
-        tasks, found = self._tasks(), []
-        for number, one in enumerate(self._contents.now().labels.get(image_id, []), start=1):
-            told = self._notes.record(one.uid).get("task")
-            own = [task for task in tasks if task.name == told and one.task([task])]
-            found += [Part(one, task, number) for task in own or one.tasks(tasks)]
-        return found
+        every = self._contents.now().labels.get(image_id, [])
+        return parts_of(every, self._tasks(), lambda uid: self._notes.record(uid).get("task"))
 
     def _parts(self, image_id: str) -> list[Part]:
         """The final labels of a series: the newest part of each task, the oldest first."""
-        found: dict[str, Part] = {}
-        for part in self._all_parts(image_id):
-            found.pop(part.task.name, None)
-            found[part.task.name] = part
-        return list(found.values())
+        return newest_of_each(self._all_parts(image_id))
 
     def _file(self, image_id: str, part: Part) -> Path:
         """The file of the label of one task, downloaded if need be."""
@@ -465,24 +289,6 @@ class ArchiveStudies(Studies):
         except (ScanError, GoneError) as error:  # by other software, and not usable
             logger.warning(f"The former label of {image_id} cannot be compared: {error}")
             return None
-
-    def _state(self, image_id: str) -> State:
-        """What changes when a series does: its number of images."""
-        entry = self._contents.now().series.get(image_id)
-        if entry is None:
-            raise GoneError(f"series {image_id}", "is not there any more")
-        return ((entry.images or 0, 0),)
-
-    @contextmanager
-    def _lent(self, image_id: str) -> Iterator[Path]:
-        """The folder with the images of a series for the time of the block; see `Downloads.lent`."""
-        with self._downloads.lent(self._entry(image_id)) as folder:
-            yield folder
-
-    def _unusable(self, entry: SeriesEntry) -> bool:
-        """Whether a series could not be used when it was tried, and has not grown since."""
-        info = self._notes.image_notes(entry.uid)
-        return "unusable" in info and info.get("images") == entry.images
 
     def _store(
         self, entry: SeriesEntry, scan: Scan, found: Submission, record: dict[str, Any]
@@ -512,36 +318,3 @@ class ArchiveStudies(Studies):
         self._downloads.keep_label(str(header.SOPInstanceUID), lambda _: found.label)
         self.refresh()
         return record
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a segmentation has of one task.
-
-    Attributes:
-        segmentation: The segmentation.
-        task: The task.
-        number: Of the segmentation among those of its series, from 1.
-    """
-
-    segmentation: Segmentation
-    task: Recipe
-    number: int
-
-    @property
-    def classes(self) -> list[dict[str, Any]]:
-        """Name and value of each class."""
-        return [{"name": label.name, "idx": label.value} for label in self.task.labels]
-
-
-def listed(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Name and value of each class of a map of several parts, see `combined`."""
-    return names_of([(part.task.name, part.classes) for part in parts])
-
-
-def _not_here(what: str) -> ReadOnlyError:
-    return ReadOnlyError("archive", f"{what} cannot be changed from here", "Use the archive's own program")
-
-
-def _no_label(image_id: str, tag: str) -> NotFoundError:
-    return NotFoundError(f"label of {image_id[:80]}", f"there is none with the tag {tag[:40]!r}")

@@ -5,113 +5,49 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any
-from zipfile import ZipFile
 
-import requests
 import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
-from diffcl.data.patients import patients_in_file
-from diffcl.errors import (
-    DataError,
-    DiffclError,
-    NotFoundError,
-    OutputError,
-    ScanError,
-    UsageError,
-    named,
-    unknown_name,
-)
-from diffcl.files import make_folder, remove, remove_leftovers, replace_file
-from diffcl.geometry import Geometry, same_grid
-from diffcl.io import read_label, read_scan, scan_name, write_image
-from diffcl.io.dicom.series import DicomSeries
+from diffcl.errors import OutputError, ScanError, UsageError, named
+from diffcl.io import read_label, write_image
 from diffcl.io.fingerprint import state_of
-from diffcl.io.formats import image_suffix
-from diffcl.io.isolated import read_scan_isolated
-from diffcl.recipe import Recipe
-from diffcl.studies.agreement import agreement, author
-from diffcl.studies.folder_contents import SUFFIXES, FolderContents
+from diffcl.studies.agreement import agreement_with_another, author
+from diffcl.studies.export import write_dataset
+from diffcl.studies.folder_scans import FolderScans
 from diffcl.studies.index import FileEntry, ScanEntry
-from diffcl.studies.label_changes import changed_voxels, joined, label_record, new_parts, proposal_of
+from diffcl.studies.label_changes import (
+    changed_voxels,
+    joined,
+    label_record,
+    new_parts,
+    proposal_of,
+    record_of_all,
+)
 from diffcl.studies.label_check import Submission, check_label
-from diffcl.studies.label_history import LABEL_SUFFIX, History, classes_of, stamp
+from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
-from diffcl.studies.proposed import DOUBT_SUFFIX, Proposed, keep_proposed, read_proposed
-from diffcl.studies.protocol import FINAL, FINAL_OF, Studies, check_submitted, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, check_submitted, no_label, task_of
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
 logger = logging.getLogger(__name__)
 
-NO_ARCHIVE = "a folder of files"
 
-
-class FolderStudies(Studies):
+class FolderStudies(FolderScans):
     """The studies in a folder, as MONAI Label's local datastore lays them out.
 
-    What is on disk is looked at whenever something is asked, so files may come and go by hand and other
-    processes may write. All that is written is written beside its place and moved in; a label is checked
-    before it replaces another, and every accepted one is kept.
-
-    Args:
-        folder: The studies; made if missing.
-        tasks: Gives the recipes whose classes labels may hold.
-        most_versions: How many versions of each final label are kept; None for all.
-
-    Attributes:
-        history: The versions of the final labels.
-
-    Raises:
-        OutputError: If the folder cannot be made.
+    Of its scans see `FolderScans`, which also says what it is made from. A label is checked before it replaces another,
+    and every accepted one is kept.
     """
-
-    fetching_is_costly = False
-
-    def __init__(
-        self, folder: Path, tasks: Callable[[], Sequence[Recipe]], most_versions: int | None = None
-    ) -> None:
-        make_folder(folder)
-        remove_leftovers(folder)
-        self.history = History(folder / "history", most_versions)
-        self._folder = folder
-        self._proposals = folder / "proposals"
-        self._tasks = tasks
-        self._saving = Lock()
-        self._contents = FolderContents(folder, self.history)
-
-    def name(self) -> str:
-        """What the index says, `studies` at first."""
-        return self._contents.now().name
-
-    def set_name(self, name: str) -> None:
-        """See `Studies.set_name`."""
-        checked({"name": name}, "name")
-        with self._contents.change() as content:
-            content.name = name
-
-    def description(self) -> str:
-        """What the index says."""
-        return self._contents.now().description
-
-    def set_description(self, description: str) -> None:
-        """See `Studies.set_description`."""
-        checked({"description": description}, "description")
-        with self._contents.change() as content:
-            content.description = description
-
-    def scans(self) -> list[str]:
-        """The names of the files, without their suffixes."""
-        return list(self._contents.now().objects)
 
     def labelled(self, task: str | None = None) -> list[str]:
         """See `Studies.labelled`."""
@@ -124,26 +60,10 @@ class FolderStudies(Studies):
         objects = self._contents.now().objects
         return [image_id for image_id, entry in objects.items() if not _has_final(entry, task)]
 
-    def patients(self, image_ids: Sequence[str]) -> dict[str, str]:
-        """What `patients.csv` says."""
-        known = patients_in_file(self._folder)
-        return {image_id: known[image_id] for image_id in image_ids if image_id in known}
-
     def tags(self, image_id: str) -> list[str]:
         """See `Studies.tags`."""
         entry = self._contents.now().objects.get(image_id)
         return list(entry.labels) if entry else []
-
-    def image_path(self, image_id: str) -> Path:
-        """The file of the scan."""
-        content = self._contents.now()
-        if image_id not in content.objects:
-            raise NotFoundError(f"image {image_id[:80]}", "not there, or not any more")
-        return Path(os.path.realpath(self._contents.scan_file(content, image_id)))
-
-    def scan_path(self, image_id: str) -> Path:
-        """The same file."""
-        return self.image_path(image_id)
 
     def to_score(self) -> ScansToScore:
         """All scans."""
@@ -154,51 +74,6 @@ class FolderStudies(Studies):
             for image_id, file in files.items()
         }
         return ScansToScore(scans, [name for name, entry in content.objects.items() if FINAL in entry.labels])
-
-    def image_notes(self, image_id: str) -> dict[str, Any]:
-        """The notes and the `path` of the file, from which a viewer on this machine reads it."""
-        return {**readable(self._entry(image_id).image.info), "path": str(self.image_path(image_id))}
-
-    def note_image(self, image_id: str, notes: Mapping[str, Any]) -> None:
-        """See `Studies.note_image`."""
-        self._entry(image_id)
-        checked(notes, f"notes on {image_id}")
-        with self._contents.change() as content:
-            if image_id in content.objects:
-                image = content.objects[image_id].image
-                image.info = added(image.info, notes, f"notes on {image_id}")
-
-    def add_image(self, image_id: str, file: Path, notes: Mapping[str, Any]) -> str:
-        """See `Studies.add_image`."""
-        image_id = check_name(image_id or scan_name(file), "image id")
-        notes = checked(notes, f"notes on {image_id}")
-        suffix = image_suffix(file) or ""
-        if suffix not in SUFFIXES:
-            raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
-        with named(f"scan {image_id}"):
-            grid = Geometry.of(read_scan_isolated(file).image)
-        with self._saving:
-            known = self._contents.now().objects.get(image_id)
-            if known and known.labels and not same_grid(grid, self._grid(image_id)):
-                raise DataError(f"scan {image_id}", "has labels, and the new scan lies on another grid",
-                                "Upload it under another name")  # fmt: skip
-            with self._contents.change() as content:
-                self._contents.put_scan(content, image_id, suffix, file)
-                new = self._contents.new_entry(image_id, suffix)
-                entry = content.objects.setdefault(image_id, new)
-                entry.image.ext = suffix
-                entry.image.info.update({**notes, **stamp(), "name": f"{image_id}{suffix}"})
-        return image_id
-
-    def remove_image(self, image_id: str) -> None:
-        """See `Studies.remove_image`."""
-        for tag in self._entry(image_id).labels:
-            self.remove_label(image_id, tag)
-        with self._contents.change() as content:
-            if image_id in content.objects:
-                self._contents.remove_scan(content, image_id)
-        remove(self._proposal_file(image_id))
-        remove(self._proposals / f"{image_id}{DOUBT_SUFFIX}")
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
         """The file that lies in the folder of the tag; for one task or an older version, that among the kept ones."""
@@ -256,7 +131,7 @@ class FolderStudies(Studies):
         if task is not None:
             version = self._current(image_id, task).get("version")
             if version is None:
-                raise _no_label(image_id, tag)
+                raise no_label(image_id, tag)
             newest = version == self.label_notes(image_id, FINAL).get("version")
             tag = FINAL if newest else tag_of({"version": version})
         notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
@@ -273,22 +148,6 @@ class FolderStudies(Studies):
                     self.history.review(image_id, record["version"], review_of(notes))
                     record = self.history.newest(image_id)
                 label.info = {**added(label.info, notes, f"notes on the label of {image_id}"), **record}
-
-    def keep_proposal(
-        self, image_id: str, label: sitk.Image, about: Mapping[str, Any], doubt: sitk.Image | None = None
-    ) -> None:
-        """Kept as STUDIES/proposals/ID.nii.gz, and the doubt beside it."""
-        try:
-            self._proposals.mkdir(exist_ok=True)
-            keep_proposed(self._proposals, image_id, label, doubt)
-            self.note_image(image_id, {"proposal": dict(about)})
-        except (OSError, DiffclError) as error:
-            logger.error(f"The proposal for {image_id} is not kept: {error}")
-
-    def proposed(self, image_id: str) -> Proposed:
-        """See `Studies.proposed`."""
-        self._entry(image_id)
-        return read_proposed(self._proposals, image_id)
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`."""
@@ -316,8 +175,7 @@ class FolderStudies(Studies):
                 if tag == FINAL:
                     record["agreement"] = self._agreement(image_id, found, record)
                 records.append(self._keep(image_id, tag, label, record))
-            stored = {str(record["task"]): record.get("version") for record in records}
-            return {**records[-1], "stored": stored} if len(records) > 1 else records[-1]
+            return record_of_all(records)
 
     def restore_label(self, image_id: str, version: int) -> None:
         """Make an older version the final label again, as a new version.
@@ -337,39 +195,11 @@ class FolderStudies(Studies):
         task = task_of(tag)
         if task is not None:
             if "version" not in self._current(image_id, task):
-                raise _no_label(image_id, tag)
+                raise no_label(image_id, tag)
             record, tag = {**record, "task": task}, FINAL
         self._label_entry(image_id, tag)
         with self._saving:
             self._keep(image_id, tag, None, record)
-
-    def series(self, image_id: str) -> DicomSeries:  # noqa: ARG002
-        """Scans that are files are no series.
-
-        Raises:
-            DataError: Always.
-        """
-        raise DataError("dicom_seg", f"the studies are {NO_ARCHIVE}", "Serve a DICOM archive")
-
-    def pass_on(self, *_: Any, **__: Any) -> requests.Response:
-        """There is no archive.
-
-        Raises:
-            NotFoundError: Always.
-        """
-        raise NotFoundError("studies", NO_ARCHIVE, "OHIF needs a DICOM archive, see docs/dicom.md")
-
-    def visible_series(self) -> dict[str, str]:
-        """There is no archive.
-
-        Raises:
-            NotFoundError: Always.
-        """
-        raise NotFoundError("studies", NO_ARCHIVE, "OHIF needs a DICOM archive, see docs/dicom.md")
-
-    def refresh(self) -> None:
-        """Look at the disk again."""
-        self._contents.refresh()
 
     def status(self) -> dict[str, Any]:
         """See `Studies.status`."""
@@ -396,36 +226,18 @@ class FolderStudies(Studies):
     def export(self, limit: int | None = None) -> Path:
         """STUDIES/dataset.zip, with the notes in `metadata.json`."""
         content = self._contents.now()
-        labelled = [name for name, entry in content.objects.items() if FINAL in entry.labels]
-        if not labelled:
-            raise NotFoundError("studies", "no scan has a final label yet")
-        path = self._folder / "dataset.zip"
-        with replace_file(path) as temporary, ZipFile(temporary, "w") as packed:
-            for image_id in labelled[: limit if limit and limit > 0 else None]:
-                scan, label = self.image_path(image_id), self.label_path(image_id, FINAL)
-                if label:
-                    packed.write(scan, f"image/{scan.name}")
-                    packed.write(label, f"label/{label.name}")
-            packed.writestr("metadata.json", content.model_dump_json())
-        return path
-
-    def _entry(self, image_id: str) -> ScanEntry:
-        objects = self._contents.now().objects
-        if image_id not in objects:
-            raise unknown_name("image", image_id, objects)
-        return objects[image_id]
+        labelled = (
+            (self.image_path(image_id), label, label.name)
+            for image_id, entry in content.objects.items()
+            if FINAL in entry.labels and (label := self.label_path(image_id, FINAL))
+        )
+        return write_dataset(self._folder, labelled, limit, {"metadata.json": content.model_dump_json()})
 
     def _label_entry(self, image_id: str, tag: str) -> FileEntry:
         labels = self._entry(image_id).labels
         if tag not in labels:
-            raise _no_label(image_id, tag)
+            raise no_label(image_id, tag)
         return labels[tag]
-
-    def _grid(self, image_id: str) -> Geometry:
-        return Geometry.of(read_scan(self.image_path(image_id)).image)
-
-    def _proposal_file(self, image_id: str) -> Path:
-        return self._proposals / f"{image_id}{LABEL_SUFFIX}"
 
     def _current(self, image_id: str, task: str) -> dict[str, Any]:
         """The record of the final label for a task; empty where there is none.
@@ -451,20 +263,18 @@ class FolderStudies(Studies):
         self, image_id: str, found: Submission, record: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """How far a label agrees with the newest one of somebody else; None where nobody else outlined the scan."""
-        others = [
+        task = next((task for task in self._tasks() if task.name == found.task), None)
+        if task is None:
+            return None
+        versions = [
             other
             for other in self.history.versions(image_id)
-            if not other["removed"] and author(other) != author(record) and other.get("task") == found.task
+            if not other["removed"] and other.get("task") == task.name
         ]
-        task = next((task for task in self._tasks() if task.name == found.task), None)
-        if task is None or not others:
-            return None
-        try:
-            label = read_label(self.history.label(image_id, others[-1]["version"]))
-        except (ScanError, UsageError) as error:
-            logger.warning(f"The labels of {image_id} cannot be compared: {error}")
-            return None
-        return agreement(found.label, label, task.labels, others[-1])
+        return agreement_with_another(
+            found.label, task.labels, author(record), versions,
+            lambda other: read_label(self.history.label(image_id, other["version"])), image_id,
+        )  # fmt: skip
 
     def _keep(self, image_id: str, tag: str, label: Path | None, record: Mapping[str, Any]) -> dict[str, Any]:
         """Put a label in its place, None for none; a final one after it stands among the versions.
@@ -492,10 +302,6 @@ class FolderStudies(Studies):
         if version:
             self.history.forget(image_id)
         return record
-
-
-def _no_label(image_id: str, tag: str) -> NotFoundError:
-    return NotFoundError(f"label of {image_id}", f"there is none with the tag {tag[:40]!r}")
 
 
 def _has_final(entry: ScanEntry, task: str | None) -> bool:

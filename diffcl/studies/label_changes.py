@@ -100,6 +100,12 @@ def joined(parts: Sequence[Submission]) -> Submission:
     return Submission(label, None, classes, parts[0].remark)
 
 
+def record_of_all(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of the labels of one map: the last record; of several tasks, in `stored` the version of each."""
+    stored = {str(record["task"]): record.get("version") for record in records}
+    return {**records[-1], "stored": stored} if len(records) > 1 else records[-1]
+
+
 def label_record(
     params: Mapping[str, Any],
     found: Submission,

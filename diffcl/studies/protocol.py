@@ -11,7 +11,7 @@ import requests
 import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
-from diffcl.errors import UsageError
+from diffcl.errors import NotFoundError, UsageError
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.studies.agreement import mean_dice
 from diffcl.studies.proposed import Proposed
@@ -46,6 +46,11 @@ def check_submitted(tag: str) -> None:
         raise UsageError(
             f"label tag {tag[:40]!r}", "is the final label for one task", "Submit with the tag 'final'"
         )
+
+
+def no_label(image_id: str, tag: str) -> NotFoundError:
+    """What is raised for a label that is not there."""
+    return NotFoundError(f"label of {image_id[:80]}", f"there is none with the tag {tag[:40]!r}")
 
 
 class Studies(ABC):
