@@ -63,8 +63,25 @@ def layout(size: Sequence[int], window: Sequence[int], overlap: float) -> list[B
         window: Those of a window.
         overlap: Share by which neighbours overlap, 0..1.
     """
-    steps = [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
-    return [(x, y, z) for x, y, z in dense_patch_slices(size, window, steps)]
+    return [(x, y, z) for x, y, z in dense_patch_slices(size, window, _steps(size, window, overlap))]
+
+
+def window_count(size: Sequence[int], recipe: Recipe) -> int:
+    """How many windows a scan of so many voxels is read in, without a list of them.
+
+    >>> from diffcl.recipe import load_recipe
+    >>> window_count((96, 48, 64), load_recipe("hippocampus"))
+    6
+    """
+    window = frame(size, recipe).window
+    whole = [max(s, w) for s, w in zip(size, window, strict=True)]
+    steps = _steps(whole, window, recipe.inference.overlap)
+    return math.prod(1 + math.ceil((s - w) / step) for s, w, step in zip(whole, window, steps, strict=True))
+
+
+def _steps(size: Sequence[int], window: Sequence[int], overlap: float) -> list[int]:
+    """Voxels from one window to the next along each axis."""
+    return [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
 
 
 def joined(

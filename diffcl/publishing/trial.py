@@ -23,6 +23,7 @@ import numpy as np
 from diffcl.data.traits import AXES
 from diffcl.errors import ModelError
 from diffcl.geometry import Geometry
+from diffcl.inference.sliding import window_count
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import read_info
 from diffcl.models.profile import Profile
@@ -66,7 +67,7 @@ def try_prediction(folder: Path, where: str, profiles: Iterable[Profile] = ()) -
     if needed > SCAN_BYTES:
         raise ModelError(where, f"would need {needed / 2**30:.0f} GiB of memory for {scan}",
                          "Train it with a coarser grid.spacing, or fewer classes")  # fmt: skip
-    seconds = windows(size, recipe) * _seconds_of_a_window(folder, where)
+    seconds = window_count(size, recipe) * _seconds_of_a_window(folder, where)
     if seconds > LONGEST_SECONDS:
         raise ModelError(where, f"would take {seconds / 60:.0f} minutes for {scan}",
                          "Use a coarser grid.spacing, fewer sampling_steps or smaller networks")  # fmt: skip
@@ -94,20 +95,6 @@ def bytes_of(size: Iterable[int], classes: int) -> int:
     networks and of their mean (float32).
     """
     return math.prod(size) * (8 + classes * (2 + 4 + 4 + 4 + 4))
-
-
-def windows(size: Iterable[int], recipe: Recipe) -> int:
-    """How many windows a scan of so many voxels is read in.
-
-    >>> from diffcl.recipe import load_recipe
-    >>> windows((96, 48, 64), load_recipe("hippocampus"))
-    6
-    """
-    count = 1
-    for length, window in zip(size, recipe.grid.window, strict=True):
-        step = max(1, int(window * (1 - recipe.inference.overlap)))
-        count *= 1 + max(0, math.ceil((length - window) / step))
-    return count
 
 
 def _seconds_of_a_window(folder: Path, where: str) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffcl.geometry import Box
 from diffcl.inference.ensemble import predict_probabilities, probability_slabs, seeded_noise
-from diffcl.inference.sliding import joined, layout
+from diffcl.inference.sliding import frame, joined, layout, window_count
 from diffcl.models import Model
 from diffcl.recipe import Recipe
 
@@ -34,6 +34,23 @@ def test_answers_are_joined_as_monai_joins_them(size: tuple[int, int, int], over
     slabs = list(joined(windows, [True] * len(windows), size, ask, 4, 2, torch.device("cpu")))
     assert torch.equal(torch.cat(slabs, dim=1)[None], expected)
     assert len(slabs) == len({where[0].start for where in windows})
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("size", [(28, 40, 9), (12, 12, 12), (1, 13, 25), (60, 7, 37)])
+def test_windows_are_counted_as_they_are_laid_out(
+    size: tuple[int, int, int], overlap: float, recipe: Recipe
+) -> None:
+    changed = recipe.changed(inference={"overlap": overlap})
+    framed = frame(size, changed)
+    whole = framed.pad(torch.zeros(1, 1, *size)).shape[2:]
+    assert window_count(size, changed) == len(layout(whole, framed.window, overlap))
+
+
+def test_the_windows_of_a_scan_without_bounds_are_counted_at_once(recipe: Recipe) -> None:
+    dense = recipe.changed(inference={"overlap": 0.9})
+    assert dense.grid.window == (12, 12, 12)
+    assert window_count((10**6, 10**6, 10**6), dense) == (10**6 - 11) ** 3
 
 
 def test_windows_that_are_not_asked_are_background() -> None:

@@ -14,7 +14,7 @@ from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.publishing import trial
-from diffcl.publishing.trial import largest_extent, one_window, try_prediction, windows
+from diffcl.publishing.trial import largest_extent, one_window, try_prediction
 from diffcl.recipe import Recipe
 
 EXTENT = {
@@ -87,14 +87,6 @@ def test_one_without_weights_is_refused(recipe: Recipe, tmp_path: Path) -> None:
 def test_the_largest_known_scan_counts() -> None:
     large = Profile(modality="MR", ranges={"extent foot-head": (10.0, 90.0)})
     assert largest_extent([Profile(modality="MR", ranges=EXTENT), large]) == (40.0, 45.0, 90.0)
-
-
-@pytest.mark.parametrize(("overlap", "count"), [(0.0, 2 * 3 * 1), (0.5, 3 * 4 * 1), (0.9, 13 * 25 * 1)])
-def test_windows_are_counted_as_they_are_read(recipe: Recipe, overlap: float, count: int) -> None:
-    """Window of 16 voxels; steps of 16, 8 and 1 voxels."""
-    changed = recipe.changed(inference={"overlap": overlap})
-    assert changed.grid.window == (16, 16, 16)
-    assert windows((28, 40, 9), changed) == count
 
 
 def test_the_scan_of_the_trial_suits_every_recipe(recipe: Recipe) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from diffcl.diffusion import LabelDiffusion
-from diffcl.inference.sliding import frame
+from diffcl.geometry import Box
+from diffcl.inference.sliding import frame, joined, layout
 from diffcl.recipe import Recipe
 
 NOISE = (0.45, 0.3)
@@ -50,27 +51,23 @@ def completed_probabilities(
     diffusion, count = LabelDiffusion(recipe.diffusion), recipe.classes
     framed = frame(image.shape[1:], recipe)
     whole = framed.pad(image[None].float())
+    size = whole.shape[2:]
+    windows = layout(size, framed.window, recipe.inference.overlap)
     clean = diffusion.encode(begun[None], count)
     random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
     current, found = clean, clean
+
+    def denoised(noisy: Tensor, time: Tensor, where: Box) -> Tensor:
+        there = (slice(None), slice(None), *where)
+        return ds(whole[there], noisy[there], time).float().softmax(dim=1)
+
     for share in NOISE:
         time = torch.full((1,), int(share * diffusion.steps), device=image.device)
         noise = torch.randn(clean.shape, generator=random).to(image.device)
         noisy = framed.pad(diffusion.noise(current, time, noise))
-
-        def denoised(crop: Tensor, condition: Tensor, at: Tensor = time) -> Tensor:
-            return ds(crop, condition, at).float().softmax(dim=1)
-
-        answer = sliding_window_inference(
-            whole,
-            framed.window,
-            1,
-            denoised,
-            overlap=recipe.inference.overlap,
-            mode="gaussian",
-            condition=noisy,
-        )
-        assert isinstance(answer, Tensor)
+        ask = partial(denoised, noisy, time)
+        slabs = joined(windows, [True] * len(windows), size, ask, count, count, image.device)
+        answer = torch.cat(list(slabs), dim=1)[None]
         x, y, z = framed.place
         found = answer[:, :, x, y, z]
         current = torch.where(known, clean, found * 2 - 1)
