@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
-from diffcl.errors import GoneError, ScanError, named
+from diffcl.errors import GoneError, ScanError
 from diffcl.files import make_folder
 from diffcl.geometry import Geometry
 from diffcl.io import Scan, read_label
@@ -28,18 +28,14 @@ from diffcl.studies.content_time import date_content
 from diffcl.studies.export import write_dataset
 from diffcl.studies.label_changes import (
     changed_voxels,
-    joined,
-    label_record,
-    new_parts,
-    proposal_of,
     record_of_all,
 )
-from diffcl.studies.label_check import Submission, check_label
+from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.label_parts import TaskLabel, combined
-from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked
-from diffcl.studies.protocol import FINAL, FINAL_OF, check_submitted, no_label, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
+from diffcl.studies.received_label import label_request
 from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentation_parts import Part, listed, newest_of_each, parts_of
 
@@ -174,27 +170,25 @@ class ArchiveStudies(ArchiveScans):
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`; a final one is stored in the archive, others are kept on this machine."""
         entry = self._entry(image_id)
-        check_submitted(tag)
-        where = f"label of {image_id}"
         with self._saving:
-            tag = check_name(tag, "label tag")
-            params = with_review(checked(params, where), where)
+            request = label_request(image_id, tag, params)
             scan = self._downloads.scan(entry)
-            grid = Geometry.of(scan.image)
             about = self._notes.image_notes(image_id).get("proposal")
-            proposal = proposal_of(about, lambda: self._notes.proposal(image_id), grid)
-            with named(where):
-                parts: Sequence[Submission] = check_label(file, grid, self._tasks(), params, where, proposal)
-            parts = new_parts(parts, partial(self._former, image_id)) if tag == FINAL else [joined(parts)]
+            received = request.received(
+                file,
+                Geometry.of(scan.image),
+                self._tasks(),
+                about,
+                lambda: self._notes.proposal(image_id),
+            )
             records = []
-            for found in parts:
-                changed = changed_voxels(self, image_id, found)
-                record = label_record(params, found, about, proposal, changed)
-                if tag == FINAL:
+            for found in received.to_keep(partial(self._former, image_id)):
+                record = received.record(found, changed_voxels(self, image_id, found))
+                if request.is_final:
                     record["agreement"] = self._agreement(image_id, found, record)
                     record = self._store(entry, scan, found, record)
                 else:
-                    self._notes.keep(image_id, tag, found.label, record)
+                    self._notes.keep(image_id, request.tag, found.label, record)
                 records.append(record)
             return record_of_all(records)
 

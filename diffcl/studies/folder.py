@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
-from diffcl.errors import OutputError, ScanError, UsageError, named
+from diffcl.errors import OutputError, ScanError, UsageError
 from diffcl.io import read_label, write_image
 from diffcl.io.fingerprint import state_of
 from diffcl.studies.agreement import agreement_with_another, author
@@ -25,18 +25,14 @@ from diffcl.studies.folder_scans import FolderScans
 from diffcl.studies.index import FileEntry, ScanEntry
 from diffcl.studies.label_changes import (
     changed_voxels,
-    joined,
-    label_record,
-    new_parts,
-    proposal_of,
     record_of_all,
 )
-from diffcl.studies.label_check import Submission, check_label
+from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
-from diffcl.studies.names import check_name
 from diffcl.studies.notes import added, checked, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
-from diffcl.studies.protocol import FINAL, FINAL_OF, check_submitted, no_label, task_of
+from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
+from diffcl.studies.received_label import label_request
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 
 logger = logging.getLogger(__name__)
@@ -151,30 +147,27 @@ class FolderStudies(FolderScans):
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`."""
-        self._entry(image_id)
-        check_submitted(tag)
-        where = f"label of {image_id}"
-        tag = check_name(tag, "label tag")
-        params = with_review(checked(params, where), where)
-        state = state_of(self.image_path(image_id))
-        grid, tasks = self._grid(image_id), self._tasks()
         about = self._entry(image_id).image.info.get("proposal")
-        proposal = proposal_of(about, lambda: read_label(self._proposal_file(image_id)), grid)
-        with named(where):
-            parts: Sequence[Submission] = check_label(file, grid, tasks, params, where, proposal)
+        request = label_request(image_id, tag, params)
+        state = state_of(self.image_path(image_id))
+        received = request.received(
+            file,
+            self._grid(image_id),
+            self._tasks(),
+            about,
+            lambda: read_label(self._proposal_file(image_id)),
+        )
         with TemporaryDirectory() as temporary, self._saving:
             if state_of(self.image_path(image_id)) != state:
                 raise UsageError(f"image {image_id}", "was replaced meanwhile", "Load the scan again")
-            parts = new_parts(parts, partial(self._former, image_id)) if tag == FINAL else [joined(parts)]
             label = Path(temporary) / f"label{LABEL_SUFFIX}"
             records = []
-            for found in parts:
+            for found in received.to_keep(partial(self._former, image_id)):
                 write_image(found.label, label)
-                changed = changed_voxels(self, image_id, found)
-                record = label_record(params, found, about, proposal, changed)
-                if tag == FINAL:
+                record = received.record(found, changed_voxels(self, image_id, found))
+                if request.is_final:
                     record["agreement"] = self._agreement(image_id, found, record)
-                records.append(self._keep(image_id, tag, label, record))
+                records.append(self._keep(image_id, request.tag, label, record))
             return record_of_all(records)
 
     def restore_label(self, image_id: str, version: int) -> None:
