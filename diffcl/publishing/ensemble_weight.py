@@ -148,8 +148,10 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
         cs, ds = slab.cs, slab.ds
         assert cs is not None
         assert ds is not None
-        disagreement.add(NetworkProbabilities(cs.half(), ds.half(), cs))
-        _count_doubt(doubts, cs.half(), ds.half())
+        halves = cs.half(), ds.half()
+        disagreement.add(NetworkProbabilities(*halves, cs))
+        _count_doubt(doubts, *halves)
+        del halves
         for (where, one), (_, other) in zip(ways[0].add(cs), ways[1].add(ds), strict=True):
             found += _on_the_scan(where, one, other, truth[where], reliabilities)
     box = _around([box for box, _ in found])
