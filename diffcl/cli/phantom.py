@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diffcl.cli.console import progress_bar, say
 from diffcl.files import make_folder
+
+if TYPE_CHECKING:
+    from diffcl.heart_phantom import HeartPhantom
+    from diffcl.phantom import Phantom
+
+Organ = Literal["hippocampus", "heart"]
 
 
 def phantom(
@@ -18,29 +24,41 @@ def phantom(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write the scans as DICOM series, a folder each.")
     ] = False,
+    organ: Annotated[
+        Organ, typer.Option(help="Crops of a head around a hippocampus, or short-axis stacks of a heart.")
+    ] = "hippocampus",
 ) -> None:
-    """Make synthetic hippocampus-like MR crops for trying things. The same seed makes the same scan.
+    """Make synthetic MR scans for trying things. The same seed makes the same scan.
 
-    They lie upright, oblique, on the right side, with flat voxels, sagittal and coronal in turn.
+    Those of a hippocampus lie upright, oblique, on the right side, with flat voxels, sagittal and coronal in turn.
+    Those of a heart are ten thick slices, oblique to the patient.
 
     - `diffcl phantom trial/ --count 12`
+    - `diffcl phantom hearts/ --organ heart --count 2`
     - `diffcl phantom series/ --count 1 --seed 7 --dicom`
     """
     with progress_bar("Making", count) as bar:
         for done, number in enumerate(range(seed, seed + count), start=1):
-            write_phantom(out, number, dicom=dicom)
+            write_phantom(out, number, dicom=dicom, organ=organ)
             bar.show(done)
     say(f"{out}: {count} synthetic scans with labels")
 
 
-def write_phantom(folder: Path, seed: int, *, dicom: bool = False) -> None:
+def write_phantom(folder: Path, seed: int, *, dicom: bool = False, organ: Organ = "hippocampus") -> None:
     """Write one scan into `images/` of a folder and its truth into `labels/`."""
     from diffcl.io import write_image
     from diffcl.io.dicom.series_write import write_series
-    from diffcl.phantom import varied_phantom
 
-    made = varied_phantom(seed)
-    name = f"phantom-{seed:03d}"
+    if organ == "heart":
+        from diffcl.heart_phantom import make_heart_phantom
+
+        made: Phantom | HeartPhantom = make_heart_phantom(seed)
+        name = f"heart-{seed:03d}"
+    else:
+        from diffcl.phantom import varied_phantom
+
+        made = varied_phantom(seed)
+        name = f"phantom-{seed:03d}"
     for kind in ("images", "labels"):
         make_folder(folder / kind)
     if dicom:
