@@ -70,6 +70,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"torch", "numpy", "SimpleITK", "monai", "pydicom", "pydantic", "nibabel"} & set(loaded)
 
 
+def test_predicting_loads_nothing_of_training_or_of_other_results() -> None:
+    code = "import sys, json, diffcl.inference.pipeline; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
+    costly = {
+        "monai",
+        "torchvision",
+        "matplotlib",
+        "pandas",
+        "highdicom",
+        "onnxruntime",
+        "distributed",
+        "skimage",
+    }
+    assert not costly & set(loaded)
+
+
 def test_what_could_be_imported_in_0_1_still_can() -> None:
     from diffcl.inference import Model, ModelInfo, ModelStore, Prediction, Predictor, Report, load_model
     from diffcl.io import Scan, is_scan, read_label, read_scan, scan_name, write_image

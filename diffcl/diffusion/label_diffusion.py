@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.networks.schedulers import DDIMScheduler
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,7 +31,8 @@ class LabelDiffusion:
     def __init__(self, settings: Diffusion) -> None:
         self.steps = settings.steps
         self._settings = settings
-        self.signal: Tensor = self._scheduler(1).alphas_cumprod
+        beta = torch.linspace(settings.beta_start, settings.beta_end, settings.steps, dtype=torch.float32)
+        self.signal = torch.cumprod(1 - beta, dim=0)
 
     def encode(self, classes: Tensor, count: int) -> Tensor:
         """Class values `(B, X, Y, Z)` to Y_0 `(B, count, X, Y, Z)` with values -1 and 1."""
@@ -66,26 +66,24 @@ class LabelDiffusion:
         Returns:
             `(B, K, X, Y, Z)`, summing to 1 over K.
         """
-        scheduler = self._scheduler(steps)
         current = noise
         total = torch.zeros_like(noise)
-        for time in scheduler.timesteps:
-            batch_time = time.to(noise.device).expand(noise.shape[0])
-            probabilities = denoiser(current, batch_time).float().softmax(dim=1)
+        for left, time in zip(reversed(range(steps)), self._times(steps), strict=True):
+            told = torch.full((noise.shape[0],), time, device=noise.device)
+            probabilities = denoiser(current, told).float().softmax(dim=1)
             total += probabilities
-            current, _ = scheduler.step(probabilities * 2 - 1, int(time), current)
+            if left:
+                current = self._earlier(current, probabilities * 2 - 1, time, time - self.steps // steps)
         return total / steps
 
-    def _scheduler(self, steps: int) -> DDIMScheduler:
-        settings = self._settings
-        scheduler = DDIMScheduler(
-            num_train_timesteps=settings.steps,
-            schedule="linear_beta",
-            beta_start=settings.beta_start,
-            beta_end=settings.beta_end,
-            clip_sample=False,
-            prediction_type="sample",
-            steps_offset=settings.steps // steps - 1,
-        )
-        scheduler.set_timesteps(steps)
-        return scheduler
+    def _times(self, steps: int) -> list[int]:
+        """The diffusion steps of a chain, evenly spaced from the last one down."""
+        offset = self.steps // steps - 1
+        even = torch.linspace(self.steps - 1 - offset, 0, steps).round().long() + offset
+        return even.tolist()
+
+    def _earlier(self, noisy: Tensor, clean: Tensor, time: int, earlier: int) -> Tensor:
+        """Y of an earlier step, of Y_t and what is taken for Y_0; the noise stays the same (eta 0)."""
+        signal, before = self.signal[time], self.signal[earlier]
+        noise = (noisy - signal.sqrt() * clean) / (1 - signal).sqrt()
+        return before.sqrt() * clean + (1 - before).sqrt() * noise

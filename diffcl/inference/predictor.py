@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from monai.transforms import KeepLargestConnectedComponent
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +28,7 @@ from diffcl.inference.outlook import Outlook, Watch
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import EngineName
 from diffcl.models.weights import Model
+from diffcl.pieces import largest_piece
 from diffcl.recipe import Recipe
 
 SURE = 1e-4
@@ -205,9 +205,7 @@ def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
         inside = label == entry.value
         if inside.any():
             box = extent(inside)
-            keep = KeepLargestConnectedComponent(applied_labels=1, is_onehot=False)
-            largest = np.asarray(keep(torch.from_numpy(inside[box].astype(np.uint8))[None])[0]).astype(bool)
-            kept[box][largest] = entry.value
+            kept[box][largest_piece(inside[box])] = entry.value
     return kept
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,6 +21,9 @@ from diffcl.recipe import Recipe
 
 SIGMA_SCALE = 0.125
 """Width of the Gaussian by which a window's middle weighs more than its border, as a share of the window; MONAI's."""
+
+LEAST = 1e-3
+"""What a voxel of a window counts at least; MONAI's."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ def layout(size: Sequence[int], window: Sequence[int], overlap: float) -> list[B
         window: Those of a window.
         overlap: Share by which neighbours overlap, 0..1.
     """
-    return [(x, y, z) for x, y, z in dense_patch_slices(size, window, _steps(size, window, overlap))]
+    x, y, z = (
+        [slice(end - w, end) for end in (min(start + w, s) for start in _starts(s, w, overlap))]
+        for w, s in zip(window, size, strict=True)
+    )
+    return list(product(x, y, z))
 
 
 def window_count(size: Sequence[int], recipe: Recipe) -> int:
@@ -73,15 +79,24 @@ def window_count(size: Sequence[int], recipe: Recipe) -> int:
     >>> window_count((96, 48, 64), load_recipe("hippocampus"))
     6
     """
-    window = frame(size, recipe).window
-    whole = [max(s, w) for s, w in zip(size, window, strict=True)]
-    steps = _steps(whole, window, recipe.inference.overlap)
-    return math.prod(1 + math.ceil((s - w) / step) for s, w, step in zip(whole, window, steps, strict=True))
+    window, overlap = frame(size, recipe).window, recipe.inference.overlap
+    return math.prod(len(_starts(max(s, w), w, overlap)) for s, w in zip(size, window, strict=True))
 
 
-def _steps(size: Sequence[int], window: Sequence[int], overlap: float) -> list[int]:
-    """Voxels from one window to the next along each axis."""
-    return [w if w == s else max(1, int(w * (1 - overlap))) for w, s in zip(window, size, strict=True)]
+def _starts(size: int, window: int, overlap: float) -> range:
+    """Where windows begin along an axis, but for the last one, which is moved back to end with the scan."""
+    step = max(1, int(window * (1 - overlap)))
+    return range(0, size - window + step, step)
+
+
+def importance(window: Sequence[int], device: torch.device) -> Tensor:
+    """How much each voxel of a window counts, `window`, 0.001..1, float32: a Gaussian around its middle."""
+    whole = torch.ones((), device=device)
+    for size in window:
+        offset = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
+        along = torch.exp(offset**2 / (-2 * (size * SIGMA_SCALE) ** 2))
+        whole = whole[..., None] * along
+    return whole.clamp(min=max(float(whole.min()), LEAST))
 
 
 def joined(
@@ -108,9 +123,7 @@ def joined(
         Slabs `(channels, x, Y, Z)` that follow each other along the first axis, float32.
     """
     window = [side.stop - side.start for side in windows[0]]
-    weight = compute_importance_map(
-        tuple(window), mode="gaussian", sigma_scale=SIGMA_SCALE, device=device, dtype=torch.float32
-    )
+    weight = importance(window, device)
     total = torch.zeros(channels, window[0], *size[1:], device=device)
     count = torch.zeros(1, window[0], *size[1:], device=device)
     both = zip(windows, asked, strict=True)

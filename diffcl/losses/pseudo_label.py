@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from monai.transforms import KeepLargestConnectedComponent
-from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from diffcl.pieces import largest_piece
 from diffcl.recipe import Losses
 
 
@@ -39,7 +39,14 @@ def pseudo_label(probabilities: Tensor, settings: Losses) -> PseudoLabel:
     certainty, classes = probabilities.detach().max(dim=1)
     weight = (certainty >= settings.confidence).float()
     if settings.largest_component:
-        keep = KeepLargestConnectedComponent(is_onehot=False, independent=True)
-        kept = [convert_to_tensor(keep(sample[None])[0]) for sample in classes]  # no MetaTensor from here on
-        classes = torch.stack(kept).long()
+        classes = torch.stack([_largest_pieces(sample) for sample in classes])
     return PseudoLabel(classes, weight)
+
+
+def _largest_pieces(classes: Tensor) -> Tensor:
+    """Class values `(X, Y, Z)` with the largest piece of each class only."""
+    values = classes.cpu().numpy()
+    kept = np.zeros_like(values)
+    for value in np.unique(values[values > 0]):
+        kept[largest_piece(values == value)] = value
+    return torch.from_numpy(kept).to(classes.device)

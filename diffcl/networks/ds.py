@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
-from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
+from torch.nn import functional
 
 from diffcl.networks.convolution import Convolution
 from diffcl.networks.cs import hf_mamba_modules
 from diffcl.networks.projection import ProjectionHead
 from diffcl.networks.vnet import Resize, VNet
 from diffcl.recipe import Recipe
+
+LONGEST = 10_000
+"""Steps, over 2 pi, of about the slowest wave by which a network is told the time."""
 
 
 class DiffusionSegmenter(nn.Module):
@@ -70,7 +73,7 @@ class DiffusionSegmenter(nn.Module):
         if self.time is None:
             alone: Tensor = self.vnet(image)
             return alone
-        embedded = self.time(get_timestep_embedding(time, self._width))
+        embedded = self.time(waves(time, self._width))
         seen = torch.cat([image, noisy.to(image.dtype)], dim=1)
         if max(self._coarse) > 1:
             seen = blocks_to_channels(seen, self._coarse)
@@ -88,6 +91,19 @@ def blocks_to_channels(volume: Tensor, size: tuple[int, int, int]) -> Tensor:
     a, b, c = size
     blocks = volume.view(items, channels, x // a, a, y // b, b, z // c, c)
     return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(items, channels * a * b * c, x // a, y // b, z // c)
+
+
+def waves(time: Tensor, width: int) -> Tensor:
+    """Diffusion steps `(B,)` as cosines and sines of ever slower waves `(B, width)`, float32.
+
+    Source:
+        Ho et al. 2020 (DDPM), after Vaswani et al. 2017.
+    """
+    half = width // 2
+    falling = -math.log(LONGEST) * torch.arange(half, dtype=torch.float32, device=time.device)
+    angles = time[:, None].float() * torch.exp(falling / half)[None]
+    told = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return functional.pad(told, (0, 1)) if width % 2 else told
 
 
 def _time_embedding(width: int) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.schedulers import DDIMScheduler
 
 from diffcl.diffusion import LabelDiffusion
 from diffcl.recipe import Diffusion
@@ -84,6 +85,36 @@ def test_each_step_of_the_chain_is_a_map_noised_for_its_time(label: torch.Tensor
         return clean * 30
 
     diffusion.sample(denoiser, first, 5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+@pytest.mark.parametrize("settings", [Diffusion(), Diffusion(steps=40, beta_end=0.3, sampling_steps=2)])
+def test_the_chain_is_that_of_monai(settings: Diffusion, steps: int) -> None:
+    scheduler = DDIMScheduler(
+        settings.steps,
+        beta_start=settings.beta_start,
+        beta_end=settings.beta_end,
+        clip_sample=False,
+        prediction_type="sample",
+        steps_offset=settings.steps // steps - 1,
+    )
+    scheduler.set_timesteps(steps)
+    start = torch.randn(2, CLASSES, 4, 5, 6, generator=torch.Generator().manual_seed(4))
+    chain = [start]
+    for time in scheduler.timesteps:
+        clean = (chain[-1] + time / settings.steps).softmax(dim=1) * 2 - 1
+        chain.append(scheduler.step(clean, int(time), chain[-1])[0])
+    seen = []
+
+    def denoiser(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        seen.append((noisy, time))
+        return noisy + time[0] / settings.steps
+
+    diffusion = LabelDiffusion(settings)
+    diffusion.sample(denoiser, start, steps)
+    assert torch.equal(diffusion.signal, scheduler.alphas_cumprod)
+    assert [int(time[0]) for _, time in seen] == scheduler.timesteps.tolist()
+    assert all(torch.equal(noisy, expected) for (noisy, _), expected in zip(seen, chain, strict=False))
 
 
 def test_late_steps_are_drawn_as_often_as_asked() -> None:

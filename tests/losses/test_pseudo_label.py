@@ -36,6 +36,12 @@ def test_a_stray_piece_becomes_background() -> None:
     assert int(found.classes.sum()) == 8
     assert found.classes[0, 4, 4, 4] == 0
     assert found.classes.dtype == torch.int64
-    assert (
-        type(found.classes) is torch.Tensor
-    )  # not a MetaTensor, which slows down all that is computed with it
+
+
+def test_each_class_keeps_its_own_largest_piece() -> None:
+    found = torch.zeros(2, 3, 5, 5, 5)
+    found[:, 0] = 0.5
+    found[:, 1, :2, :2, :2] = found[:, 1, 4, 4, 4] = 0.9
+    found[:, 2, 2:4, :2, :2] = found[0, 2, 0, 4, 4] = 0.8
+    for sample in pseudo_label(found, Losses(confidence=0.0, largest_component=True)).classes:
+        assert sample.flatten().bincount().tolist() == [109, 8, 8]

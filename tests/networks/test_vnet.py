@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 
 from diffcl.networks.cs import ConvolutionSegmenter
-from diffcl.networks.ds import DiffusionSegmenter, blocks_to_channels
+from diffcl.networks.ds import DiffusionSegmenter, blocks_to_channels, waves
 from diffcl.networks.projection import ProjectionHead
 from diffcl.recipe import Recipe, load_recipe
 
@@ -34,6 +35,12 @@ def test_ds_hears_the_time(recipe: Recipe) -> None:
     image, noisy = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
     early, late = (ds(image, noisy, torch.tensor([time])) for time in (10, 900))
     assert not torch.allclose(early, late)
+
+
+@pytest.mark.parametrize("width", [2, 7, 64])
+def test_time_is_told_by_the_waves_of_monai(width: int) -> None:
+    time = torch.tensor([0, 1, 500, 999])
+    assert torch.equal(waves(time, width), get_timestep_embedding(time, width))
 
 
 def test_a_coarser_ds_answers_for_every_voxel_at_less_cost(recipe: Recipe) -> None:

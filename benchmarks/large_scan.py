@@ -1,0 +1,95 @@
+"""Time and memory of a CT that is much larger than a window, with many classes, by networks with random weights.
+
+    python benchmarks/large_scan.py
+    python benchmarks/large_scan.py --size 512 512 400 --classes 14 --body 120
+
+The scan is noise in a cube of BODY mm, as wide as the scan where it is not given, in air, whose voxels are all alike.
+Windows that hold air alone are not asked of the networks. Everything is in this process: the scan, the program, the
+networks at work, the label, its uncertainty and the report. Memory is what the operating system counts as its most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from process_memory import memory
+from processor import processor
+from report import show
+
+from diffcl.geometry import Geometry
+from diffcl.inference import Predictor
+from diffcl.inference.outlook import Outlook
+from diffcl.io import Scan
+from diffcl.models import Model, ModelInfo
+from diffcl.models.profile import Profile
+from diffcl.networks.cs import ConvolutionSegmenter
+from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.recipe import Recipe, load_recipe
+
+AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def made_recipe(classes: int, grid: float, window: int) -> Recipe:
+    """The recipe of the left atrium with so many classes, background among them, on another grid."""
+    labels = [{"value": value, "name": f"organ {value}"} for value in range(1, classes)]
+    return Recipe.model_validate(
+        load_recipe("left_atrium").model_dump(exclude_unset=True)
+        | {"labels": labels, "grid": {"spacing": [grid] * 3, "window": [window] * 3, "crop": [window] * 3}}
+    )
+
+
+def made_model(recipe: Recipe) -> Model:
+    """Its networks with random weights."""
+    torch.manual_seed(0)
+    info = ModelInfo(name="random", version=1, created="", recipe=recipe, profile=Profile(modality="CT"))
+    networks = ConvolutionSegmenter(recipe), DiffusionSegmenter(recipe)
+    cs, ds = (network.eval().requires_grad_(False) for network in networks)
+    return Model(info, cs, ds, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def made_scan(size: tuple[int, int, int], spacing: tuple[float, float, float], body: float) -> Scan:
+    """Noise in a cube of so many mm around the middle, in air."""
+    grid = Geometry(size, spacing, (0.0, 0.0, 0.0), AXES)
+    values = grid.zeros(np.float32)
+    values[...] = -1000
+    half = [min(s // 2, round(body / mm / 2)) for s, mm in zip(size, spacing, strict=True)]
+    inside = tuple(slice(s // 2 - h, s // 2 + h) for s, h in zip(size, half, strict=True))
+    part = values[inside]
+    part[...] = np.random.default_rng(0).normal(100, 50, part.shape)
+    return Scan(grid.place(values), "made", Path("made"), "CT")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 400), help="voxels of the scan")
+    parser.add_argument("--spacing", type=float, nargs=3, default=(0.8, 0.8, 1.0), help="mm between them")
+    parser.add_argument("--grid", type=float, default=1.5, help="mm between the voxels that the networks see")
+    parser.add_argument("--window", type=int, default=96, help="voxels of a window along each axis")
+    parser.add_argument("--classes", type=int, default=14, help="background among them")
+    parser.add_argument("--body", type=float, default=1e4, help="mm of the cube that is not air")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    arguments = parser.parse_args()
+    model = made_model(made_recipe(arguments.classes, arguments.grid, arguments.window))
+    scan = made_scan(tuple(arguments.size), tuple(arguments.spacing), arguments.body)
+    told: list[Outlook] = []
+    begin = time.perf_counter()
+    found = Predictor(model)(scan, on_outlook=told.append)
+    result = {
+        "seconds": round(time.perf_counter() - begin, 1),
+        "stages": found.report.seconds,
+        "gib": round(memory("VmHWM") / 2**30, 2),
+        "windows_asked": told[0].windows,
+        "processor": processor(),
+    }
+    show(result, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()
