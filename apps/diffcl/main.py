@@ -6,7 +6,7 @@ Settings, each as `--conf KEY VALUE`:
     store     folder of the models that users train; `models` inside the studies by default
     work      for studies in an archive: folder of everything that is kept here; the app's own by default
     recipe    name or file of the recipe of a task that may have no model yet
-    device    where models compute: cpu (default) or cuda
+    device    where models compute and learn: cpu (default) or cuda
     engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
     versions  of each label of a folder how many are kept; all by default
     queue     requests that may wait for an inference before others are sent away; 8 by default
@@ -33,6 +33,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from diffcl.active_learning.ranking import DEFAULT
 from diffcl.active_learning.scorer import ScansToScore, Scorer
 from diffcl.active_learning.scores import ScoreBook
+from diffcl.api import usable_device
 from diffcl.errors import ScanError, UsageError
 from diffcl.inference.engine import engine_choice
 from diffcl.inference.served_models import ServedModels
@@ -81,7 +82,7 @@ class DiffclApp(MONAILabelApp):
         store = ModelRegistry(Path(conf.get("store") or beside / "models"), models_folder())
         new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
         names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
-        device = conf.get("device", "cpu")
+        self._device = device = usable_device(conf.get("device", "cpu"))
         self._models = ServedModels(store, names, device, new, engine_choice(conf.get("engine", "auto")))
         chooser = next(iter(names or self._models.untrained() or self._models.names()), None)
         book = ScoreBook(beside / "scores")
@@ -125,7 +126,11 @@ class DiffclApp(MONAILabelApp):
             name: SemiSupervisedTraining(
                 name,
                 StudyTraining(
-                    name, partial(self._recipe, name, recipe), self._models.store, self._work / name
+                    name,
+                    partial(self._recipe, name, recipe),
+                    self._models.store,
+                    self._work / name,
+                    self._device,
                 ),
             )
             for name, recipe in self._models.recipes().items()

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from diffcl.api import usable_device
 from diffcl.cli.console import warn
-from diffcl.cli.options import EngineOption
+from diffcl.cli.options import DeviceOption, EngineOption
 from diffcl.cli.phantom import write_phantom
 from diffcl.cli.sharing import check_sharing, door_arguments
 from diffcl.errors import UsageError
@@ -57,6 +58,7 @@ def serve(
             help="Folder for the copy of the sample scans, for logs, and for what is kept beside an archive."
         ),
     ] = Path("work"),
+    device: DeviceOption = "cpu",
     engine: EngineOption = "auto",
     queue: Annotated[
         int | None,
@@ -125,6 +127,8 @@ def serve(
         command += ["--conf", "models", models]
     if recipe is not None:
         command += ["--conf", "recipe", _recipe(recipe)]
+    if device != "cpu":
+        command += ["--conf", "device", usable_device(device)]
     if engine != "auto":
         command += ["--conf", "engine", engine]
     if store is not None:

@@ -85,17 +85,26 @@ class StudyTraining:
         recipe: Gives the settings to start from.
         store: Where it is published.
         folder: Where it works.
+        device: Where it computes.
 
     Attributes:
         progress: How the last training goes or went.
     """
 
-    def __init__(self, name: str, recipe: Callable[[], Recipe], store: ModelRegistry, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        recipe: Callable[[], Recipe],
+        store: ModelRegistry,
+        folder: Path,
+        device: str = "cpu",
+    ) -> None:
         self.progress = Progress(folder)
         self._name = name
         self._recipe = recipe
         self._store = store
         self._folder = folder
+        self._device = device
 
     def run(self, options: TrainingOptions, studies: Studies) -> dict[str, Any]:
         """Train, validate and publish. The progress says how it ended, whatever happens.
@@ -169,7 +178,7 @@ class StudyTraining:
         steps = plan.schedule(recipe).training.steps
         self.progress.tell("training", start, total_epochs=steps, **found.counts)
         train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, cache=prepared,
-              on_step=self._teller(), spent=time.monotonic() - began)  # fmt: skip
+              device=self._device, on_step=self._teller(), spent=time.monotonic() - began)  # fmt: skip
         done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
         self.progress.tell(
             "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done,

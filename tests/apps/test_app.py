@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from synthetic import ORGAN, ORGAN_TOML, SCANS, fill_with, make_scan, publish_untrained, same_place
 
+from diffcl.errors import UsageError
 from diffcl.inference import Predictor
 from diffcl.inference.expected_error import places_to_check
 from diffcl.inference.outlook import UnderWay
@@ -109,6 +110,21 @@ class TestInfo:
         again = type(app)(str(app_folder()), app.studies, app.conf)
         assert again.info()["models"] == {}
         assert refusal(again).status_code == 404
+
+    def test_proposals_and_trainings_compute_on_the_device_that_is_set(
+        self, app: Any, studies: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        made: list[Any] = []
+        its_names = type(app).init_trainers.__globals__
+        monkeypatch.setitem(its_names, "StudyTraining", lambda *given: made.append(given))
+        on_gpu = type(app)(str(app_folder()), str(studies), {**app.conf, "device": "cuda"})
+        assert [given[-1] for given in made] == ["cuda"]
+        assert on_gpu._models._device == "cuda"  # noqa: SLF001
+
+    def test_a_device_that_is_not_there_is_refused(self, app: Any, studies: Path) -> None:
+        with pytest.raises(UsageError, match="there is none of that name"):
+            type(app)(str(app_folder()), str(studies), {**app.conf, "device": "gpu"})
 
     def test_a_task_without_a_model_can_be_labelled(
         self, app: Any, studies: Path, label_file: Path, tmp_path: Path

@@ -110,6 +110,18 @@ def test_how_many_may_wait_is_handed_on(serve: Serve) -> None:
     assert command[command.index("queue") - 1 : command.index("queue") + 2] == ["--conf", "queue", "3"]
 
 
+def test_the_device_is_handed_on_where_there_is_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--studies", "http://host/dicom-web", "--device", "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    command, _ = serve(*words)
+    assert command[command.index("device") - 1 : command.index("device") + 2] == ["--conf", "device", "cuda"]
+    capsys.readouterr()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "this machine has no usable GPU" in refused(capsys, *words[2:])
+
+
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """What `diffcl serve` says of arguments that it refuses, which is one line."""
     assert run(["serve", "--studies", ".", *words]) in (1, 2)

@@ -106,6 +106,22 @@ def test_other_options_begin_anew(
     assert resumed == [False, False]  # nothing had been written that could be continued
 
 
+def test_a_training_computes_on_the_device_of_the_server(
+    labelled: Outlined, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    devices: list[str] = []
+
+    def stop(*_: Any, device: str, **__: Any) -> None:
+        devices.append(device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", stop)
+    store = ModelRegistry(tmp_path / "trained")
+    with pytest.raises(KeyboardInterrupt):
+        StudyTraining("organ", lambda: ORGAN, store, tmp_path / "training", "cuda").run(QUICK, labelled)
+    assert devices == ["cuda"]
+
+
 def test_nothing_labelled_is_a_sentence(make: Callable[[], StudyTraining], studies: Path) -> None:
     with pytest.raises(DiffclError, match="no scan with a usable final label"):
         make().run(QUICK, Outlined(studies))
