@@ -36,6 +36,7 @@ def started(checkout: Path, command: Sequence[str]) -> tuple[float, float]:
     begin = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *command],
+        cwd=checkout,  # where `-m` looks first
         env={**os.environ, "PYTHONPATH": str(checkout)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -53,6 +54,7 @@ def imports(command: Sequence[str]) -> list[str]:
     """The packages whose import takes longest, with their seconds."""
     said = subprocess.run(
         [sys.executable, "-X", "importtime", *command],
+        cwd=HERE,
         env={**os.environ, "PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
