@@ -29,12 +29,13 @@ pacs:
 	.ci/set-up serve
 	.venv/bin/python tests/support/orthanc.py $(PACS)
 
-# Both runs of the tests go on at once, for many tests wait; what the library's run prints follows that of the other.
+# Both runs of the tests go on at once, the longer one in two processes, for many tests wait; what the library's run prints
+# follows that of the other.
 test: check
 	.ci/set-up core
 	output=$$(mktemp); .venv-core/bin/python -m pytest $(CORE_TESTS) >"$$output" 2>&1 & core=$$!; \
 		trap 'kill $$core 2>/dev/null; rm -f "$$output"' EXIT; trap 'exit 130' INT TERM; \
-		.venv/bin/python -m pytest --cov; main=$$?; \
+		.venv/bin/python -m pytest --cov -n 2 --dist loadfile; main=$$?; \
 		wait $$core; library=$$?; cat "$$output"; exit $$((main || library))
 
 core:
