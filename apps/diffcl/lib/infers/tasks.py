@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import SimpleITK as sitk
 from fastapi import HTTPException
@@ -30,36 +30,19 @@ UNCERTAINTY = "_uncertainty"
 """Ending of the name of a model's second task."""
 
 
-class PredictionTask(InferTask):
-    """What both tasks of a model share: read the scan, predict, write the answer.
+Answer = TypeVar("Answer", Prediction, Together)
 
-    Args:
-        info: The current version of the model.
-        models: Where predictions come from.
+
+class ScanTask(InferTask, Generic[Answer]):
+    """What the tasks share that answer a request about a scan: read its options, predict, write the answer.
 
     Attributes:
         prediction: The answer to the last request, as the library gave it.
-        recipe: That of the version that was current when the task was made.
+        saves_labels: Whether its results may be kept as labels of a scan.
     """
 
-    kind = InferType.OTHERS
-    saves_labels = False
-    """Whether its results may be kept as labels of a scan."""
-    more_options: ClassVar[Mapping[str, Any]] = {}
-    """Options beside those that both tasks have, with their defaults."""
-
-    def __init__(self, info: ModelInfo, models: ServedModels) -> None:
-        super().__init__(
-            type=self.kind,
-            labels=self._labels([label.name for label in info.recipe.labels]),
-            dimension=3,
-            description=self._description(info),
-            config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed, **self.more_options},
-        )
-        self.prediction: Prediction | None = None
-        self.recipe = info.recipe
-        self._name = info.name
-        self._models = models
+    prediction: Answer | None = None
+    saves_labels = True
 
     def is_valid(self) -> bool:
         """Whether the task is offered: always, a damaged model has none."""
@@ -81,17 +64,61 @@ class PredictionTask(InferTask):
             options = check_options(InferOptions, request)
             path = Path(request["image"])
             with named(str(request.get("case") or path.name)):
-                prediction = self._models.predict(
-                    self._name,
-                    path,
-                    networks=options.networks,
-                    seed=options.seed,
-                    isolated="case" in request and request["case"] is None,
-                )
-            file = options.write(self._image(prediction, options))
-        self.prediction, report = prediction, prediction.report
-        return str(file), {
-            "label_names": self._names(prediction, options),
+                found = self._predict(path, options, isolated="case" in request and request["case"] is None)
+            file = options.write(self._image(found, options))
+        self.prediction = found
+        return str(file), self._params(found, options)
+
+    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Answer:
+        """The answer; a scan that a client sent is read in a process of its own."""
+        raise NotImplementedError
+
+    def _image(self, found: Answer, options: InferOptions) -> sitk.Image:
+        """What of the answer is sent as an image."""
+        raise NotImplementedError
+
+    def _params(self, found: Answer, options: InferOptions) -> dict[str, Any]:
+        """What of the answer is sent in words and numbers."""
+        raise NotImplementedError
+
+
+class PredictionTask(ScanTask[Prediction]):
+    """What both tasks of a model share.
+
+    Args:
+        info: The current version of the model.
+        models: Where predictions come from.
+
+    Attributes:
+        recipe: That of the version that was current when the task was made.
+    """
+
+    kind = InferType.OTHERS
+    saves_labels = False
+    more_options: ClassVar[Mapping[str, Any]] = {}
+    """Options beside those that both tasks have, with their defaults."""
+
+    def __init__(self, info: ModelInfo, models: ServedModels) -> None:
+        super().__init__(
+            type=self.kind,
+            labels=self._labels([label.name for label in info.recipe.labels]),
+            dimension=3,
+            description=self._description(info),
+            config={"networks": list(NETWORKS), "seed": info.recipe.inference.seed, **self.more_options},
+        )
+        self.recipe = info.recipe
+        self._name = info.name
+        self._models = models
+
+    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Prediction:
+        return self._models.predict(
+            self._name, path, networks=options.networks, seed=options.seed, isolated=isolated
+        )
+
+    def _params(self, found: Prediction, options: InferOptions) -> dict[str, Any]:
+        report = found.report
+        return {
+            "label_names": self._names(found, options),
             "summary": summary(report),
             "model": report.model,
             "version": report.version,
@@ -108,9 +135,6 @@ class PredictionTask(InferTask):
     def _names(self, prediction: Prediction, options: InferOptions) -> dict[str, int]:  # noqa: ARG002
         """Names and values of what the answer holds."""
         return self._labels(list(prediction.report.volumes_ml))
-
-    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:
-        raise NotImplementedError
 
 
 class SegmentationTask(PredictionTask):
@@ -133,12 +157,12 @@ class SegmentationTask(PredictionTask):
         names = super()._names(prediction, options)
         return {**names, CHECK_HERE: len(names) + 1} if options.check_here else names
 
-    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:
+    def _image(self, found: Prediction, options: InferOptions) -> sitk.Image:
         if not options.check_here:
-            return prediction.label
-        marked = places_to_check(prediction.uncertainty, self.recipe.grid.spacing)
-        value = len(prediction.report.volumes_ml) + 1
-        image: sitk.Image = sitk.Mask(prediction.label, marked, value, 1)
+            return found.label
+        marked = places_to_check(found.uncertainty, self.recipe.grid.spacing)
+        value = len(found.report.volumes_ml) + 1
+        image: sitk.Image = sitk.Mask(found.label, marked, value, 1)
         return image
 
 
@@ -148,61 +172,43 @@ class UncertaintyTask(PredictionTask):
     def _description(self, info: ModelInfo) -> str:
         return f"Uncertainty, 0 sure, 255 all classes equally likely, of {info.name}, {origin(info)}"
 
-    def _image(self, prediction: Prediction, options: InferOptions) -> sitk.Image:  # noqa: ARG002
-        scaled: sitk.Image = sitk.Cast(sitk.Round(prediction.uncertainty * 255), sitk.sitkUInt8)
+    def _image(self, found: Prediction, options: InferOptions) -> sitk.Image:  # noqa: ARG002
+        scaled: sitk.Image = sitk.Cast(sitk.Round(found.uncertainty * 255), sitk.sitkUInt8)
         return scaled
 
 
-class TogetherTask(InferTask):
+class TogetherTask(ScanTask[Together]):
     """The label of a scan by several models at once, NAME+NAME; where two found something, the more probable stands.
+
+    Of its params `version` and `report` are those of the first model, `versions` and `reports` of all.
 
     Args:
         names: Of the models.
         models: Where predictions come from.
-
-    Attributes:
-        prediction: The answer to the last request, as the library gave it.
     """
 
-    saves_labels = True
-
     def __init__(self, names: Sequence[str], models: ServedModels) -> None:
-        self._classes = joint_classes([models.info(name).recipe for name in names])
+        classes = joint_classes([models.info(name).recipe for name in names])
         super().__init__(
             type=InferType.SEGMENTATION,
-            labels={entry.name: entry.value for entry in self._classes},
+            labels={entry.name: entry.value for entry in classes},
             dimension=3,
             description=f"{' and '.join(names)} together",
             config={"networks": list(NETWORKS)},
         )
-        self.prediction: Together | None = None
         self._names = names
         self._models = models
 
-    def is_valid(self) -> bool:
-        """Whether the task is offered: always."""
-        return True
+    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Together:  # noqa: ARG002
+        return self._models.predict_together(self._names, path, networks=options.networks, seed=options.seed)
 
-    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Answer a request whose `image` is the path of a scan; see `PredictionTask`.
+    def _image(self, found: Together, options: InferOptions) -> sitk.Image:  # noqa: ARG002
+        return found.label
 
-        Returns:
-            A temporary file, and the params; `version` and `report` are those of the first model, `reports` of all.
-
-        Raises:
-            HTTPException: 4xx with a sentence, if an option, the scan or a model cannot be used.
-        """
-        with refusals():
-            options = check_options(InferOptions, request)
-            path = Path(request["image"])
-            with named(str(request.get("case") or path.name)):
-                found = self._models.predict_together(
-                    self._names, path, networks=options.networks, seed=options.seed
-                )
-            file = options.write(found.label)
-        self.prediction, first = found, found.reports[0]
+    def _params(self, found: Together, options: InferOptions) -> dict[str, Any]:  # noqa: ARG002
+        first = found.reports[0]
         seconds = sum(sum(report.seconds.values()) for report in found.reports)
-        return str(file), {
+        return {
             "label_names": {entry.name: entry.value for entry in found.classes},
             "summary": ". ".join(summary(report) for report in found.reports),
             "model": found.model,
