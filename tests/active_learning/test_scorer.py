@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
+from failing import fail_on
 from killed import wait_for_the_end_of
 from synthetic import ORGAN, SCANS, make_scan, publish_untrained
 
@@ -144,14 +145,7 @@ def test_an_unreadable_scan_is_tried_once_and_stops_nothing(scoring: Scorer, stu
 def test_a_scan_on_which_a_library_fails_stops_nothing(
     kind: type[Exception], scoring: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = io.read_scan
-
-    def fail(path: Path) -> Any:
-        if path.name == "flipped.nii.gz":
-            raise kind("inside a filter")
-        return read(path)
-
-    monkeypatch.setattr(io, "read_scan", fail)  # the worker imports it when it reads
+    fail_on("flipped.nii.gz", kind, io, monkeypatch)  # the worker imports it when it reads
     assert [scoring.update(), scoring.update()] == [4, 0]
     known = scoring.book.known(SCANS)
     assert known is not None
@@ -227,11 +221,7 @@ def test_it_goes_on_after_whatever_fails(
         return folder()
 
     monkeypatch.setattr(scoring, "_scans", fail_first)
-    scoring.start()
-    deadline = time.monotonic() + 20
-    while len(eye.seen) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    scoring.stop()
+    run_until_all_are_seen(scoring, eye)
     assert sorted(eye.seen) == SCANS
 
 
@@ -274,12 +264,17 @@ def test_it_steps_aside_for_a_request(scoring: Scorer, eye: Eye) -> None:
 def test_it_runs_until_it_is_stopped(scoring: Scorer, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorer, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(scorer, "LOOK_SECONDS", 0.01)
+    run_until_all_are_seen(scoring, eye)
+    assert sorted(eye.seen) == SCANS
+
+
+def run_until_all_are_seen(scoring: Scorer, eye: Eye) -> None:
+    """Let the scorer run in its own thread until it has looked at four scans, or for 20 s."""
     scoring.start()
     deadline = time.monotonic() + 20
     while len(eye.seen) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     scoring.stop()
-    assert sorted(eye.seen) == SCANS
 
 
 def test_a_damaged_model_scores_nothing(scoring: Scorer, store: ModelRegistry) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
+from failing import fail_on
 from synthetic import ORGAN, make_scan, publish_untrained
 
 from diffcl import io as readers
@@ -44,14 +45,7 @@ def test_it_answers_line_by_line(tmp_path: Path) -> None:
 def test_a_scan_on_which_a_library_fails_does_not_stop_the_next(
     kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = readers.read_scan
-
-    def fail(path: Path) -> Any:
-        if path.name == "odd.nii.gz":
-            raise kind("inside a filter")
-        return read(path)
-
-    monkeypatch.setattr(readers, "read_scan", fail)
+    fail_on("odd.nii.gz", kind, readers, monkeypatch)
     path = tmp_path / "oblique.nii.gz"
     sitk.WriteImage(make_scan("oblique"), path)
     recipe = ORGAN.model_dump(mode="json")

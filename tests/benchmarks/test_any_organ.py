@@ -11,28 +11,12 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
+from tube import TINY_NETWORKS, TUBE
 
 from diffcl.phantom import make_phantom, phantom_grid
 from diffcl.training import Plan
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-NAMES = """
-name = "tube"
-[[labels]]
-value = 1
-name = "front"
-[[labels]]
-value = 2
-name = "back"
-[cs]
-filters = [4, 8]
-blocks = [1, 1]
-hf_mamba_levels = []
-[ds]
-filters = [4, 8]
-blocks = [1, 1]
-"""
 
 
 @pytest.fixture
@@ -50,7 +34,7 @@ def sets(tmp_path: Path) -> Path:
     folder = tmp_path / "sets" / "tube"
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
-    (folder / "names.toml").write_text(NAMES)
+    (folder / "names.toml").write_text(TUBE + TINY_NETWORKS)
     made = make_phantom(0, phantom_grid(spacing=(3.0, 3.0, 6.0)))
     order = ["p0", "p1", "p2", "p3", "new", "p4"]
     for name in order:

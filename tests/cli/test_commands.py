@@ -11,6 +11,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, make_studies, publish_untrained, same_place
+from tube import TINY_NETWORKS
 
 from diffcl.cli.console import warn
 from diffcl.cli.main import run
@@ -204,7 +205,7 @@ def test_phantoms_agree_with_themselves(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["summary"]
 
 
-RECIPE = """
+RECIPE = f"""
 name = "organ"
 [[labels]]
 value = 1
@@ -213,13 +214,7 @@ name = "organ"
 spacing = [3.0, 3.0, 3.0]
 window = [8, 8, 8]
 crop = [8, 8, 8]
-[cs]
-filters = [4, 8]
-blocks = [1, 1]
-hf_mamba_levels = []
-[ds]
-filters = [4, 8]
-blocks = [1, 1]
+{TINY_NETWORKS}
 [training]
 steps = 100
 supervised_start = 50

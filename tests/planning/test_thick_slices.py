@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from tube import TUBE
 
 from diffcl.cli.main import run
 from diffcl.data.cases import find_cases
@@ -24,16 +25,6 @@ from diffcl.planning.survey import survey
 from diffcl.publishing.candidate import publish
 from diffcl.recipe import load_recipe
 from diffcl.training import Plan, train
-
-NAMES = """
-name = "tube"
-[[labels]]
-value = 1
-name = "front"
-[[labels]]
-value = 2
-name = "back"
-"""
 
 
 @pytest.fixture
@@ -57,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def organ(tmp_path: Path) -> Path:
     file = tmp_path / "tube.toml"
-    file.write_text(NAMES)
+    file.write_text(TUBE)
     return file
 
 
