@@ -228,7 +228,8 @@ class ArchiveStudies(ArchiveScans):
         labelled = (
             (scan, label, f"{scan.stem}{LABEL_SUFFIX}")
             for uid in self.labelled()
-            if (scan := self.image_path(uid)) and (label := self.label_path(uid, FINAL))
+            for scan in [self.image_path(uid)]
+            if (label := self.label_path(uid, FINAL))
         )
         return write_dataset(self._folder, labelled, limit)
 
