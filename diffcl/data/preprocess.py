@@ -146,13 +146,18 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
         raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
     array = voxels(label)
     meaning = {source: entry.value for entry in recipe.labels for source in entry.source_values}
-    classes = np.zeros(array.shape, np.uint8)
-    for value in np.unique(array).tolist():
-        if value != 0 and value not in meaning:
-            known = ", ".join(str(source) for source in sorted(meaning))
-            raise DataError(where, f"value {value} is not a class of {recipe.name} (0, {known})",
+    known = np.array(sorted({0, *meaning}))
+    table = np.array([meaning.get(value, 0) for value in known.tolist()], np.uint8)
+    classes = np.empty(array.shape[::-1], np.uint8).T  # in the order of the label's memory
+    for k in range(array.shape[2]):  # slice by slice, so that no large array of indices is made
+        slice_ = array[..., k]
+        at = np.minimum(np.searchsorted(known, slice_), len(known) - 1)
+        strange = known[at] != slice_
+        if strange.any():
+            values = ", ".join(map(str, known[known != 0].tolist()))
+            raise DataError(where, f"value {slice_[strange].min()} is not a class of {recipe.name} (0, {values})",
                             "Remap it, or add the class to the recipe and retrain")  # fmt: skip
-        classes[array == value] = meaning.get(value, 0)
+        classes[..., k] = table[at]
     return scan.place(classes)
 
 
