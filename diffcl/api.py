@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
     from diffcl.data.cases import Cases
+    from diffcl.data.sequences import Case
     from diffcl.evaluation.scores import Scores
     from diffcl.inference.engine import EngineChoice
     from diffcl.inference.ensemble import Networks
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
     from diffcl.inference.results import Result
-    from diffcl.io.in_memory import ImageInMemory
-    from diffcl.io.scan import Scan
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe
     from diffcl.training.loop import Progress
@@ -53,7 +52,7 @@ def load_model(model: Place, *, device: Literal["cpu", "cuda"] = "cpu", store: P
 
 
 def predict(
-    scan: Scan | Place | ImageInMemory,
+    scan: Case,
     model: Model | Place,
     *,
     networks: Networks = "ensemble",
@@ -68,7 +67,10 @@ def predict(
     The same scan, model and seed give the same label.
 
     Args:
-        scan: What `read_scan` gave, or what it takes: a path, a SimpleITK or nibabel image, or `(array, affine)`.
+        scan: What `read_scan` gave, or what it takes: a path, a SimpleITK or nibabel image, or `(array, affine)`. Where
+            the model takes several sequences: the first of files `CASE_0000`, `CASE_0001`, ... or `CASE`, a 4D image,
+            the folder of a DICOM study, a list of images in the order of the model, with None for an absent one, or a
+            mapping of them by name, such as `{"FLAIR": "p07_flair.nii.gz", "T1": "p07_t1.nii.gz"}`.
         model: What `load_model` gave, or what it takes; a model that is used more than once is better loaded once.
         networks: The ensemble, or one network alone: `cs` or `ds`.
         seed: Of the noise from which DS starts; by default the model's own.
@@ -84,15 +86,14 @@ def predict(
         UsageError: If there is no such model, or the engine cannot be used with it.
         ModelError: If the model is damaged.
     """
+    from diffcl.data.sequences import read_case
     from diffcl.inference.outlook import log_outlook
     from diffcl.inference.predictor import Predictor
     from diffcl.inference.results import Result
-    from diffcl.io.read import read_scan
-    from diffcl.io.scan import Scan
     from diffcl.models.weights import Model
 
     loaded = model if isinstance(model, Model) else load_model(model)
-    read = scan if isinstance(scan, Scan) else read_scan(scan)
+    read = read_case(scan, loaded.info.recipe.sequences)
     prediction = Predictor(loaded, engine)(
         read,
         networks=networks,
@@ -105,7 +106,7 @@ def predict(
 
 
 def complete(
-    scan: Scan | Place | ImageInMemory,
+    scan: Case,
     drawn: Place | SimpleITK.Image | None = None,
     model: Model | Place | None = None,
     *,
@@ -122,7 +123,7 @@ def complete(
     is drawn and denoised by DS. Clicks move the outline around them, along the image.
 
     Args:
-        scan: What `read_scan` gave, or what it takes.
+        scan: What `read_scan` gave, or what it takes; several sequences as in `predict`.
         drawn: The partly drawn label map, on the grid of the scan; 255 is unknown.
         model: What `load_model` gave, or what it takes.
         clicks: Of each class by name, or `background`, voxel indices `(i, j, k)` of the scan.
@@ -140,16 +141,15 @@ def complete(
         NotFoundError: If there is no class of the name of a click.
         ModelError: If the model is damaged.
     """
+    from diffcl.data.sequences import read_case
     from diffcl.inference.interactive.files import finish
     from diffcl.inference.predictor import Predictor
-    from diffcl.io.read import read_scan
-    from diffcl.io.scan import Scan
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe, load_recipe
 
     loaded = model if model is None or isinstance(model, Model) else load_model(model)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
-    read = scan if isinstance(scan, Scan) else read_scan(scan)
+    read = read_case(scan, () if loaded is None else loaded.info.recipe.sequences)
     predictor = None if loaded is None else Predictor(loaded, engine)
     return finish(read, drawn, predictor, clicks=clicks, start=start, meaning=known, recipe=named, seed=seed)
 
@@ -210,7 +210,14 @@ def predict_files(
     """
     from diffcl.inference.outlook import log_outlook
     from diffcl.inference.outputs import Outputs
-    from diffcl.inference.pipeline import Settings, Watchers, folder_of, planned, predict_jobs
+    from diffcl.inference.pipeline import (
+        Settings,
+        Watchers,
+        folder_of,
+        planned,
+        predict_jobs,
+        sequences_of,
+    )
     from diffcl.models.weights import Model
 
     wanted = Outputs.named(
@@ -223,14 +230,17 @@ def predict_files(
     if not wanted.paths():
         raise UsageError("predict_files", "no result is wanted", "Name one, as in label='labels/'")
     named = [scans] if isinstance(scans, str | os.PathLike) else list(scans)
-    jobs = planned([Path(scan) for scan in named], wanted, new_only=new_only)
     name = folder_of(model) if isinstance(model, Model) else os.fspath(model)
     settings = Settings(name, Path(store), usable_device(device), engine, networks, seed, series)
+    paths = [Path(scan) for scan in named]
+    jobs = planned(paths, wanted, new_only=new_only, sequences=sequences_of(settings))
     watchers = Watchers(on_outlook or log_outlook, on_progress, on_outcome)
     return predict_jobs(jobs, settings, workers=workers, watchers=watchers)
 
 
-def find_cases(data: Place, *, labelled: int | Place, validation: int | Place = 0) -> Cases:
+def find_cases(
+    data: Place, *, labelled: int | Place, validation: int | Place = 0, recipe: Recipe | Place | None = None
+) -> Cases:
     """Split a folder with `images/` and `labels/` into labelled, unlabelled and validation cases.
 
     The order is that of `train.txt` where the folder has one, a name a line, else alphabetical. No file of `labels/` is
@@ -240,15 +250,18 @@ def find_cases(data: Place, *, labelled: int | Place, validation: int | Place = 
         data: The folder.
         labelled: How many scans, from the first, are labelled, or a text file of their names.
         validation: How many scans, from the last, validate, or a text file of their names.
+        recipe: Needed where a case has several sequences; they are then files `CASE_0000`, `CASE_0001` and so on.
 
     Raises:
         DataError: If a folder, scan or label is missing; all that is missing is named at once.
         UsageError: If there are fewer scans than asked for.
     """
     from diffcl.data import cases
+    from diffcl.recipe import Recipe, load_recipe
 
     first, last = (one if isinstance(one, int) else Path(one) for one in (labelled, validation))
-    return cases.find_cases(Path(data), labelled=first, validation=last)
+    named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
+    return cases.find_cases(Path(data), labelled=first, validation=last, recipe=named)
 
 
 def train(

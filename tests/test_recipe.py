@@ -103,7 +103,7 @@ def numbers(model: type[BaseModel], *path: str) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
         sections = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
-        if sections and name != "labels":
+        if sections and name not in ("labels", "sequences"):  # whose numbers are those of other sections
             yield from numbers(sections[0], *path, name)
         elif not sections and any(
             kind in (int, float) or get_args(kind)[:1] in ((int,), (float,)) for kind in kinds
@@ -129,7 +129,7 @@ def test_no_number_of_a_recipe_is_without_bounds(path: tuple[str, ...], value: f
 def test_the_numbers_of_all_sections_are_bounded() -> None:
     """So that none is left out because of how its type is written."""
     found = {section for section, _ in numbers(Recipe)}
-    words = {"name", "title", "modality", "labels", "patient", "planned", "card"}
+    words = {"name", "title", "modality", "labels", "patient", "planned", "sequences", "card"}
     assert found == {*Recipe.model_fields} - words
     assert len([*numbers(Recipe)]) >= 60
 
@@ -153,3 +153,32 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         RecipeError, match=r"liver: no such recipe. Give a TOML file or one of: .*hippocampus"
     ):
         load_recipe("liver")
+
+
+@pytest.mark.parametrize(
+    ("sequences", "what"),
+    [
+        ([{"name": "T1"}, {"name": "t1"}], "names of sequences must differ"),
+        ([{"name": "T1", "required": False}], "the first sequence must be required"),
+        ([{"name": "T1", "modality": "CT"}], "the first sequence must have the modality of the task"),
+        ([{"name": "T1", "pattern": "("}], "is no regular expression"),
+        ([{"name": "T1"}] * 17, "at most 16"),
+    ],
+)
+def test_sequences_that_cannot_be_are_refused(sequences: list[dict[str, Any]], what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        parse_recipe({"name": "a", "labels": [{"value": 1, "name": "b"}], "sequences": sequences}, "test")
+
+
+def test_a_sequence_has_the_intensities_of_its_modality() -> None:
+    recipe = parse_recipe(
+        {
+            "name": "a",
+            "labels": [{"value": 1, "name": "b"}],
+            "intensity": {"method": "zscore"},
+            "sequences": [{"name": "T1"}, {"name": "T2"}, {"name": "PET", "modality": "PT"}],
+        },
+        "test",
+    )
+    assert [one.method for one in recipe.intensities] == ["zscore", "zscore", "percentile"]
+    assert recipe.channels == 3

@@ -78,7 +78,12 @@ class Edition(NamedTuple):
     @classmethod
     def of_recipe(cls, recipe: Recipe) -> Edition:
         """The edition of a task without a model: how scans are prepared decides."""
-        return cls(recipe.name, 0, _digest(recipe.grid.model_dump_json(), recipe.intensity.model_dump_json()))
+        several = [one.model_dump_json() for one in recipe.sequences]
+        return cls(
+            recipe.name,
+            0,
+            _digest(recipe.grid.model_dump_json(), recipe.intensity.model_dump_json(), *several),
+        )
 
     @property
     def folder(self) -> Path:

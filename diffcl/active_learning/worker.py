@@ -34,15 +34,17 @@ class Looker:
     def __call__(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question."""
         from diffcl.active_learning.features import describe, score
+        from diffcl.data.sequences import read_case
         from diffcl.errors import failure_sentence
-        from diffcl.io import read_scan
         from diffcl.recipe import Recipe
 
         try:
-            scan = read_scan(Path(question["scan"]))
+            path = Path(question["scan"])
             if "recipe" in question:
-                return describe(scan, Recipe.model_validate(question["recipe"])).model_dump()
-            return score(scan, self._loaded(question["model"], question["device"])).model_dump()
+                recipe = Recipe.model_validate(question["recipe"])
+                return describe(read_case(path, recipe.sequences), recipe).model_dump()
+            model = self._loaded(question["model"], question["device"])
+            return score(read_case(path, model.info.recipe.sequences), model).model_dump()
         except Exception as error:  # noqa: BLE001  one scan never stops the others
             return {"error": failure_sentence(Path(question["scan"]).name, error)}
 

@@ -48,7 +48,7 @@ def plan(
     count: int | Path = (
         len(list((data / "labels").glob("*"))) if labelled is None else names(labelled, "--labelled")
     )
-    cases = find_cases(data, labelled=count)
+    cases = find_cases(data, labelled=count, recipe=settings)
     with progress_bar("Looking at scans"):
         found = survey(cases.labelled, cases.unlabelled, settings, cache)
     chosen, choices = choose(settings, found, minutes)

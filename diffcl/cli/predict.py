@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 from diffcl.api import usable_device
 from diffcl.cli.console import Bar, progress_bar, say, say_json, warn
 from diffcl.cli.options import DEFAULT_STORE, DeviceOption, EngineOption, StoreOption
+from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
     from diffcl.inference.outlook import Outlook
@@ -58,6 +60,14 @@ def predict(
     series: Annotated[
         str | None, typer.Option(help="SeriesInstanceUID, for a DICOM folder that holds several series.")
     ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME=FILE",
+            help="A further sequence of the only scan, by its name in the model's recipe; may be repeated.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the noise that DS starts from; by default the model's own.")
     ] = None,
@@ -92,17 +102,40 @@ def predict(
     - `diffcl predict thousands.txt --model hippocampus --out labels/ --workers 8 --new-only`
     """
     from diffcl.inference.outputs import Outputs
-    from diffcl.inference.pipeline import Settings, Watchers, planned, predict_jobs
+    from diffcl.inference.pipeline import Settings, Watchers, planned, predict_jobs, sequences_of
 
     wanted = Outputs(out, uncertainty, report, picture, probabilities)
-    jobs = planned(scans, wanted, new_only=new_only)
     settings = Settings(model, store, usable_device(device), engine, networks, seed, series)
+    jobs = planned(
+        scans, wanted, new_only=new_only, sequences=sequences_of(settings), others=named_images(others or [])
+    )
     with progress_bar("Segmenting", len(jobs)) as bar:
         teller = Teller(bar, as_json=as_json)
         watchers = Watchers(teller.outlook, bar.show_part, teller.outcome)
         outcomes = predict_jobs(jobs, settings, workers=workers, cluster=cluster, watchers=watchers)
     if any(outcome.report is None for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def named_images(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    """Names and files of `NAME=FILE`.
+
+    >>> named_images(["T1=p07_t1.nii.gz"])
+    [('T1', ...Path('p07_t1.nii.gz'))]
+
+    Raises:
+        UsageError: If one is not of this form, or names a sequence twice.
+    """
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file) or name in found:
+            what = "names it twice" if name in found else "is not of the form NAME=FILE"
+            raise UsageError(
+                f"--with {text[:80]}", what, "Give each further sequence once, as in T1=p07_t1.nii.gz"
+            )
+        found[name] = Path(file)
+    return list(found.items())
 
 
 class Teller:

@@ -97,7 +97,7 @@ def train(
     parent = None if start_from is None else find_parent(start_from, store, settings)
     plan = training.Plan(steps=steps, minutes=minutes, parent=parent, learns=networks)
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
-    cases = find_cases(data, labelled=first, validation=last)
+    cases = find_cases(data, labelled=first, validation=last, recipe=settings)
     teaching, validating = ([case.name for case in some] for some in (cases.labelled, cases.validation))
     by_name = patients_by_name([*teaching, *validating], settings.patient)
     check_sides(teaching, validating, by_name | patients_in_file(data))

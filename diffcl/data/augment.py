@@ -90,7 +90,7 @@ def turned_box(settings: Augmentation, crop: tuple[int, int, int], spacing: Trip
 
 
 def spatial_augmentation(settings: Augmentation, crop: tuple[int, int, int], spacing: Triple) -> Compose:
-    """Mirror, rotate and scale `image` `(1, X, Y, Z)` and, where there is one, `label` `(1, X, Y, Z)`.
+    """Mirror, rotate and scale `image` `(C, X, Y, Z)` and, where there is one, `label` `(1, X, Y, Z)`.
 
     Args:
         settings: How much.

@@ -20,15 +20,18 @@ from diffcl.data.augment import intensity_augmentation, spatial_augmentation, tu
 from diffcl.data.cache import TrainingScan
 from diffcl.recipe import Recipe
 
+LEFT_OUT = 0.2
+"""Of the crops, in which a sequence that a case may lack is empty, so that the networks learn to do without it."""
+
 
 @dataclass(frozen=True)
 class Batch:
     """Crops of one step; B_l labelled and B_u unlabelled ones, B_u may be 0.
 
     Attributes:
-        labelled: Intensities with all augmentation `(B_l, 1, X, Y, Z)`.
+        labelled: Intensities with all augmentation `(B_l, C, X, Y, Z)`, C the sequences of the task.
         labels: Their class values `(B_l, X, Y, Z)`, int64.
-        unlabelled: Intensities with all augmentation, for the students `(B_u, 1, X, Y, Z)`.
+        unlabelled: Intensities with all augmentation, for the students `(B_u, C, X, Y, Z)`.
         unlabelled_plain: The same crops without changed intensities, for the teachers.
         boxes: For each pair of crops that is mixed, where the first is pasted into the second
             `(B, X, Y, Z)`, bool; None where this step does not mix.
@@ -98,7 +101,7 @@ class Batches:
         if not supervised:
             chosen = self._choose(self._unlabelled, training.unlabelled_crops, random)
             plain = [self._draw(scan, random)[0] for scan in chosen]
-        empty = torch.zeros(0, 1, *self._recipe.grid.crop)
+        empty = torch.zeros(0, self._recipe.channels, *self._recipe.grid.crop)
         mixes = random.random() < training.mix
         unlabelled = [self._intensities(image, random) for image in plain]
         boxes = self._boxes(count, random) if mixes else None
@@ -157,18 +160,25 @@ class Batches:
         return [scans[index] for index in random.choice(len(scans), count, replace=len(scans) < count)]
 
     def _draw(self, scan: TrainingScan, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A crop `(1, X, Y, Z)` and its label `(X, Y, Z)`, turned and scaled; the label is 0 where unknown."""
+        """A crop `(C, X, Y, Z)` and its label `(X, Y, Z)`, turned and scaled; the label is 0 where unknown."""
         centre = self._centre(scan, random)
-        channels = {"image": _box(scan.image[0], centre, self._box)[None]}
+        channels = {"image": torch.stack([_box(one, centre, self._box) for one in scan.image])}
         if scan.label is not None:
             channels["label"] = _box(scan.label, centre, self._box)[None].float()
         grid = self._recipe.grid
         transform = spatial_augmentation(self._recipe.augmentation, grid.crop, grid.spacing)
         transform.set_random_state(seed=int(random.integers(2**31)))
         changed = transform(channels)
-        image = changed["image"].as_tensor()
+        image = self._left_out(changed["image"].as_tensor(), random)
         label = changed["label"].as_tensor()[0].round().long() if "label" in changed else torch.zeros(0)
         return image, label
+
+    def _left_out(self, image: Tensor, random: np.random.Generator) -> Tensor:
+        """A crop `(C, X, Y, Z)` in which sequences that need not be there are empty at random."""
+        for channel, sequence in zip(image, self._recipe.sequences, strict=False):
+            if not sequence.required and random.random() < LEFT_OUT:
+                channel.zero_()
+        return image
 
     def _centre(self, scan: TrainingScan, random: np.random.Generator) -> list[int]:
         """A voxel about which to crop: on the object or anywhere, the crop covering what it can of the scan."""
@@ -195,6 +205,14 @@ class Batches:
         return torch.eq(label, present[int(random.integers(len(present)))])
 
     def _intensities(self, image: Tensor, random: np.random.Generator) -> Tensor:
+        """A crop with the intensities of each sequence changed by itself; one that is absent stays empty."""
+        changed = [
+            self._intensity(one[None], random) if self._recipe.channels == 1 or one.any() else one[None]
+            for one in image
+        ]
+        return torch.cat(changed)
+
+    def _intensity(self, image: Tensor, random: np.random.Generator) -> Tensor:
         transform = intensity_augmentation(self._recipe.augmentation, self._recipe.grid.spacing)
         transform.set_random_state(seed=int(random.integers(2**31)))
         changed: Tensor = transform({"image": image.clone()})["image"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from torch import Tensor
 from diffcl.data import array_cache
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.data.preprocess import prepare, prepare_label
+from diffcl.data.sequences import read_case
 from diffcl.data.traits import traits
-from diffcl.io import read_label, read_scan
+from diffcl.io import read_label
+from diffcl.io.case_files import case_files
 from diffcl.recipe import Recipe
 
 
@@ -26,7 +28,7 @@ class TrainingScan:
 
     Attributes:
         name: Name of the case.
-        image: `(1, X, Y, Z)`, float32.
+        image: `(C, X, Y, Z)`, float32, C the sequences of the task.
         label: Class values `(X, Y, Z)`, uint8; None for an unlabelled case.
         traits: What the scan is like, see `diffcl.data.traits`.
         unknown: Values of the classes that are not outlined: where the label is 0 may be one of them.
@@ -57,26 +59,35 @@ def prepare_case(
     if cache is None:
         arrays, notes = _prepared(case, recipe)
         return _training_scan(case, recipe, arrays, notes)
-    settings = {
+    settings: dict[str, Any] = {
         "spacing": [*recipe.grid.spacing, recipe.grid.axes],
         "intensity": recipe.intensity.model_dump(),
         "sources": [entry.source_values for entry in recipe.labels],
     }
-    sources = [case.image, case.label] if isinstance(case, LabelledCase) else [case.image]
+    images = case_files(case.image, recipe.sequences)
+    if recipe.sequences:
+        settings["sequences"] = sequence_settings(recipe, images)
+    labelled = isinstance(case, LabelledCase)
+    sources = [*filter(None, images), *([case.label] if isinstance(case, LabelledCase) else [])]
     key = array_cache.digest("training", settings, sources)
     entry = array_cache.load(cache, key)
-    if entry is None or "image" not in entry.arrays or (len(sources) > 1) != ("label" in entry.arrays):
+    if entry is None or "image" not in entry.arrays or labelled != ("label" in entry.arrays):
         entry = array_cache.keep(cache, key, *_prepared(case, recipe))
     return _training_scan(
         case, recipe, {name: stored() for name, stored in entry.arrays.items()}, entry.notes
     )
 
 
+def sequence_settings(recipe: Recipe, images: Sequence[Path | None]) -> list[Any]:
+    """What the images of a case depend on beside their files: the sequences, and which of them are there."""
+    return [[one.model_dump() for one in recipe.sequences], [image is not None for image in images]]
+
+
 def _prepared(
     case: LabelledCase | UnlabelledCase, recipe: Recipe
 ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
     """The arrays of a case, and its traits."""
-    prepared = prepare(read_scan(case.image), recipe)
+    prepared = prepare(read_case(case.image, recipe.sequences), recipe)
     arrays = {"image": prepared.image.numpy()}
     if isinstance(case, LabelledCase):
         label = prepare_label(read_label(case.label), prepared.original, recipe, case.label)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from diffcl.errors import DataError, UsageError
 from diffcl.io import is_label, is_scan, scan_name
+from diffcl.io.case_files import case_name, first_files, is_case
+from diffcl.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,28 @@ class Cases:
             raise DataError("cases", "no labelled scan", "Outline at least one scan")
 
 
-def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) -> Cases:
+def find_cases(
+    data: Path, *, labelled: int | Path, validation: int | Path = 0, recipe: Recipe | None = None
+) -> Cases:
     """Split a folder with `images/` and `labels/` into labelled, unlabelled and validation cases.
 
     The order is that of `train.txt` where the folder has one, a name a line, else alphabetical. Labelled
     are the first `labelled` names, validation the last `validation`; either may be a text file of names
     instead. All other scans are unlabelled: whether `labels/` has a file for them is not even asked.
 
+    Args:
+        data: The folder.
+        labelled: How many, or which.
+        validation: How many, or which.
+        recipe: Says whether a case has several sequences: then `CASE_0000.nii.gz`, `CASE_0001.nii.gz` and so on are the
+            images of `CASE`.
+
     Raises:
         DataError: If a folder, scan or label is missing, all that is missing being named at once; if a list of
             names is empty, names a scan twice or one that the other list has; if two files have one name.
         UsageError: If there are fewer scans than asked for.
     """
-    images = _named(data / "images", is_scan)
+    images = _images(data / "images", recipe)
     names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
     counts = [count for count in (labelled, validation) if isinstance(count, int)]
     if min(counts, default=0) < 0 or sum(counts) > len(names) or labelled == 0:
@@ -103,6 +114,20 @@ def find_cases(data: Path, *, labelled: int | Path, validation: int | Path = 0) 
         tuple(UnlabelledCase(name, images[name]) for name in names if name not in known),
         tuple(LabelledCase(name, images[name], labels[name]) for name in last),
     )
+
+
+def _images(folder: Path, recipe: Recipe | None) -> dict[str, Path]:
+    """The scans of a folder by the name of their case; of several images, the first."""
+    if recipe is None or not recipe.sequences:
+        return _named(folder, is_scan)
+    several = _named(folder, is_case)
+    found: dict[str, Path] = {}
+    for path in first_files(several.values()):
+        other = found.setdefault(case_name(path, recipe.sequences), path)
+        if other != path:
+            raise DataError(folder, f"{other.name} and {path.name} are both one case",
+                            "Keep one of them, or rename one")  # fmt: skip
+    return found
 
 
 def _named(

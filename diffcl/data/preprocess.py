@@ -33,7 +33,7 @@ class PreparedScan:
     """A scan on its working grid.
 
     Attributes:
-        image: Intensities `(1, X, Y, Z)`, float32, about -1..1.
+        image: Intensities `(C, X, Y, Z)`, float32, about -1..1, C the sequences of the task; 0 where one is absent.
         working: The working grid.
         original: The scan's own grid.
         axes: Which axes of the scan those of the working grid are, see `working_geometry`.
@@ -77,28 +77,50 @@ def prepare(scan: Scan, recipe: Recipe) -> PreparedScan:
     """Put a scan on the working grid of a recipe and make its intensities comparable.
 
     Raises:
-        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing, or the
-            working grid would have more than `LARGEST_VOXELS`.
+        DataError: If the recipe's window is so much wider than the scan's values that it would show nothing, the
+            working grid would have more than `LARGEST_VOXELS`, or the scan has not the sequences of the recipe.
     """
-    _check_unit(scan, recipe.intensity)
+    _check_sequences(scan, recipe)
     original = Geometry.of(scan.image)
     working = working_geometry(original, recipe.grid.spacing, recipe.grid.axes)
     if math.prod(working.size) > LARGEST_VOXELS:
         size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (working.size, working.spacing))
         raise DataError(scan.path, f"would have {size} voxels of {spacing} mm, more than {LARGEST_VOXELS}",
                         "Crop it, look at its voxel size, or set DIFFCL_LARGEST_VOXELS")  # fmt: skip
-    resampled = resample(scan.image, working)
-    values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
-    del resampled  # a large scan should not be in memory more often than it must
-    image = normalise(torch.from_numpy(values), recipe.intensity)[None]
+    if not recipe.sequences:
+        image = _on_working_grid(scan, scan.image, working, recipe.intensity)[None]
+        return PreparedScan(image, working, original, recipe.grid.axes)
+    image = torch.zeros(recipe.channels, *working.size)
+    for channel, one, intensity in zip(image, (scan.image, *scan.others), recipe.intensities, strict=True):
+        if one is not None:
+            channel.copy_(_on_working_grid(scan, one, working, intensity))
     return PreparedScan(image, working, original, recipe.grid.axes)
 
 
-def _check_unit(scan: Scan, intensity: Intensity) -> None:
+def _on_working_grid(scan: Scan, image: sitk.Image, working: Geometry, intensity: Intensity) -> Tensor:
+    """One image of a scan `(X, Y, Z)` on the working grid, comparable."""
+    _check_unit(scan, image, intensity)
+    resampled = resample(image, working)
+    values = np.array(sitk.GetArrayViewFromImage(resampled).T, dtype=np.float32, order="C")
+    del resampled  # a large scan should not be in memory more often than it must
+    return normalise(torch.from_numpy(values), intensity)
+
+
+def _check_sequences(scan: Scan, recipe: Recipe) -> None:
+    """Refuse a scan of more or fewer images than the networks see."""
+    found = 1 + len(scan.others)
+    if found != recipe.channels:
+        names = recipe.sequences_in_words
+        wanted = f"takes {recipe.channels} sequences ({names})" if recipe.sequences else "takes one"
+        have = "one sequence" if found == 1 else f"{found} sequences"
+        raise DataError(scan.path, f"{have}, and {recipe.name} {wanted}", "Give the sequences of the task")
+
+
+def _check_unit(scan: Scan, image: sitk.Image, intensity: Intensity) -> None:
     """Refuse a scan in another unit than its window, as one that somebody has scaled to 0..1 before."""
     if intensity.method != "window":
         return
-    values = sitk.GetArrayViewFromImage(scan.image)
+    values = sitk.GetArrayViewFromImage(image)
     low, high = float(values.min()), float(values.max())
     if high - low < NARROWEST * (intensity.high - intensity.low):
         window = f"the window {intensity.low:g}..{intensity.high:g} of the recipe would show nothing"

@@ -92,23 +92,26 @@ def slice_axes(scan: Geometry) -> tuple[tuple[int, ...], tuple[float, ...]] | No
     return (x, y, through), (along, down, 1.0 if away >= 0 else -1.0)
 
 
-def resample(image: sitk.Image, target: Geometry, *, labels: bool = False) -> sitk.Image:
+def resample(
+    image: sitk.Image, target: Geometry, *, labels: bool = False, outside: float = 0.0
+) -> sitk.Image:
     """An image on another grid of the same space.
 
     Intensities are interpolated linearly, after smoothing along axes that lose more than every second voxel.
-    Outside the image the nearest voxel counts where it is less than half a voxel away, and 0 elsewhere.
+    Outside the image the nearest voxel counts where it is less than half a voxel away, and `outside` elsewhere.
 
     Args:
         image: Scalar or vector image.
         target: The grid wanted.
         labels: Whether voxels are classes: each is interpolated by itself and the largest wins.
+        outside: Value where the image shows nothing.
     """
     if Geometry.of(image) == target:
         return image
     if not labels:
         steps = [target.spacing[axis] for axis in nearest_axes(Geometry.of(image), target)]
         image = smooth(image, steps)
-    return interpolate(image, target, labels=labels)
+    return interpolate(image, target, labels=labels, outside=outside)
 
 
 def smooth(image: sitk.Image, steps: Sequence[float]) -> sitk.Image:
@@ -124,10 +127,12 @@ def smooth(image: sitk.Image, steps: Sequence[float]) -> sitk.Image:
     return image
 
 
-def interpolate(image: sitk.Image, target: Geometry, *, labels: bool = False) -> sitk.Image:
+def interpolate(
+    image: sitk.Image, target: Geometry, *, labels: bool = False, outside: float = 0.0
+) -> sitk.Image:
     """`resample` of an image that is smooth enough."""
     method = sitk.sitkLabelLinear if labels else sitk.sitkLinear
     return sitk.Resample(
-        image, target.size, sitk.Transform(), method, target.origin, target.spacing, target.direction, 0.0,
+        image, target.size, sitk.Transform(), method, target.origin, target.spacing, target.direction, outside,
         image.GetPixelID(),
     )  # fmt: skip

@@ -29,15 +29,15 @@ def traits(prepared: PreparedScan) -> dict[str, float]:
     """Numbers that describe a scan.
 
     Spacing and extent along the working grid's axes in mm, and mean (`brightness`) and standard deviation
-    (`contrast`) of the prepared intensities.
+    (`contrast`) of the prepared intensities; of several sequences, those of the first.
     """
     size = np.array(prepared.working.size) * np.array(prepared.working.spacing)
     numbers = {}
     for index, (axis, spacing) in enumerate(zip(AXES[prepared.axes], _along(prepared), strict=True)):
         numbers[f"spacing {axis}"] = spacing
         numbers[f"extent {axis}"] = float(size[index])
-    numbers["brightness"] = float(prepared.image.mean())
-    numbers["contrast"] = float(prepared.image.std())
+    numbers["brightness"] = float(prepared.image[0].mean())
+    numbers["contrast"] = float(prepared.image[0].std())
     return numbers
 
 

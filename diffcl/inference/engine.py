@@ -26,7 +26,7 @@ class Engine:
 
     Attributes:
         name: What computes them.
-        cs: Image `(B, 1, X, Y, Z)` to class logits `(B, K, X, Y, Z)`.
+        cs: Image `(B, C, X, Y, Z)`, C its sequences, to class logits `(B, K, X, Y, Z)`.
         ds: Image, noisy label map `(B, K, X, Y, Z)` and time `(B,)` to class logits.
     """
 

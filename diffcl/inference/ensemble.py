@@ -121,7 +121,7 @@ def probability_slabs(
     the same scan, seed and settings give the same answer.
 
     Args:
-        image: `(1, X, Y, Z)`.
+        image: `(C, X, Y, Z)`, C its sequences.
         recipe: Window, overlap, DDIM steps and ensemble weight.
         cs: CS of an engine, or in evaluation mode.
         ds: DS, likewise; not needed when only CS is asked.
@@ -136,12 +136,14 @@ def probability_slabs(
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
     framed = frame(image.shape[1:], recipe)
-    whole = framed.pad(image[None].float())[0, 0]
-    noise = seeded_noise((recipe.classes, *whole.shape), recipe.inference.seed if seed is None else seed)
+    whole = framed.pad(image[None].float())[0]
+    size = whole.shape[1:]
+    noise = seeded_noise((recipe.classes, *size), recipe.inference.seed if seed is None else seed)
     noise = noise.to(image.device)
     diffusion = LabelDiffusion(recipe.diffusion)
-    windows = layout(whole.shape, framed.window, recipe.inference.overlap)
-    asked = [not shows_nothing(whole[where]) for where in windows]
+    windows = layout(size, framed.window, recipe.inference.overlap)
+    boxes = [(slice(None), *where) for where in windows]
+    asked = [not shows_nothing(whole[box]) for box in boxes]
     done = 0
 
     def one(crop: Tensor) -> Tensor:
@@ -158,11 +160,11 @@ def probability_slabs(
 
     def ask(where: Box) -> Tensor:
         nonlocal done
-        crop = whole[where][None, None]
+        every = (slice(None), *where)
+        crop = whole[every][None]
         found = [one(crop)] if networks != "ds" else []
         if networks != "cs":
-            of_all_classes = (slice(None), *where)
-            found.append(other(crop, noise[of_all_classes][None]))
+            found.append(other(crop, noise[every][None]))
         done += 1
         tell()
         return torch.cat(found, dim=1)
@@ -170,7 +172,7 @@ def probability_slabs(
     tell()
     channels = recipe.classes * (2 if networks == "ensemble" else 1)
     first = 0
-    for slab in joined(windows, asked, whole.shape, ask, channels, recipe.classes, whole.device):
+    for slab in joined(windows, asked, size, ask, channels, recipe.classes, whole.device):
         x, y, z = framed.place
         there = slice(max(0, x.start - first), x.stop - first)
         first += slab.shape[1]

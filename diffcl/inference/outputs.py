@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from diffcl.errors import OutputError, UsageError
-from diffcl.io.formats import DICOM_SUFFIX, image_suffix, scan_name
+from diffcl.io.case_files import case_name, present_files
+from diffcl.io.formats import DICOM_SUFFIX, image_suffix
+from diffcl.recipe import ImageSequence
 
 IMAGES: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
 KINDS: Final = {
@@ -56,7 +58,12 @@ class Outputs:
         return [path for path in astuple(self) if path is not None]
 
 
-def plan(scans: Sequence[Path], wanted: Outputs) -> list[Outputs]:
+def plan(
+    scans: Sequence[Path],
+    wanted: Outputs,
+    sequences: Sequence[ImageSequence] = (),
+    others: Sequence[Path] = (),
+) -> list[Outputs]:
     """Where the results of each scan go.
 
     A name that ends as a file of its kind does is that file, for one scan only. Any other name is a folder,
@@ -65,17 +72,24 @@ def plan(scans: Sequence[Path], wanted: Outputs) -> list[Outputs]:
     Args:
         scans: The scans.
         wanted: What people named.
+        sequences: Of the task, where a case has several.
+        others: Further files that no result may replace.
 
     Raises:
         UsageError: If a result would replace a scan, another result or lie among the images of a series, or
             a name ends in what cannot be written, or a structured report has no segmentation to refer to.
         OutputError: If a folder can neither be made nor written into.
     """
-    places = {kind: _places(scans, kind, place) for kind, place in vars(wanted).items() if place is not None}
+    places = {
+        kind: _places(scans, kind, place, sequences)
+        for kind, place in vars(wanted).items()
+        if place is not None
+    }
     outputs = [
         Outputs(**{kind: files[index] for kind, files in places.items()}) for index in range(len(scans))
     ]
-    _check_collisions(scans, outputs)
+    inputs = [file for scan in scans for file in present_files(scan, sequences)] if sequences else scans
+    _check_collisions([*inputs, *others], outputs)
     for output in outputs:
         if _is_dicom(output.report) and not _is_dicom(output.label):
             raise UsageError(output.report, "a structured report refers to a DICOM segmentation",
@@ -89,11 +103,11 @@ def _is_dicom(path: Path | None) -> bool:
     return path is not None and path.suffix.lower() == DICOM_SUFFIX
 
 
-def _places(scans: Sequence[Path], kind: str, place: Path) -> list[Path]:
+def _places(scans: Sequence[Path], kind: str, place: Path, sequences: Sequence[ImageSequence]) -> list[Path]:
     name = place.name.lower()
     known = {suffix for suffixes in KINDS.values() for suffix in suffixes}
     if place.is_dir():
-        return [place / f"{scan_name(scan)}{_suffix(scan, kind)}" for scan in scans]
+        return [place / f"{case_name(scan, sequences)}{_suffix(scan, kind)}" for scan in scans]
     if name.endswith(KINDS[kind]):
         if len(scans) > 1:
             raise UsageError(place, f"is one file for {len(scans)} scans", "Name a folder")
@@ -101,7 +115,7 @@ def _places(scans: Sequence[Path], kind: str, place: Path) -> list[Path]:
     if name.endswith((*known, *_OTHER_FILES)) or place.is_file():
         endings = ", ".join(KINDS[kind])
         raise UsageError(place, f"cannot hold the {kind}", f"Name a folder, or a file that ends in {endings}")
-    return [place / f"{scan_name(scan)}{_suffix(scan, kind)}" for scan in scans]
+    return [place / f"{case_name(scan, sequences)}{_suffix(scan, kind)}" for scan in scans]
 
 
 def _suffix(scan: Path, kind: str) -> str:

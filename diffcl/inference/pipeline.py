@@ -9,17 +9,19 @@ from pathlib import Path
 
 import torch
 
-from diffcl.errors import ModelError, failure_sentence
+from diffcl.data.sequences import Case, Image, read_case
+from diffcl.errors import ModelError, UsageError, failure_sentence
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.outlook import Outlook
 from diffcl.inference.outputs import Outputs, plan
 from diffcl.inference.predictor import Predictor, Report
 from diffcl.inference.results import check_series, write_results
-from diffcl.io.read import read_scan
 from diffcl.io.scan_list import listed
+from diffcl.models.metadata import read_info
 from diffcl.models.registry import ModelRegistry
 from diffcl.models.weights import Model, load_model
+from diffcl.recipe import ImageSequence
 from diffcl.resources import models_folder
 
 
@@ -50,10 +52,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A scan and where its results go."""
+    """A scan and where its results go.
+
+    Attributes:
+        scan: The scan, or the first image of a case, or all of it.
+        output: Where its results go.
+        others: Further sequences of the case by name, where they are not told by the names of their files.
+    """
 
     scan: Path
     output: Outputs
+    others: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,21 +95,34 @@ class Watchers:
     outcome: Callable[[Outcome, int, int], None] | None = None
 
 
-def planned(scans: Sequence[Path], wanted: Outputs, *, new_only: bool = False) -> list[Job]:
+def planned(
+    scans: Sequence[Path],
+    wanted: Outputs,
+    *,
+    new_only: bool = False,
+    sequences: Sequence[ImageSequence] = (),
+    others: Sequence[tuple[str, Path]] = (),
+) -> list[Job]:
     """The scans that are meant, and where the results of each go; see `listed` and `plan`.
 
     Args:
         scans: Files, folders and lists.
         wanted: Files or folders, as people named them.
         new_only: Whether scans whose label is there are left out.
+        sequences: Of the model, where a case has several.
+        others: Further sequences of the only scan, by name.
 
     Raises:
-        UsageError: If a list cannot be read, or a result cannot go where it is wanted.
+        UsageError: If a list cannot be read, or a result cannot go where it is wanted, or further sequences are given
+            for several scans.
         OutputError: If a folder can neither be made nor written into.
     """
-    found = listed(scans)
-    outputs = plan(found, wanted)
-    jobs = [Job(scan, output) for scan, output in zip(found, outputs, strict=True)]
+    found = listed(scans, sequences)
+    if others and len(found) != 1:
+        raise UsageError("--with", f"names images of one case, and there are {len(found)} scans",
+                         "Give one, or name the files CASE_0000, CASE_0001 and so on")  # fmt: skip
+    outputs = plan(found, wanted, sequences, [path for _, path in others])
+    jobs = [Job(scan, output, tuple(others)) for scan, output in zip(found, outputs, strict=True)]
     return [job for job in jobs if not (new_only and job.output.label and job.output.label.exists())]
 
 
@@ -154,7 +176,8 @@ def segment(job: Job, settings: Settings, watchers: Watchers | None = None) -> O
     watchers = watchers or Watchers()
     try:
         predictor = loaded(settings)
-        scan = read_scan(job.scan, series_uid=settings.series)
+        sequences = predictor.model.info.recipe.sequences
+        scan = read_case(_source(job, sequences), sequences, series_uid=settings.series)
         check_series(scan, job.output)
         prediction = predictor(
             scan,
@@ -168,6 +191,24 @@ def segment(job: Job, settings: Settings, watchers: Watchers | None = None) -> O
     except Exception as error:  # noqa: BLE001  the next scan may be fine
         return Outcome(job, None, failure_sentence(job.scan, error))
     return Outcome(job, prediction.report)
+
+
+def _source(job: Job, sequences: Sequence[ImageSequence]) -> Case:
+    """What a job names: a path, or images by the names of their sequences."""
+    if not job.others:
+        return job.scan
+    images: dict[str, Image] = {sequences[0].name: job.scan} if sequences else {}
+    return {**images, **dict(job.others)}
+
+
+def sequences_of(settings: Settings) -> tuple[ImageSequence, ...]:
+    """The sequences that the model of the settings takes; none where a case is one image.
+
+    Raises:
+        UsageError: If there is no model of that name.
+        ModelError: If the model is damaged.
+    """
+    return read_info(_registry(settings).folder(settings.model)).recipe.sequences
 
 
 def loaded(settings: Settings) -> Predictor:

@@ -125,7 +125,7 @@ class Result:
             picture=picture,
             probabilities=probabilities,
         )
-        [outputs] = plan([self.scan.path], wanted)
+        [outputs] = plan([self.scan.path], wanted, self.model.recipe.sequences)
         if not outputs.paths():
             raise UsageError(self.scan.name, "no file is named", 'Name one, as in save("label.nii.gz")')
         check_series(self.scan, outputs)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from diffcl.data.sequences import read_case, read_case_isolated
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
@@ -19,12 +20,12 @@ from diffcl.inference.outlook import UnderWay
 from diffcl.inference.prediction_cache import PredictionCache, Question
 from diffcl.inference.predictor import Prediction, Predictor
 from diffcl.inference.together import Together, together
-from diffcl.io import Scan, read_scan
+from diffcl.io import Scan
+from diffcl.io.case_files import present_files
 from diffcl.io.fingerprint import fingerprint
-from diffcl.io.isolated import read_scan_isolated
 from diffcl.models import ModelInfo, ModelRegistry, load_model
 from diffcl.models.metadata import read_info
-from diffcl.recipe import Recipe
+from diffcl.recipe import ImageSequence, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -129,13 +130,16 @@ class ServedModels:
         folder, predictor = self._predictor(name)
         if seed is None:
             seed = predictor.model.info.recipe.inference.seed
-        question = Question(folder, fingerprint(path), networks, seed)
+        sequences = predictor.model.info.recipe.sequences
+        question = Question(folder, _files(path, sequences), networks, seed)
         found = self._cache.get(question)
         if found is None:
-            scan = read_scan_isolated(path) if isolated else None  # a file that takes long holds up nobody
+            scan = (
+                read_case_isolated(path, sequences) if isolated else None
+            )  # a file that takes long holds up nobody
             with self._computing:
                 found = self._cache.get(question) or self._compute(
-                    predictor, scan or read_scan(path), networks=networks, seed=seed
+                    predictor, scan or read_case(path, sequences), networks=networks, seed=seed
                 )
             self._cache.keep(question, found)
         return found
@@ -153,12 +157,18 @@ class ServedModels:
         predictors = [self._predictor(name)[1] for name in names]
         recipes = [predictor.model.info.recipe for predictor in predictors]
         with self._computing:
-            scan = read_scan(path)
+            seen = {sequences: read_case(path, sequences) for sequences in {one.sequences for one in recipes}}
             return together(
                 recipes,
                 (
-                    self._compute(predictor, scan, networks=networks, seed=seed, keep_probabilities=True)
-                    for predictor in predictors
+                    self._compute(
+                        predictor,
+                        seen[recipe.sequences],
+                        networks=networks,
+                        seed=seed,
+                        keep_probabilities=True,
+                    )
+                    for predictor, recipe in zip(predictors, recipes, strict=True)
                 ),
             )
 
@@ -189,7 +199,8 @@ class ServedModels:
         Raises:
             DiffclError: As `predict`, and whatever `decide` raises.
         """
-        scan = read_scan_isolated(path) if isolated else read_scan(path)
+        sequences = () if name is None else self.info(name).recipe.sequences
+        scan = (read_case_isolated if isolated else read_case)(path, sequences)
         prediction = None
         if name is not None:
             prediction = self.predict(name, path, networks=networks, seed=seed, isolated=isolated)
@@ -239,9 +250,10 @@ class ServedModels:
                 noise = np.random.default_rng(0).normal(100, 20, grid.window[::-1]).astype(np.float32)
                 image = sitk.GetImageFromArray(noise)
                 image.SetSpacing(grid.spacing)
+                others = (image,) * (self.info(name).recipe.channels - 1)
                 _, predictor = self._predictor(name)
                 with self._computing:
-                    predictor(Scan(image, "warm-up", Path("warm-up")))
+                    predictor(Scan(image, "warm-up", Path("warm-up"), others=others))
                 return
             except DiffclError as error:
                 logger.error(f"Not warmed up: {error}")
@@ -255,3 +267,8 @@ class ServedModels:
                 known = folder, Predictor(load_model(folder, self._device), self._engine)
                 self._loaded[name] = known
             return known
+
+
+def _files(path: Path, sequences: Sequence[ImageSequence]) -> tuple[tuple[Path, int, int], ...]:
+    """What changes when any of the images of a case does."""
+    return tuple(state for file in present_files(path, sequences) for state in fingerprint(file))

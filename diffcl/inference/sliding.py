@@ -148,6 +148,5 @@ def joined(
 
 
 def shows_nothing(crop: Tensor) -> bool:
-    """Whether all voxels are alike, as of air or of padding."""
-    lowest, highest = crop.aminmax()
-    return bool(lowest == highest)
+    """Whether all voxels `(C, X, Y, Z)` of each sequence are alike, as of air or of padding."""
+    return all(bool(lowest == highest) for lowest, highest in (one.aminmax() for one in crop))

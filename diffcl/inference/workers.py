@@ -60,7 +60,8 @@ def _absolute(job: Job) -> Job:
     """A worker of a cluster has another working directory."""
     output = job.output
     named = {name: path.absolute() for name, path in vars(output).items() if path is not None}
-    return Job(job.scan.absolute(), replace(output, **named))
+    others = tuple((name, path.absolute()) for name, path in job.others)
+    return Job(job.scan.absolute(), replace(output, **named), others)
 
 
 def _anywhere(settings: Settings) -> Settings:

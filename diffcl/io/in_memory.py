@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffcl.errors import ScanError, UsageError
 from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.formats import scan_name
+from diffcl.io.images.integrity import one_volume
 from diffcl.io.scan import Scan
 
 if TYPE_CHECKING:
@@ -71,6 +72,31 @@ def scan_in_memory(source: object, name: str | None = None) -> Scan:
             "Give (array, affine), with the affine as nibabel has it",
         )
     raise UsageError(kind, "is no scan", _FORMS)
+
+
+def volumes_in_memory(source: object) -> list[Any]:
+    """The volumes of an image in memory with a fourth axis or several values a voxel, as `scan_in_memory` takes them.
+
+    What has only one, or is no image, comes back as it is.
+    """
+    if isinstance(source, sitk.Image):
+        count = source.GetNumberOfComponentsPerPixel()
+        if source.GetDimension() == 4:
+            size = source.GetSize()
+            return [sitk.Extract(source, [*size[:3], 0], [0, 0, 0, index]) for index in range(size[3])]
+        if source.GetDimension() == 3 and count > 1 and "vector" in source.GetPixelIDTypeAsString():
+            return [sitk.VectorIndexSelectionCast(source, index) for index in range(count)]
+        return [source]
+    if isinstance(source, tuple) and len(source) == 2:
+        values = _array(source[0], _nowhere(None))
+        return [(part, source[1]) for part in np.moveaxis(values, 3, 0)] if values.ndim == 4 else [source]
+    from nibabel.spatialimages import SpatialImage
+
+    if isinstance(source, SpatialImage) and len(source.shape) == 4:
+        file = source.get_filename()
+        values = _voxels_of_nibabel(source, Path(file) if file else _nowhere(None))
+        return [(part, _affine_mm(source)) for part in np.moveaxis(values, 3, 0)]
+    return [source]
 
 
 def _nowhere(name: str | None) -> Path:
@@ -141,7 +167,7 @@ def _affine_mm(image: SpatialImage) -> NDArray[Any]:
 
 def _not_3d(size: tuple[int, ...], place: Path) -> ScanError:
     shape = " x ".join(str(length) for length in size)
-    return ScanError(place, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
+    return ScanError(place, f"a {len(size)}D image ({shape})", one_volume(len(size)))
 
 
 def _several_values(kind: object, place: Path) -> ScanError:

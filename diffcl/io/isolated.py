@@ -31,7 +31,7 @@ from diffcl.errors import DiffclError, ScanError
 from diffcl.geometry import Geometry
 from diffcl.io.formats import image_suffix, is_dicom
 from diffcl.io.images.integrity import LARGEST_VOXELS
-from diffcl.io.read import read_label, read_scan
+from diffcl.io.read import read_label, read_scan, read_scans
 from diffcl.io.scan import Scan
 from diffcl.processes import start
 
@@ -88,6 +88,17 @@ class IsolatedReader:
             self._ask("series", path)
             return read_scan(path)
         image, about = self._ask("scan", path)
+        return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
+
+    def first(self, path: Path) -> Scan:
+        """The first volume of an image file, which may have several, or what `scan` gives.
+
+        Raises:
+            ScanError: As `scan`.
+        """
+        if path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path)):
+            return self.scan(path)
+        image, about = self._ask("first", path)
         return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
 
     def label(self, path: Path) -> sitk.Image:
@@ -185,6 +196,11 @@ def read_scan_isolated(path: Path) -> Scan:
     return _reader(os.getpid()).scan(path)
 
 
+def read_first_isolated(path: Path) -> Scan:
+    """The first of `read_scans` in a child; see `IsolatedReader.first`."""
+    return _reader(os.getpid()).first(path)
+
+
 def read_label_isolated(path: Path) -> sitk.Image:
     """`read_label` in a child; see `IsolatedReader.label`."""
     return _reader(os.getpid()).label(path)
@@ -222,8 +238,8 @@ def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
         if kind == "series":
             read_scan(path)
             image = sitk.Image(1, 1, 1, sitk.sitkUInt8)
-        elif kind == "scan":
-            scan = read_scan(path)
+        elif kind in ("scan", "first"):
+            scan = read_scan(path) if kind == "scan" else read_scans(path)[0]
             image, about = scan.image, {"name": scan.name, "remarks": scan.remarks}
         else:
             image = read_label(path)

@@ -17,7 +17,7 @@ from diffcl.io.dicom.series import read_series
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom, is_segmentation, scan_name
 from diffcl.io.images.integrity import check_finite
 from diffcl.io.images.segmentation import in_layers, merged
-from diffcl.io.images.volume import placed, read_volume
+from diffcl.io.images.volume import placed, read_volume, read_volumes
 from diffcl.io.in_memory import ImageInMemory, scan_in_memory
 from diffcl.io.scan import Scan
 from diffcl.labels import LabelClass
@@ -68,6 +68,22 @@ def _read_path(path: Path, series_uid: str | None) -> Scan:
     image = sitk.Cast(volume, sitk.sitkFloat32)
     check_voxels(path, image)
     return Scan(image, scan_name(path), path, remarks=remarks)
+
+
+def read_scans(path: Path) -> list[Scan]:
+    """The volumes of a 4D NIfTI file as scans, or the only scan that is there.
+
+    Raises:
+        ScanError: As `read_scan`.
+    """
+    _check_present(path)
+    if path.is_dir() or _holds_dicom(path):
+        return [read_scan(path)]
+    volumes, remarks = read_volumes(path)
+    images = [sitk.Cast(volume, sitk.sitkFloat32) for volume in volumes]
+    for image in images:
+        check_voxels(path, image)
+    return [Scan(image, scan_name(path), path, remarks=remarks) for image in images]
 
 
 def read_label(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scan:
-    """One readable, finite, three-dimensional scan.
+    """One readable, finite, three-dimensional scan, or the first sequence of a case and the others with it.
 
     Attributes:
         image: Scalar float32 image in millimetres, LPS directions as in ITK and DICOM.
@@ -22,6 +22,8 @@ class Scan:
         path: The file or the DICOM folder; for a scan that has neither, a name that is no file's.
         modality: DICOM modality when the source states one, else None.
         series: The DICOM series it came from, else None.
+        others: The further sequences of a case that has several, in the order of its task, each on the grid of `image`;
+            None for one that is absent.
         remarks: What the reader repaired or found odd, one sentence each.
     """
 
@@ -31,3 +33,4 @@ class Scan:
     modality: str | None = None
     series: DicomSeries | None = None
     remarks: tuple[str, ...] = ()
+    others: tuple[sitk.Image | None, ...] = ()

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from diffcl.errors import UsageError
+from diffcl.io.case_files import first_files, first_of, is_case
 from diffcl.io.formats import image_suffix, is_scan
+from diffcl.recipe import ImageSequence
 
 LISTS: Final = (".txt", ".json")
 
 
-def listed(named: Sequence[Path]) -> list[Path]:
+def listed(named: Sequence[Path], sequences: Sequence[ImageSequence] = ()) -> list[Path]:
     """The scans that are meant, each once, in the order in which they are named.
 
     - A `.txt` file has a scan on each line.
@@ -21,7 +23,12 @@ def listed(named: Sequence[Path]) -> list[Path]:
       `image` is one, in a list or in several lists with names.
     - A folder of image files means all of them; any other folder is a DICOM series.
 
-    Scans in a file are named from its folder on.
+    Scans in a file are named from its folder on. Where a case has several sequences, it is named by its first image or
+    without a number, and its further ones are no scans of their own.
+
+    Args:
+        named: Files, folders and lists.
+        sequences: Of the task, where a case has several.
 
     Raises:
         UsageError: If a list cannot be read or lists nothing.
@@ -30,10 +37,12 @@ def listed(named: Sequence[Path]) -> list[Path]:
     for path in named:
         if path.suffix.lower() in LISTS:
             found += _of_list(path)
-        elif path.is_dir() and not is_scan(path):
+        elif path.is_dir() and not (is_case(path) if sequences else is_scan(path)):
             found += sorted(file for file in path.iterdir() if _is_image(file)) or [path]
         else:
             found.append(path)
+    if sequences:
+        found = first_files(first_of(path) for path in found)
     return list(dict.fromkeys(found))
 
 

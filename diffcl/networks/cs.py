@@ -18,15 +18,15 @@ class ConvolutionSegmenter(nn.Module):
         projection: The head that makes `f^` of voxel features.
     """
 
-    def __init__(self, recipe: Recipe, in_channels: int = 1) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         shape = recipe.cs
-        self.vnet = VNet(in_channels, shape, skips=hf_mamba_modules(shape))
+        self.vnet = VNet(recipe.channels, shape, skips=hf_mamba_modules(shape))
         self.classifier = Convolution(shape.filters[0], recipe.classes, kernel_size=1)
         self.projection = ProjectionHead(shape.filters[0], shape.projection)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image `(B, 1, X, Y, Z)` to class logits `(B, K, X, Y, Z)`."""
+        """Image `(B, C, X, Y, Z)`, C its sequences, to class logits `(B, K, X, Y, Z)`."""
         return self.both(image)[1]
 
     def both(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ class DiffusionSegmenter(nn.Module):
             the random projection it starts as, which keeps the similarity of the features it is given.
     """
 
-    def __init__(self, recipe: Recipe, in_channels: int = 1) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         shape = recipe.ds
         self._width = shape.time_features
@@ -37,10 +37,10 @@ class DiffusionSegmenter(nn.Module):
         features = shape.filters[0]
         self.refine: nn.Module = nn.Identity()
         if shape.diffusion:
-            channels = (in_channels + recipe.classes) * math.prod(shape.coarse)
+            channels = (recipe.channels + recipe.classes) * math.prod(shape.coarse)
             self.vnet = VNet(channels, shape, time_features=shape.time_features)
         else:
-            self.vnet = VNet(in_channels, shape, skips=hf_mamba_modules(recipe.cs))
+            self.vnet = VNet(recipe.channels, shape, skips=hf_mamba_modules(recipe.cs))
         if max(shape.coarse) > 1:
             features = recipe.cs.filters[0]
             finer = nn.ConvTranspose3d(
@@ -54,7 +54,7 @@ class DiffusionSegmenter(nn.Module):
         """Class logits of Y_0.
 
         Args:
-            image: `(B, 1, X, Y, Z)`.
+            image: `(B, C, X, Y, Z)`, C its sequences.
             noisy: The noisy label map Y_t `(B, K, X, Y, Z)`.
             time: Diffusion steps `(B,)`, int64, 0..T-1.
 

@@ -27,7 +27,7 @@ from diffcl.planning.size import (
     typical_spacing,
 )
 from diffcl.planning.survey import Survey
-from diffcl.recipe import Recipe
+from diffcl.recipe import Intensity, Recipe, parse_recipe
 from diffcl.recipe.preparation import LARGEST_WINDOW
 
 ONE_PIECE = 0.9
@@ -92,6 +92,7 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
     found = _axes(book, found, minutes)
     _size(book, found, minutes)
     _intensity(book, found)
+    _sequences(book, found)
     _training(book)
     _augmentation(book, found)
     _inference(book, found)
@@ -129,6 +130,15 @@ class _Book:
                 changes.setdefault(section, {})[field] = value
                 self.choices.append(Choice(section, field, value, reason))
         self.recipe = self.recipe.changed(**changes)
+
+    def take_sequence(self, number: int, intensity: Intensity, reason: str) -> None:
+        """Choose the intensities of a sequence."""
+        content = self.recipe.model_dump(exclude_unset=True)
+        one = {**content["sequences"][number], "intensity": intensity.model_dump()}
+        content["sequences"] = [*content["sequences"][:number], one, *content["sequences"][number + 1 :]]
+        self.recipe = parse_recipe(content, self.recipe.name)
+        ends = f"{intensity.method} {intensity.low:g}..{intensity.high:g}"
+        self.choices.append(Choice(f"sequences.{one['name']}", "intensity", ends, reason))
 
 
 def _axes(book: _Book, found: Survey, minutes: float | None) -> Survey:
@@ -245,17 +255,36 @@ def _intensity(book: _Book, found: Survey) -> None:
         return
     if book.given("intensity", "method", "low", "high"):
         return
-    ends = np.array([scan.tissue for scan in found.labelled if scan.tissue])
-    low, high = float(np.median(ends[:, 0])), float(np.median(ends[:, 1]))
-    margin = max(WINDOW_MARGIN * (high - low), (NARROWEST_WINDOW - (high - low)) / 2)
-    told = f"Hounsfield units: the classes lie between {low:.0f} and {high:.0f}, and what is around them is shown too."
+    low, high, told = _window([scan.tissue for scan in found.labelled if scan.tissue])
     book.take(
         {
             ("intensity", "method"): ("window", "CT has a unit."),
-            ("intensity", "low"): (round((low - margin) / 5) * 5.0, told),
-            ("intensity", "high"): (round((high + margin) / 5) * 5.0, told),
+            ("intensity", "low"): (low, told),
+            ("intensity", "high"): (high, told),
         }
     )
+
+
+def _window(ends: Sequence[tuple[float, float]]) -> tuple[float, float, str]:
+    """Ends of a window of Hounsfield units around those of the values inside the classes, and why."""
+    low, high = (float(np.median(side)) for side in np.array(ends).T)
+    margin = max(WINDOW_MARGIN * (high - low), (NARROWEST_WINDOW - (high - low)) / 2)
+    told = f"Hounsfield units: the classes lie between {low:.0f} and {high:.0f}, and what is around them is shown too."
+    return round((low - margin) / 5) * 5.0, round((high + margin) / 5) * 5.0, told
+
+
+def _sequences(book: _Book, found: Survey) -> None:
+    """How the values of each further sequence are made comparable, which its modality decides."""
+    for number, one in enumerate(book.recipe.sequences):
+        if number == 0 or one.intensity is not None:
+            continue
+        ends = [ends for scan in found.labelled if scan.others and (ends := scan.others[number - 1])]
+        told = f"{one.modality or 'MR'} has no unit, so each scan is scaled by its own brightest and darkest voxels."
+        chosen = Intensity()
+        if (one.modality or book.recipe.modality) == "CT" and ends:
+            low, high, told = _window(ends)
+            chosen = Intensity(method="window", low=low, high=high)
+        book.take_sequence(number, chosen, told)
 
 
 def _training(book: _Book) -> None:

@@ -15,12 +15,15 @@ from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from diffcl.data import array_cache
+from diffcl.data.cache import sequence_settings
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.data.preprocess import to_classes
 from diffcl.data.resample import working_geometry
+from diffcl.data.sequences import read_case
 from diffcl.errors import DiffclError
 from diffcl.geometry import Geometry, extent, nearest_axes, voxels
-from diffcl.io import read_label, read_scan
+from diffcl.io import read_label
+from diffcl.io.case_files import case_files
 from diffcl.recipe import Recipe
 
 LABELLED = 16
@@ -73,6 +76,7 @@ class ScanFacts(BaseModel):
         lowest: Its lowest value.
         classes: By value, of those that its label has; None for a scan whose label nobody asked for.
         tissue: Two percentiles of the values inside the classes, see `TISSUE`; None without them.
+        others: The same of each further sequence of the case; None where it is absent.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +87,7 @@ class ScanFacts(BaseModel):
     lowest: float
     classes: dict[int, ClassFacts] | None = None
     tissue: tuple[float, float] | None = None
+    others: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,10 +170,12 @@ def _spread(cases: Sequence[Any], count: int) -> list[Any]:
 def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None, axes: Axes) -> ScanFacts:
     if cache is None:
         return _measured(case, recipe, axes)
-    sources = [case.image, case.label] if isinstance(case, LabelledCase) else [case.image]
+    images = case_files(case.image, recipe.sequences)
+    sources = [*filter(None, images), *([case.label] if isinstance(case, LabelledCase) else [])]
     settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
     if axes != "patient":
         settings.append([axes])
+    settings += [sequence_settings(recipe, images)] if recipe.sequences else []
     key = array_cache.digest("survey", settings, sources)
     entry = array_cache.load(cache, key)
     if entry is None or "facts" not in entry.notes:
@@ -179,7 +186,7 @@ def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | No
 
 
 def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe, axes: Axes) -> ScanFacts:
-    scan = read_scan(case.image)
+    scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
     working = working_geometry(grid, (1.0, 1.0, 1.0), axes)
     order = nearest_axes(working, grid)
@@ -194,19 +201,23 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe, axes: Axes) -
         return facts
     label = voxels(to_classes(read_label(case.label), grid, recipe, case.label))
     inside = label > 0
-    tissue = np.percentile(intensities[inside], TISSUE) if inside.any() else None
+    tissue = _tissue(intensities, inside)
     boxes = ndimage.find_objects(label, max_label=len(recipe.labels))
     classes = {
         value: _class_facts(label, value, box, grid, working, order)
         for value, box in enumerate(boxes, start=1)
         if box is not None
     }
-    return facts.model_copy(
-        update={
-            "classes": classes,
-            "tissue": None if tissue is None else (float(tissue[0]), float(tissue[1])),
-        }
-    )
+    others = tuple(None if one is None else _tissue(voxels(one), inside) for one in scan.others)
+    return facts.model_copy(update={"classes": classes, "tissue": tissue, "others": others})
+
+
+def _tissue(intensities: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Two percentiles of the values inside the classes; None without any."""
+    if not inside.any():
+        return None
+    low, high = np.percentile(intensities[inside], TISSUE)
+    return float(low), float(high)
 
 
 def _class_facts(

@@ -118,6 +118,8 @@ def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float
     number = used.version
     if _classes(used) != _classes(own):
         return Decision(True, f"Published: version {number} has other classes.", compared_with=number)
+    if used.recipe.sequences_in_words != own.recipe.sequences_in_words:
+        return Decision(True, f"Published: version {number} takes other sequences.", compared_with=number)
     if not candidate.validation_scans:
         own_count, count = (len(info.provenance.get("labelled", [])) for info in (own, used))
         uploaded = "uploaded" in own.provenance

@@ -63,7 +63,7 @@ def try_prediction(folder: Path, where: str, profiles: Iterable[Profile] = ()) -
     extent = largest_extent((*profiles, info.profile))
     scan = f"a scan of {' x '.join(f'{side:.0f}' for side in extent)} mm"
     size = [math.ceil(side / step) for side, step in zip(extent, recipe.grid.spacing, strict=True)]
-    needed = bytes_of(size, recipe.classes)
+    needed = bytes_of(size, recipe.classes, recipe.channels)
     if needed > SCAN_BYTES:
         raise ModelError(where, f"would need {needed / 2**30:.0f} GiB of memory for {scan}",
                          "Train it with a coarser grid.spacing, or fewer classes")  # fmt: skip
@@ -88,13 +88,13 @@ def largest_extent(profiles: Iterable[Profile]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def bytes_of(size: Iterable[int], classes: int) -> int:
+def bytes_of(size: Iterable[int], classes: int, channels: int = 1) -> int:
     """What is kept of a scan of so many voxels on the working grid while it is predicted as a whole, as for validation.
 
-    The scan and its weights (float32), noise (float16 and, while it is drawn, float32), probabilities of both
-    networks and of their mean (float32).
+    The sequences of the scan and its weights (float32), noise (float16 and, while it is drawn, float32), probabilities
+    of both networks and of their mean (float32).
     """
-    return math.prod(size) * (8 + classes * (2 + 4 + 4 + 4 + 4))
+    return math.prod(size) * (4 + 4 * channels + classes * (2 + 4 + 4 + 4 + 4))
 
 
 def _seconds_of_a_window(folder: Path, where: str) -> float:
@@ -117,14 +117,15 @@ def _seconds_of_a_window(folder: Path, where: str) -> float:
 
 def one_window(recipe: Recipe) -> Scan:
     """A scan of noise of the size of a window, which shows nothing but has values that the recipe can use."""
-    low, high = (
-        (0.0, 1.0) if recipe.intensity.method != "window" else (recipe.intensity.low, recipe.intensity.high)
-    )
-    values = np.random.default_rng(0).uniform(low, high, recipe.grid.window).astype(np.float32)
+    noise = np.random.default_rng(0)
     grid = Geometry(
         recipe.grid.window, recipe.grid.spacing, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
     )
-    return Scan(grid.place(values), "trial", Path("trial"))
+    images = []
+    for one in recipe.intensities:
+        low, high = (0.0, 1.0) if one.method != "window" else (one.low, one.high)
+        images.append(grid.place(noise.uniform(low, high, recipe.grid.window).astype(np.float32)))
+    return Scan(images[0], "trial", Path("trial"), others=tuple(images[1:]))
 
 
 def main(folder: Path, allowed: int) -> None:

@@ -32,7 +32,7 @@ def accept_upload(
     Args:
         archive: A ZIP file, see `open_package`.
         name: Of the model.
-        recipe: Its task; the classes must be the same.
+        recipe: Its task; the classes and the sequences must be the same.
         store: Where it goes.
         validation_scans: Scans that both models are validated on; none where too few are labelled.
         margin: How much lower its mean Dice may be than that of the model in use, 0..1.
@@ -50,6 +50,9 @@ def accept_upload(
         own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
         if own != wanted:
             raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
+        takes = model.info.recipe.sequences_in_words
+        if takes != recipe.sequences_in_words:
+            raise ModelError(where, f"takes {takes}"[:200], f"This task takes {recipe.sequences_in_words}")
         used = [store.info(name).profile] if name in store.names() else []
         try_prediction(Path(folder), where, used)
     scores = {"ensemble": validate(validation_scans, model).numbers()} if validation_scans else {}

@@ -10,6 +10,7 @@ from diffcl.recipe.networks import CsShape, Diffusion, DsShape, VNetShape
 from diffcl.recipe.preparation import Grid, Intensity
 from diffcl.recipe.recipe import Card, Inference, Recipe, parse_recipe
 from diffcl.recipe.section import Section, first_fault
+from diffcl.recipe.sequences import ImageSequence
 from diffcl.recipe.training import Augmentation, FineTuning, Training
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DsShape",
     "FineTuning",
     "Grid",
+    "ImageSequence",
     "Inference",
     "Intensity",
     "Losses",

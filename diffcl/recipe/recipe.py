@@ -12,6 +12,7 @@ from diffcl.recipe.losses import Contrastive, Losses
 from diffcl.recipe.networks import CsShape, Diffusion, DsShape
 from diffcl.recipe.preparation import Grid, Intensity
 from diffcl.recipe.section import Section, Seed, Share, Text, first_fault
+from diffcl.recipe.sequences import MOST_SEQUENCES, ImageSequence
 from diffcl.recipe.training import Augmentation, FineTuning, Training
 
 
@@ -57,6 +58,8 @@ class Recipe(Section):
         labels: Classes with values 1..N without a gap; background is implied.
         patient: Form of the scans' names that tells whose they are, such as `{patient}_*`, where `*` stands for any
             text. Scans of one patient teach or validate, and never both.
+        sequences: The images of a case where it has several, in the order of its files; the first one gives the grid,
+            on which labels lie. Without the list a case is one image.
         planned: Whether a training chooses what the recipe leaves open by looking at the scans, see
             `diffcl.planning`. By default it does where the recipe does not give the spacing of the grid; otherwise
             what is left open has the default that is named here.
@@ -67,6 +70,7 @@ class Recipe(Section):
     modality: Literal["MR", "CT"] = "MR"
     labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
     patient: Annotated[str, Field(max_length=100)] = ""
+    sequences: Annotated[tuple[ImageSequence, ...], Field(max_length=MOST_SEQUENCES)] = ()
     planned: bool | None = None
     grid: Grid = Grid()
     intensity: Intensity = Intensity()
@@ -100,6 +104,17 @@ class Recipe(Section):
         return labels
 
     @model_validator(mode="after")
+    def _first_sequence_is_there(self) -> Recipe:
+        names = [one.name.casefold() for one in self.sequences]
+        if len(set(names)) != len(names):
+            raise ValueError("names of sequences must differ")
+        if self.sequences and not self.sequences[0].required:
+            raise ValueError("the first sequence must be required: labels lie on its grid")
+        if self.sequences and self.sequences[0].modality not in (None, self.modality):
+            raise ValueError("the first sequence must have the modality of the task")
+        return self
+
+    @model_validator(mode="after")
     def _window_fits_the_networks(self) -> Recipe:
         for sides in (self.grid.window, self.grid.crop):
             if any(size % grain for size, grain in zip(sides, self.grains, strict=True)):
@@ -121,6 +136,24 @@ class Recipe(Section):
     def classes(self) -> int:
         """Number of classes K with background."""
         return len(self.labels) + 1
+
+    @property
+    def channels(self) -> int:
+        """How many images of a case the networks see."""
+        return max(1, len(self.sequences))
+
+    @property
+    def sequences_in_words(self) -> str:
+        """The sequences for people."""
+        return ", ".join(one.name for one in self.sequences) or "one sequence"
+
+    @property
+    def intensities(self) -> tuple[Intensity, ...]:
+        """How the values of each image of a case are made comparable."""
+        return tuple(
+            one.intensity or (self.intensity if one.modality in (None, self.modality) else Intensity())
+            for one in self.sequences
+        ) or (self.intensity,)
 
     @property
     def grains(self) -> tuple[int, int, int]:

@@ -57,6 +57,10 @@ class Parent:
             return (
                 f"{self.name} {self.version} has {own.classes} classes with background, not {recipe.classes}"
             )
+        if own.sequences_in_words != recipe.sequences_in_words:
+            return (
+                f"{self.name} {self.version} takes {own.sequences_in_words}, not {recipe.sequences_in_words}"
+            )
         for kind, one, other in (("CS", own.cs, recipe.cs), ("DS", own.ds, recipe.ds)):
             if one != other:
                 return f"{self.name} {self.version} has a {kind} of another shape"

@@ -85,7 +85,7 @@ class Crops:
     """Labelled and unlabelled crops as the students see them, mixed or not.
 
     Attributes:
-        images: `(B, 1, X, Y, Z)`.
+        images: `(B, C, X, Y, Z)`, C the sequences of the task.
         cs_target: What CS shall say: labels, and the DS pseudo-label elsewhere `(B, X, Y, Z)`.
         ds_target: What DS shall say, and its Y_0: labels, and the CS pseudo-label elsewhere.
         labelled: 1 on labelled voxels, else 0 `(B, X, Y, Z)`.

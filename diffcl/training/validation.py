@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from diffcl.data import array_cache
-from diffcl.data.cache import not_outlined
+from diffcl.data.cache import not_outlined, sequence_settings
 from diffcl.data.cases import LabelledCase
 from diffcl.data.preprocess import to_classes
+from diffcl.data.sequences import read_case
 from diffcl.errors import DataError
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.predictor import Predictor
-from diffcl.io import Scan, read_label, read_scan
+from diffcl.io import Scan, read_label
+from diffcl.io.case_files import case_files
 from diffcl.models.metadata import ModelInfo
 from diffcl.models.profile import Profile
 from diffcl.models.weights import Model
@@ -44,6 +46,7 @@ class ValidationScan:
         intensities: Gives the voxels of the scan `(X, Y, Z)`.
         classes: Gives the values of the task's classes `(X, Y, Z)`, uint8.
         modality: DICOM modality when the source states one.
+        others: Give the voxels of its further sequences, likewise; None for an absent one.
     """
 
     name: str
@@ -52,12 +55,17 @@ class ValidationScan:
     intensities: Callable[[], NDArray[Any]]
     classes: Callable[[], NDArray[Any]]
     modality: str | None = None
+    others: tuple[Callable[[], NDArray[Any]] | None, ...] = ()
 
     @property
     def scan(self) -> Scan:
         """The scan as it is."""
-        image = self.grid.place(self.intensities().astype(np.float32))
-        return Scan(image, self.name, self.path, self.modality)
+        first, *others = (
+            None if one is None else self.grid.place(one().astype(np.float32))
+            for one in (self.intensities, *self.others)
+        )
+        assert first is not None
+        return Scan(first, self.name, self.path, self.modality, others=tuple(others))
 
     @property
     def truth(self) -> sitk.Image:
@@ -80,37 +88,54 @@ def read_validation(case: LabelledCase, recipe: Recipe, cache: Path | None = Non
     """
     if cache is None:
         arrays, notes = _read(case, recipe)
-        scan, truth = (partial(_same, arrays[name]) for name in ("scan", "truth"))
-        return ValidationScan(case.name, case.image, _grid(notes), scan, truth, notes["modality"])
+        return _validation_scan(
+            case, notes, {name: partial(_same, one) for name, one in arrays.items()}, recipe
+        )
     settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
     unsure = [entry.name for entry in recipe.labels if entry.missing == "not outlined"]
     settings += [[*unsure, *case.not_outlined]] if unsure or case.not_outlined else []
-    key = array_cache.digest("validation", settings, [case.image, case.label])
+    images = case_files(case.image, recipe.sequences)
+    settings += [sequence_settings(recipe, images)] if recipe.sequences else []
+    key = array_cache.digest("validation", settings, [*filter(None, images), case.label])
     entry = array_cache.load(cache, key)
-    if entry is None or {*entry.arrays} != {"scan", "truth"}:
+    if entry is None or not {*entry.arrays} >= {"scan", "truth"}:
         entry = array_cache.keep(cache, key, *_read(case, recipe))
-    stored, grid = entry.arrays, _grid(entry.notes)
+    return _validation_scan(case, entry.notes, entry.arrays, recipe)
+
+
+def _validation_scan(
+    case: LabelledCase,
+    notes: Mapping[str, Any],
+    arrays: Mapping[str, Callable[[], NDArray[Any]]],
+    recipe: Recipe,
+) -> ValidationScan:
+    others = tuple(arrays.get(f"scan{number}") for number in range(1, recipe.channels))
     return ValidationScan(
-        case.name, case.image, grid, stored["scan"], stored["truth"], entry.notes["modality"]
+        case.name, case.image, _grid(notes), arrays["scan"], arrays["truth"], notes["modality"], others
     )
 
 
 def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The voxels of a scan and of its label, and where they lie."""
-    scan = read_scan(case.image)
+    scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
     truth = to_classes(read_label(case.label), grid, recipe, case.label)
     unknown = not_outlined(case, recipe, voxels(truth))
     if unknown:
         names = ", ".join(entry.name for entry in recipe.labels if entry.value in unknown)
         raise DataError(case.label, f"{names} is not outlined, so it cannot validate", "Let the scan teach")
-    return {"scan": smallest(voxels(scan.image)), "truth": voxels(truth)}, {
+    others = {
+        f"scan{number}": smallest(voxels(one))
+        for number, one in enumerate(scan.others, start=1)
+        if one is not None
+    }
+    return {"scan": smallest(voxels(scan.image)), "truth": voxels(truth), **others}, {
         "grid": asdict(grid),
         "modality": scan.modality,
     }
 
 
-def _grid(notes: dict[str, Any]) -> Geometry:
+def _grid(notes: Mapping[str, Any]) -> Geometry:
     return Geometry(**{name: tuple(numbers) for name, numbers in notes["grid"].items()})
 
 

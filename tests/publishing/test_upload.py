@@ -116,3 +116,13 @@ def test_a_model_that_does_not_get_through_its_trial_is_refused(
     with pytest.raises(ModelError, match="GiB of memory for a scan of"):
         upload(store, package(tmp_path), [])
     assert store.versions("organ") == [1]
+
+
+def test_a_model_of_other_sequences_is_refused(
+    store: ModelRegistry, scans: list[ValidationScan], tmp_path: Path
+) -> None:
+    two = Recipe.model_validate(
+        {**ORGAN.model_dump(exclude_unset=True), "sequences": [{"name": "FLAIR"}, {"name": "T1"}]}
+    )
+    with pytest.raises(ModelError, match=r"organ: takes FLAIR, T1\. This task takes one sequence"):
+        upload(store, package(tmp_path, two), scans)

@@ -78,3 +78,13 @@ def write_parts(enhanced: Path, folder: Path, counts: Sequence[int]) -> Path:
         part.save_as(folder / f"{number:04d}.dcm")
         first += count
     return folder
+
+
+def describe_series(series: Path, **attributes: str) -> str:
+    """Give all images of a series some attributes, such as a SeriesDescription; gives its UID."""
+    for file in sorted(series.glob("*.dcm")):
+        image = pydicom.dcmread(file)
+        for keyword, value in attributes.items():
+            setattr(image, keyword, value)
+        image.save_as(file)
+    return str(image.SeriesInstanceUID)

@@ -34,7 +34,7 @@ def completed_probabilities(
     the known voxels are put back as they are, and noise is drawn anew, so that what is found fits them without a seam.
 
     Args:
-        image: Prepared scan `(1, X, Y, Z)`.
+        image: Prepared scan `(C, X, Y, Z)`, C its sequences.
         begun: Class values of a first completion `(X, Y, Z)`, int64.
         known: Which of them are known `(X, Y, Z)`, bool.
         recipe: Window, overlap and diffusion.

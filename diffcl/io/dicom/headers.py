@@ -140,7 +140,7 @@ def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) ->
     if series_uid is not None:
         if series_uid not in series:
             raise ScanError(
-                path, f"no series {series_uid}; there is {_listed(series)}", "Choose one of these"
+                path, f"no series {series_uid}; there is {listed_series(series)}", "Choose one of these"
             )
         series = {series_uid: series[series_uid]}
     scans = {uid: members for uid, members in series.items() if not_a_scan(members[0].header) is None}
@@ -151,7 +151,7 @@ def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) ->
         )
     if len(scans) > 1:
         raise ScanError(
-            path, f"holds {len(scans)} series: {_listed(scans)}", "Choose one by its SeriesInstanceUID"
+            path, f"holds {len(scans)} series: {listed_series(scans)}", "Choose one by its SeriesInstanceUID"
         )
     return next(iter(scans.values()))
 
@@ -170,8 +170,8 @@ def not_a_scan(header: Dataset) -> str | None:
     return None
 
 
-def _listed(series: dict[str, list[DicomFile]]) -> str:
-    """One entry a series, without a word that could name the patient."""
+def listed_series(series: dict[str, list[DicomFile]]) -> str:
+    """Series by UID with their images, one entry each, without a word that could name the patient."""
     entries = []
     for uid, members in list(series.items())[:MOST_LISTED]:
         modality = Counter(str(file.header.get("Modality", "?")) for file in members).most_common(1)[0][0]

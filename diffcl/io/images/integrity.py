@@ -51,7 +51,19 @@ def check_one_volume(path: Path, size: Sequence[int]) -> None:
     """
     if len(size) < 3 or any(length != 1 for length in size[3:]):
         shape = " x ".join(map(str, size))
-        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
+        raise ScanError(path, f"a {len(size)}D image ({shape})", one_volume(len(size)))
+
+
+def one_volume(dimensions: int) -> str:
+    """What to do with an image that is not one volume.
+
+    >>> one_volume(2)
+    'Give a scan of one 3D volume'
+    """
+    step = "Give a scan of one 3D volume"
+    if dimensions == 2:
+        return step
+    return f"{step}: one of its points in time; if they are sequences, name them in the recipe"
 
 
 def check_finite(path: Path, voxels: npt.NDArray[Any]) -> None:

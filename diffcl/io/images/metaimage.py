@@ -30,6 +30,7 @@ from diffcl.io.images.integrity import (
     data_beside,
     inflated,
     misplaced,
+    one_volume,
     straightened_remark,
 )
 
@@ -121,7 +122,7 @@ def _size(path: Path, fields: dict[str, str]) -> list[int]:
     if fields["ElementType"].removesuffix("_ARRAY") not in ELEMENTS:
         raise _damaged(path)
     if len(size) > MOST_AXES:
-        raise ScanError(path, f"a {len(size)}D image", "Give a scan of one 3D volume")
+        raise ScanError(path, f"a {len(size)}D image", one_volume(len(size)))
     check_one_volume(path, size)
     check_size(path, size)
     if channels != [1]:

@@ -89,6 +89,29 @@ def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     return image, (remark,) if remark else ()
 
 
+def read_nifti_volumes(path: Path) -> tuple[list[sitk.Image], tuple[str, ...]]:
+    """The volumes of a NIfTI-1 or -2 file along its fourth axis, or the only one, and what is odd about it.
+
+    Raises:
+        ScanError: As `read_nifti`.
+        OSError: If it cannot be read.
+    """
+    content, header = _whole(path, several=True)
+    wanted, remark = _place(path, header)
+    values, spacing = _values(path, content, header)
+    x, y, z = values.shape[:3]
+    images = []
+    for volume in np.moveaxis(values.reshape(x, y, z, -1), 3, 0):
+        image = sitk.GetImageFromArray(np.ascontiguousarray(volume.T))
+        image.SetSpacing(spacing)
+        if wanted is not None:
+            image.SetSpacing(wanted.spacing)
+            image.SetOrigin(wanted.origin)
+            image.SetDirection(wanted.direction)
+        images.append(image)
+    return images, (remark,) if remark else ()
+
+
 def check_nifti(path: Path) -> None:
     """Refuse what is not single-file NIfTI-1 or -2, ends early, or has voxels that are NaN or infinite.
 
@@ -99,15 +122,20 @@ def check_nifti(path: Path) -> None:
     _whole(path)
 
 
-def _whole(path: Path) -> tuple[bytes, Header]:
-    """What stands in a file, unpacked no further than its header promises, and the header."""
+def _whole(path: Path, *, several: bool = False) -> tuple[bytes, Header]:
+    """What stands in a file, unpacked no further than its header promises, and the header.
+
+    Args:
+        path: The file.
+        several: Whether it may have several volumes along its fourth axis.
+    """
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
         file.seek(0)
         stream = gzip.GzipFile(fileobj=file) if packed else file
         try:
             start = stream.read(KINDS[b"n+2\0"][1])
-            header, promised = _header(path, start)
+            header, promised = _header(path, start, several=several)
             stream.seek(0)
             content = stream.read(promised + SLACK_BYTES + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -120,7 +148,7 @@ def _whole(path: Path) -> tuple[bytes, Header]:
     return content, header
 
 
-def _header(path: Path, start: bytes) -> tuple[Header, int]:
+def _header(path: Path, start: bytes, *, several: bool) -> tuple[Header, int]:
     """The header at the start of a file, and how many bytes the file has by it."""
     kind = KINDS.get(start[344:348]) or KINDS.get(start[4:8])
     if kind is None or len(start) < kind[1]:
@@ -138,7 +166,8 @@ def _header(path: Path, start: bytes) -> tuple[Header, int]:
         raise damaged
     if len(size) > 4 and set(size[3:]) == {1, size[4]} != {1}:  # the fifth axis is for vectors
         raise ScanError(path, f"holds {size[4]} values a voxel", "Give a scan with one grey value a voxel")
-    check_one_volume(path, size)
+    if not (several and len(size) == 4):
+        check_one_volume(path, size)
     check_size(path, size)
     if dtype.kind not in "iuf":
         what = "complex numbers" if dtype.kind == "c" else "colours"
@@ -224,6 +253,14 @@ def _read_by_itk(path: Path) -> sitk.Image | None:
 
 def _by_nibabel(path: Path, content: bytes, header: Header) -> sitk.Image:
     """The voxels as nibabel reads them; the image has the header's voxel size, and no place."""
+    voxels, spacing = _values(path, content, header)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.reshape(voxels.shape[:3]).T))
+    image.SetSpacing(spacing)
+    return image
+
+
+def _values(path: Path, content: bytes, header: Header) -> tuple[NDArray[Any], list[float]]:
+    """The voxels as nibabel reads them, of the shape of the header, and the voxel size that it states."""
     size, dtype = header.get_data_shape(), header.get_data_dtype()
     stored = np.frombuffer(content, dtype, math.prod(map(int, size)), int(header["vox_offset"]))
     try:
@@ -236,9 +273,7 @@ def _by_nibabel(path: Path, content: bytes, header: Header) -> sitk.Image:
             voxels = apply_read_scaling(voxels, slope, intercept)
     if voxels.dtype.kind == "f" and voxels.itemsize not in {4, 8}:
         voxels = voxels.astype(np.float64)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.reshape(voxels.shape[:3]).T))
-    image.SetSpacing([float(abs(step)) or 1.0 for step in header["pixdim"][1:4]])
-    return image
+    return voxels, [float(abs(step)) or 1.0 for step in header["pixdim"][1:4]]
 
 
 def _lies_on(image: sitk.Image, wanted: Geometry) -> bool:

@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.formats import IMAGE_FORMATS, image_suffix
-from diffcl.io.images.integrity import misplaced, straightened_remark
+from diffcl.io.images.integrity import misplaced, one_volume, straightened_remark
 from diffcl.io.images.metaimage import check_metaimage, read_metaimage
-from diffcl.io.images.nifti import check_nifti, read_nifti
+from diffcl.io.images.nifti import check_nifti, read_nifti, read_nifti_volumes
 from diffcl.io.images.nrrd import check_nrrd, read_nrrd
 
 CHECKS: Final[dict[str, Callable[[Path], None]]] = {
@@ -55,6 +55,24 @@ def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     return image, (*remarks, *more)
 
 
+def read_volumes(path: Path) -> tuple[list[sitk.Image], tuple[str, ...]]:
+    """The volumes of an image file along its fourth axis, which NIfTI alone may have, and what is odd about its header.
+
+    Raises:
+        ScanError: As `read_volume`.
+    """
+    suffix = image_suffix(path)
+    if suffix is None or IMAGE_FORMATS[suffix] != "NiftiImageIO":
+        image, remarks = read_volume(path)
+        return [image], remarks
+    try:
+        images, remarks = read_nifti_volumes(path)
+    except OSError as error:
+        raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
+    put = [placed(path, _scalar(path, image)) for image in images]
+    return [image for image, _ in put], (*remarks, *put[0][1])
+
+
 def _scalar(path: Path, image: sitk.Image) -> sitk.Image:
     """The one volume of an image; further axes, and values a voxel, of which there is one do not count.
 
@@ -64,7 +82,7 @@ def _scalar(path: Path, image: sitk.Image) -> sitk.Image:
     size = image.GetSize()
     if len(size) < 3 or any(length != 1 for length in size[3:]):
         shape = " x ".join(str(length) for length in size)
-        raise ScanError(path, f"a {len(size)}D image ({shape})", "Give a scan of one 3D volume")
+        raise ScanError(path, f"a {len(size)}D image ({shape})", one_volume(len(size)))
     while image.GetDimension() > 3:
         image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
     kind = image.GetPixelIDTypeAsString()

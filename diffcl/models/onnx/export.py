@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _MEANINGS = {
-    "image": "prepared scan, (batch, 1, x, y, z), float32; x, y and z are multiples of {grain}",
+    "image": "prepared scan, (batch, {channels}, x, y, z){sequences}, float32; x, y and z are multiples of {grain}",
     "noisy": "noisy label map Y_t, (batch, {classes}, x, y, z), float32: -1 and 1 for classes, plus noise",
     "time": "diffusion step t of each item, (batch), int64, 0..{last}",
     "logits": "class logits, (batch, {classes}, x, y, z), float32; softmax over axis 1 gives {names}",
@@ -99,6 +99,8 @@ def _described(graph: ModelProto, info: ModelInfo, network: str) -> ModelProto:
         one.name: _MEANINGS[one.name].format(
             grain=recipe.grains_in_words,
             classes=recipe.classes,
+            channels=recipe.channels,
+            sequences="".join(f", {one.name}" for one in recipe.sequences),
             last=recipe.diffusion.steps - 1,
             names=", ".join(["background", *(entry.name for entry in recipe.labels)]),
         )
@@ -119,7 +121,7 @@ def _inputs(
     """Random inputs by name."""
     rng = torch.Generator().manual_seed(seed)
     size = [count * grain for count, grain in zip(grains, recipe.grains, strict=True)]
-    inputs = {"image": torch.randn(items, 1, *size, generator=rng)}
+    inputs = {"image": torch.randn(items, recipe.channels, *size, generator=rng)}
     if network == "ds":
         inputs["noisy"] = torch.randn(items, recipe.classes, *size, generator=rng)
         inputs["time"] = torch.randint(recipe.diffusion.steps, (items,), generator=rng)
