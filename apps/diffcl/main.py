@@ -361,7 +361,8 @@ class DiffclApp(MONAILabelApp):
             raise HTTPException(400, "image: none is named, or the session has ended. Name the id of a scan")
         if image in store.list_images():
             with refusals():
-                path = self._studies.scan_path(image)
+                several = self._takes_several(str(request.get("model", "")))
+                path = self._studies.case_path(image) if several else self._studies.scan_path(image)
             if path.exists():
                 return image, path
         elif self._was_sent(Path(image), request.get("received")):
@@ -369,6 +370,13 @@ class DiffclApp(MONAILabelApp):
         elif "/" in image or "\\" in image:
             raise HTTPException(400, f"image {image[:80]}: is a path. Name the id of a scan")
         raise unknown("image", image, store.list_images())
+
+    def _takes_several(self, model: str) -> bool:
+        """Whether a task of a model, or one of several together, takes several sequences."""
+        return any(
+            recipe.sequences and (name in model.split(SEPARATOR) or model.startswith(f"{name}_"))
+            for name, recipe in self._models.recipes().items()
+        )
 
     def _was_sent(self, path: Path, received: object) -> bool:
         """Whether a path is that of the file that came with the request, or of the scan of a session.

@@ -226,9 +226,8 @@ class ArchiveStudies(ArchiveScans):
     def export(self, limit: int | None = None) -> Path:
         """See `Studies.export`; what is missing is downloaded."""
         labelled = (
-            (scan, label, f"{scan.stem}{LABEL_SUFFIX}")
+            ([self.image_path(uid)], label, f"{uid}{LABEL_SUFFIX}")
             for uid in self.labelled()
-            for scan in [self.image_path(uid)]
             if (label := self.label_path(uid, FINAL))
         )
         return write_dataset(self._folder, labelled, limit)
@@ -237,7 +236,8 @@ class ArchiveStudies(ArchiveScans):
         """See `Studies.visible_series`."""
         view = self._contents.now()
         labels = {one.series: one.study for found in view.labels.values() for one in found}
-        return labels | {uid: entry.study for uid, entry in view.series.items()}
+        others = {one.uid: one.study for found in view.others.values() for one in found}
+        return labels | others | {uid: entry.study for uid, entry in view.series.items()}
 
     def status(self) -> dict[str, Any]:
         """How many scans there are, and how many of them have labels."""

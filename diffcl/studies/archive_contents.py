@@ -13,6 +13,7 @@ from diffcl.errors import DiffclError
 from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.recipe import Recipe
+from diffcl.studies.archive_cases import companions, scans_of
 from diffcl.studies.segmentations import Segmentation, Segmentations
 
 MODALITIES = ("CT", "MR")
@@ -34,10 +35,12 @@ class View:
     Attributes:
         series: The scans by SeriesInstanceUID.
         labels: The labels by people of each scan that has any, oldest first.
+        others: The further sequences of each scan that has any.
     """
 
     series: dict[str, SeriesEntry] = field(default_factory=dict)
     labels: dict[str, list[Segmentation]] = field(default_factory=dict)
+    others: dict[str, list[SeriesEntry]] = field(default_factory=dict)
 
 
 class ArchiveContents:
@@ -110,16 +113,22 @@ class ArchiveContents:
 
     def _ask(self) -> View:
         only = self._filters.get("Modality")
-        series = {
+        tasks = self._tasks()
+        more = {one.modality for task in tasks for one in task.sequences} - {None, only, *MODALITIES}
+        every = {
             entry.uid: entry
-            for modality in ([only] if only else MODALITIES)
+            for modality in ([only] if only else [*MODALITIES, *sorted(map(str, more))])
             for entry in self._archive.search({**self._filters, "Modality": modality})
         }
+        whole = {uid: entry for uid, entry in every.items() if entry.modality not in more}
+        series = scans_of(whole, tasks)
         shared = {key: value for key, value in self._filters.items() if key.startswith(STUDY_LEVEL)}
         found = self._segmentations.of(self._archive.search({**shared, "Modality": "SEG"}))
-        tasks = self._tasks()
         labels: dict[str, list[Segmentation]] = {}
         for one in found:
             if one.image in series and one.binary and not one.by_model and one.tasks(tasks):
                 labels.setdefault(one.image, []).append(one)
-        return View(dict(sorted(series.items())), labels)
+        others = {}
+        if any(task.sequences for task in tasks):
+            others = {uid: companions(entry, every.values(), tasks) for uid, entry in series.items()}
+        return View(dict(sorted(series.items())), labels, {uid: some for uid, some in others.items() if some})

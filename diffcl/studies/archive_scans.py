@@ -108,6 +108,10 @@ class ArchiveScans(Studies):
         """The folder with the images of the series, downloaded if need be."""
         return self._downloads.dicom(self._entry(image_id))
 
+    def case_path(self, image_id: str) -> Path:
+        """A folder with the images of the series and of the further sequences of its study, downloaded if need be."""
+        return self._downloads.case(self._entry(image_id), self._contents.now().others.get(image_id, []))
+
     def image_notes(self, image_id: str) -> dict[str, Any]:
         """What viewers ask about an image, without the patient, and what was added to it."""
         entry = self._entry(image_id)
@@ -188,14 +192,19 @@ class ArchiveScans(Studies):
 
     def _state(self, image_id: str) -> State:
         """What changes when a series does: its number of images."""
-        entry = self._contents.now().series.get(image_id)
+        view = self._contents.now()
+        entry = view.series.get(image_id)
         if entry is None:
             raise GoneError(f"series {image_id}", "is not there any more")
-        return ((entry.images or 0, 0),)
+        return tuple((one.images or 0, 0) for one in (entry, *view.others.get(image_id, [])))
 
     @contextmanager
     def _lent(self, image_id: str) -> Iterator[Path]:
         """The folder with the images of a series for the time of the block; see `Downloads.lent`."""
+        tasks = self._tasks()
+        if tasks and all(task.sequences for task in tasks):
+            yield self.case_path(image_id)
+            return
         with self._downloads.lent(self._entry(image_id)) as folder:
             yield folder
 

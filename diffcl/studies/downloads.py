@@ -3,6 +3,7 @@
 FOLDER/series/UID/dicom/0001.dcm    the images of a series
 FOLDER/series/UID/UID.nrrd          the same as one file, for viewers
 FOLDER/series/UID/received.json     how many images came, where the archive had announced another number
+FOLDER/cases/UID/OTHER/0001.dcm     the images of all sequences of a scan that has several, the same files
 FOLDER/labels/UID.nii.gz            a segmentation on the grid of its series, by its SOPInstanceUID
 FOLDER/labels/UID.TASK.nii.gz       the same of one task, of a segmentation with segments of several
 FOLDER/labels/DIGEST.nii.gz         what several segmentations show together
@@ -15,7 +16,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +57,7 @@ class Downloads:
     def __init__(self, folder: Path, archive: Archive, limit: int) -> None:
         self._series = folder / "series"
         self._labels = folder / "labels"
+        self._cases = folder / "cases"
         self._archive = archive
         self._limit = limit
         self._turns: dict[str, Lock] = {}
@@ -86,6 +88,27 @@ class Downloads:
                 self._make_room(folder)
             _use(folder)
         return images
+
+    def case(self, entry: SeriesEntry, others: Sequence[SeriesEntry]) -> Path:
+        """A folder with a folder for each sequence of a scan, downloaded if need be; made anew when another one comes.
+
+        Raises:
+            ArchiveError: If one cannot be downloaded.
+            OutputError: If it cannot be written.
+        """
+        folder, every = self._cases / entry.uid, [entry, *others]
+        images = {one.uid: self.dicom(one) for one in every}
+        with self._turns.setdefault(f"case {entry.uid}", Lock()):
+            wanted = {Path(uid, file.name) for uid, place in images.items() for file in place.iterdir()}
+            if {file.relative_to(folder) for file in folder.glob("*/*")} != wanted:
+                make_folder(self._cases)
+                with replace_folder(folder) as temporary:
+                    for uid, place in images.items():
+                        (temporary / uid).mkdir()
+                        for file in place.iterdir():
+                            os.link(file, temporary / uid / file.name)
+            _use(folder)
+        return folder
 
     @contextmanager
     def lent(self, entry: SeriesEntry) -> Iterator[Path]:
@@ -167,7 +190,9 @@ class Downloads:
     def _make_room(self, newest: Path) -> None:
         """Remove what a kill left behind, then what was not used for longest, until it fits."""
         kept = []
-        for path in (path for folder in (self._series, self._labels) for path in folder.glob("*")):
+        for path in (
+            path for folder in (self._series, self._labels, self._cases) for path in folder.glob("*")
+        ):
             with suppress(FileNotFoundError):  # another process makes room as well
                 age = time.time() - path.stat().st_mtime
                 if not path.name.startswith("."):

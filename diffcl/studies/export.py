@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from zipfile import ZipFile
@@ -13,7 +13,7 @@ from diffcl.files import make_folder, replace_file
 
 def write_dataset(
     folder: Path,
-    labelled: Iterable[tuple[Path, Path, str]],
+    labelled: Iterable[tuple[Sequence[Path], Path, str]],
     limit: int | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> Path:
@@ -21,7 +21,7 @@ def write_dataset(
 
     Args:
         folder: Made if missing.
-        labelled: Each scan, its label, and the name of the label in the file; looked at one by one.
+        labelled: The images of each scan, its label, and the name of the label in the file; looked at one by one.
         limit: At most so many scans; None or less than one for all.
         notes: Text files that are put beside them, by their names.
 
@@ -32,8 +32,9 @@ def write_dataset(
     path = folder / "dataset.zip"
     make_folder(folder)
     with replace_file(path) as temporary, ZipFile(temporary, "w") as packed:
-        for scan, label, name in islice(labelled, limit if limit and limit > 0 else None):
-            packed.write(scan, f"image/{scan.name}")
+        for images, label, name in islice(labelled, limit if limit and limit > 0 else None):
+            for image in images:
+                packed.write(image, f"image/{image.name}")
             packed.write(label, f"label/{name}")
         if not packed.namelist():
             raise NotFoundError("studies", "no scan has a final label yet")

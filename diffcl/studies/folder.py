@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from diffcl.active_learning.scorer import ScansToScore
 from diffcl.active_learning.scores import Scorable
 from diffcl.errors import OutputError, ScanError, UsageError
 from diffcl.io import read_label, write_image
-from diffcl.io.fingerprint import state_of
+from diffcl.io.fingerprint import State, state_of
 from diffcl.studies.agreement import agreement_with_another, author
 from diffcl.studies.export import write_dataset
 from diffcl.studies.folder_scans import FolderScans
@@ -64,11 +64,11 @@ class FolderStudies(FolderScans):
     def to_score(self) -> ScansToScore:
         """All scans."""
         content = self._contents.now()
-        files = {image_id: self._contents.scan_file(content, image_id) for image_id in content.objects}
-        scans = {
-            image_id: Scorable(partial(state_of, file), partial(_as_it_is, file))
-            for image_id, file in files.items()
-        }
+        scans = {}
+        for image_id in content.objects:
+            file = self._contents.scan_file(content, image_id)
+            files = self._contents.scan_files(content, image_id) or [file]
+            scans[image_id] = Scorable(partial(_state_of_all, files), partial(_as_it_is, file))
         return ScansToScore(scans, [name for name, entry in content.objects.items() if FINAL in entry.labels])
 
     def label_path(self, image_id: str, tag: str) -> Path | None:
@@ -220,7 +220,11 @@ class FolderStudies(FolderScans):
         """STUDIES/dataset.zip, with the notes in `metadata.json`."""
         content = self._contents.now()
         labelled = (
-            (self.image_path(image_id), label, label.name)
+            (
+                [self.image_path(image_id), *self._contents.scan_files(content, image_id)[1:]],
+                label,
+                label.name,
+            )
             for image_id, entry in content.objects.items()
             if FINAL in entry.labels and (label := self.label_path(image_id, FINAL))
         )
@@ -311,6 +315,11 @@ def _tasks_of(notes: Mapping[str, Any]) -> list[str]:
     shows = notes.get("shows")
     found = list(shows) if isinstance(shows, dict) else [notes.get("task")]
     return [task for task in found if isinstance(task, str)]
+
+
+def _state_of_all(files: Sequence[Path]) -> State:
+    """The state of all images of a scan."""
+    return tuple(one for file in files for one in state_of(file))
 
 
 def _as_it_is(file: Path) -> AbstractContextManager[Path]:

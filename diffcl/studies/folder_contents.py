@@ -6,13 +6,14 @@ import filecmp
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from diffcl.errors import DiffclError, OutputError
 from diffcl.files import make_folder
+from diffcl.io.case_files import FIRST, first_files, siblings
 from diffcl.io.formats import scan_name
 from diffcl.json_text import unreadable
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
@@ -41,11 +42,14 @@ class FolderContents:
     Args:
         folder: The studies.
         history: The versions of the labels in it.
+        several: Tells whether a scan may have several images, `ID_0000.nii.gz`, `ID_0001.nii.gz` and so on; it is then
+            known by the first.
     """
 
-    def __init__(self, folder: Path, history: History) -> None:
+    def __init__(self, folder: Path, history: History, several: Callable[[], bool] = lambda: False) -> None:
         self._folder = folder
         self._history = history
+        self._several = several
         self._removed = RemovedFiles(folder / "removed")
         self._index = Index(folder)
         self._seen: tuple[int, ...] = ()
@@ -116,16 +120,22 @@ class FolderContents:
         Raises:
             OutputError: If it cannot be kept.
         """
-        file = self.scan_file(content, image_id)
-        if file.is_file():
-            self._removed.keep(file, image_id, content.objects[image_id].image.ext)
-        self._staging.remove(file)
+        for file in self.scan_files(content, image_id):
+            self._removed.keep(file, image_id, file.name.removeprefix(image_id).replace("_", ".", 1))
+            self._staging.remove(file)
         del content.objects[image_id]
 
     def scan_file(self, content: IndexContent, image_id: str, suffix: str | None = None) -> Path:
         """Where a scan is, or would be with another suffix."""
         suffix = content.objects[image_id].image.ext if suffix is None else suffix
         return self._folder / content.images_dir / f"{image_id}{suffix}"
+
+    def scan_files(self, content: IndexContent, image_id: str) -> list[Path]:
+        """The files of a scan that are there: one, or several where it has several images."""
+        file = self.scan_file(content, image_id)
+        if content.objects[image_id].image.ext.startswith(FIRST):
+            return siblings(file)
+        return [file] if file.is_file() else []
 
     def label_file(self, content: IndexContent, image_id: str, tag: str) -> Path | None:
         """Where a label is; None where there is none."""
@@ -234,7 +244,10 @@ class FolderContents:
         before = content.model_dump()
         begins = not content.objects
         known = {image_id: entry.image.ext for image_id, entry in content.objects.items()}
-        images = self._listing(self._folder / content.images_dir, known, SUFFIXES)
+        folder = self._folder / content.images_dir
+        images = self._listing(folder, known, SUFFIXES)
+        if self._several():
+            images = _cases(images)
         content.objects = {
             image_id: content.objects.get(image_id) or self.new_entry(image_id, suffix, begins=begins)
             for image_id, suffix in sorted(images.items())
@@ -316,6 +329,20 @@ class FolderContents:
             self._skipped.add(name)
             logger.warning(f"{folder.name}/{name!r}: is left out, for its name is not UTF-8. Rename it")
         return not what
+
+
+def _cases(images: Mapping[str, str]) -> dict[str, str]:
+    """Id and suffix of scans of several images, of which the first one alone is listed, with its number in the suffix.
+
+    >>> _cases({"p1_0000": ".nii.gz", "p1_0001": ".nrrd", "p2": ".nii"})
+    {'p1': '_0000.nii.gz', 'p2': '.nii'}
+    """
+    paths = [Path(name) for name in images]
+    found = {}
+    for path in first_files(paths):
+        case = path.name.removesuffix(FIRST)
+        found[case] = f"{path.name[len(case) :]}{images[path.name]}"
+    return found
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

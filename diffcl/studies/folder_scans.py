@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -13,13 +14,15 @@ import requests
 import SimpleITK as sitk
 
 from diffcl.data.patients import patients_in_file
-from diffcl.errors import DataError, DiffclError, NotFoundError, ScanError, named, unknown_name
+from diffcl.errors import DataError, DiffclError, NotFoundError, ScanError, UsageError, named, unknown_name
 from diffcl.files import make_folder, remove, remove_leftovers
 from diffcl.geometry import Geometry, same_grid
 from diffcl.io import read_scan, scan_name
+from diffcl.io.case_files import FIRST
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.formats import image_suffix
-from diffcl.io.isolated import read_scan_isolated
+from diffcl.io.isolated import read_first_isolated, read_scan_isolated
+from diffcl.io.read import read_scans
 from diffcl.recipe import Recipe
 from diffcl.studies.folder_contents import SUFFIXES, FolderContents
 from diffcl.studies.index import ScanEntry
@@ -64,7 +67,11 @@ class FolderScans(Studies):
         self._proposals = folder / "proposals"
         self._tasks = tasks
         self._saving = Lock()
-        self._contents = FolderContents(folder, self.history)
+        self._contents = FolderContents(folder, self.history, self._several)
+
+    def _several(self) -> bool:
+        """Whether a scan may have several images."""
+        return any(task.sequences for task in self._tasks())
 
     def name(self) -> str:
         """What the index says, `studies` at first."""
@@ -126,8 +133,11 @@ class FolderScans(Studies):
         suffix = image_suffix(file) or ""
         if suffix not in SUFFIXES:
             raise ScanError(f"scan {image_id}", "not a format for scans", f"Send {', '.join(SUFFIXES)}")
+        several = self._several()
+        if several:
+            self._check_one_image(image_id)
         with named(f"scan {image_id}"):
-            grid = Geometry.of(read_scan_isolated(file).image)
+            grid = Geometry.of((read_first_isolated if several else read_scan_isolated)(file).image)
         with self._saving:
             known = self._contents.now().objects.get(image_id)
             if known and known.labels and not same_grid(grid, self._grid(image_id)):
@@ -202,7 +212,16 @@ class FolderScans(Studies):
         return objects[image_id]
 
     def _grid(self, image_id: str) -> Geometry:
-        return Geometry.of(read_scan(self.image_path(image_id)).image)
+        path = self.image_path(image_id)
+        return Geometry.of((read_scans(path)[0] if self._several() else read_scan(path)).image)
+
+    def _check_one_image(self, image_id: str) -> None:
+        """Refuse an upload of one image of a scan that has several, or of one that would be taken for such."""
+        known = self._contents.now().objects.get(image_id)
+        numbered = re.search(r"_00\d\d$", image_id)
+        if numbered or (known and known.image.ext.startswith(FIRST)):
+            raise UsageError(f"scan {image_id}", "is one of several images",
+                             "Put them into the folder of the studies, or send one 4D file")  # fmt: skip
 
     def _proposal_file(self, image_id: str) -> Path:
         return self._proposals / f"{image_id}{LABEL_SUFFIX}"

@@ -15,7 +15,7 @@ from diffcl.errors import ScanError, named
 from diffcl.evaluation.charts import DRAWING
 from diffcl.evaluation.figures import compose
 from diffcl.geometry import Geometry, same_grid, voxels
-from diffcl.io.isolated import read_label_isolated, read_scan_isolated
+from diffcl.io.isolated import read_first_isolated, read_label_isolated, read_scan_isolated
 from diffcl.recipe import Recipe
 from diffcl.studies.protocol import FINAL, FINAL_OF, Studies
 
@@ -59,7 +59,8 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
     recipe = next((one for one in tasks if one.name == task), next(iter(tasks), None))
     classes = recipe.labels if recipe else ()
     with named(image_id):
-        scan = read_scan_isolated(studies.scan_path(image_id)).image
+        read = read_first_isolated if recipe and recipe.sequences else read_scan_isolated
+        scan = read(studies.scan_path(image_id)).image
     grid = Geometry.of(scan)
     with named(f"label of {image_id}"):
         of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None

@@ -41,7 +41,7 @@ def planned_recipe(
     labelled, unlabelled = [], []
     for image in sorted(studies.scans()):
         try:
-            path = studies.image_path(image)
+            path = studies.case_path(image) if recipe.sequences else studies.image_path(image)
             label = studies.training_label(image, recipe.name, only_approved=only_approved)
         except (ArchiveDownError, OutputError):
             raise

@@ -130,6 +130,10 @@ class Studies(ABC):
     def scan_path(self, image_id: str) -> Path:
         """The file or folder that predictions read."""
 
+    def case_path(self, image_id: str) -> Path:
+        """The file or folder from which a task of several sequences reads all of a scan."""
+        return self.scan_path(image_id)
+
     @abstractmethod
     def to_score(self) -> ScansToScore:
         """The scans that scores are wanted of; of an archive a fair sample."""

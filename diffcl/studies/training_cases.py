@@ -179,7 +179,7 @@ def training_cases(
     unlabelled: dict[UnlabelledCase, TrainingScan] = {}
     for image in sorted(studies.scans()):
         try:
-            case = _case(studies, image, recipe.name, only_approved=only_approved)
+            case = _case(studies, image, recipe, only_approved=only_approved)
             scan = prepare_case(case, recipe, folder / "prepared")
         except NO_FAULT_OF_A_SCAN:
             raise
@@ -226,7 +226,7 @@ def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Pat
     cases = []
     for image in sorted(studies.labelled()):
         try:
-            case = _case(studies, image, recipe.name)
+            case = _case(studies, image, recipe)
         except NO_FAULT_OF_A_SCAN:
             raise
         except Exception as error:  # noqa: BLE001  one scan never stops the others
@@ -260,9 +260,10 @@ def _read(
 
 
 def _case(
-    studies: Studies, image: str, task: str, *, only_approved: bool = False
+    studies: Studies, image: str, recipe: Recipe, *, only_approved: bool = False
 ) -> LabelledCase | UnlabelledCase:
-    path = studies.image_path(image)
+    task = recipe.name
+    path = studies.case_path(image) if recipe.sequences else studies.image_path(image)
     label = studies.training_label(image, task, only_approved=only_approved)
     if label is None:
         return UnlabelledCase(image, path)

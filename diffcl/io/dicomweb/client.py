@@ -93,7 +93,7 @@ class Archive:
             ArchiveError: If the archive refuses or its answer makes no sense.
             ArchiveDownError: If it does not answer.
         """
-        fields = ["NumberOfSeriesRelatedInstances", "StudyDate", "StudyTime", "Modality"]
+        fields = ["NumberOfSeriesRelatedInstances", "StudyDate", "StudyTime", "Modality", "SeriesDescription"]
 
         def ask() -> list[SeriesEntry]:
             found: dict[str, SeriesEntry] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.datadict import tag_for_keyword
@@ -23,6 +23,7 @@ class SeriesEntry:
         images: How many objects it has; None where the archive does not say.
         date: StudyDate, `YYYYMMDD`, or empty.
         time: StudyTime, or empty.
+        description: SeriesDescription, or empty; never told, for it may name the patient.
     """
 
     uid: str
@@ -31,6 +32,7 @@ class SeriesEntry:
     images: int | None
     date: str
     time: str
+    description: str = field(default="", repr=False)
 
 
 def is_uid(text: str) -> bool:
@@ -78,4 +80,5 @@ def series_entry(found: Any) -> SeriesEntry:
         images=int(number(images)) if images != "" else None,
         date=str(first("StudyDate")),
         time=str(first("StudyTime")),
+        description=str(first("SeriesDescription")),
     )
