@@ -245,6 +245,26 @@ class Queue:
             old.unlink(missing_ok=True)
         self.prune()
 
+    def all(self) -> list[Job]:
+        """Every series whose images are here and that was received as a whole."""
+        folders = [folder for state in FORMER for folder in (self.folder / state).iterdir()]
+        return [Job(folder) for folder in folders if not folder.name.startswith(".")]
+
+    def put_by(self, job: Job) -> Job:
+        """Keep a series that is not segmented by itself."""
+        job.note(finished=time.time(), count=job.count)
+        with self._moving:
+            _move_all(job.earlier, job.images)
+        return self._move(job, "kept")
+
+    def again(self, job: Job) -> None:
+        """Let a series that was segmented or set aside be segmented once more."""
+        with self._moving:
+            moved = self._move(job, "waiting")
+            for result in moved.results:
+                result.unlink()
+            moved.note(attempts=0, not_before=0, error="")
+
     def prune(self, spare: int = 0) -> None:
         """Remove kept images that are too old or too many, and as many bytes more as are asked for."""
         with self._moving:

@@ -13,6 +13,7 @@ from threading import Event
 import pydicom
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
+from diffcl.data.sequences import read_case
 from diffcl.errors import ArchiveError, DiffclError, OutputError, ScanError, UsageError, failure_sentence
 from diffcl.files import replace_file
 from diffcl.inference import Predictor
@@ -24,6 +25,8 @@ from diffcl.io.dicom.damage import DAMAGED, number
 from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
+from diffcl.listener.cases import ASK_AGAIN as OTHERS_EVERY
+from diffcl.listener.cases import Cases
 from diffcl.listener.destination import Destination
 from diffcl.listener.queue import MOST_ATTEMPTS, Job, Queue
 from diffcl.listener.receiver import Receiver
@@ -79,6 +82,8 @@ class Listener:
         self._report = report
         self._tell = tell
         self._pruned = 0.0
+        sequences = predictor.model.info.recipe.sequences
+        self._cases = Cases(queue, sequences) if sequences else None
 
     def run(self, stop: Event) -> None:
         """Work until told to stop.
@@ -117,6 +122,8 @@ class Listener:
             self._tell(f"series {whole.uid}: {whole.notes()['count']} images received")
         self._prune()
         job = self._queue.due("waiting")
+        while job is not None and self._waits_for_others(job):
+            job = self._queue.due("waiting")
         if job is None or self._is_awaited(job):
             return
         attempt = job.begin()
@@ -148,8 +155,29 @@ class Listener:
             self._tell(f"series {job.uid}: {job.count} of {there} images came, the others are waited for")
         return True
 
+    def _waits_for_others(self, job: Job) -> bool:
+        """Whether a series is no first sequence, or others of its study may still come."""
+        if self._cases is None:
+            return False
+        try:
+            if not self._cases.is_first(job):
+                self._tell(f"series {job.uid}: {self._cases.put_by(job)}")
+                return True
+        except ScanError as error:
+            self._give_up(job, f"{error.what}. {error.next_step}")
+            return True
+        awaited = self._cases.awaited(job)
+        if awaited:
+            if job.notes().get("awaited") != awaited:
+                self._tell(f"series {job.uid}: {', '.join(awaited)} waited for")
+            job.note(not_before=time.time() + OTHERS_EVERY, awaited=awaited)
+        return bool(awaited)
+
     def _segment(self, job: Job) -> None:
         scan = self._read(job)
+        if self._cases is not None:
+            sequences = self._predictor.model.info.recipe.sequences
+            scan = read_case(self._cases.images(job, scan), sequences)
         if scan.series is None:
             raise ValueError("a series is read as one")
         info = self._predictor.model.info
