@@ -19,7 +19,7 @@ from diffcl.json_text import unreadable
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
 from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
 from diffcl.studies.protocol import FINAL, ORIGINAL
-from diffcl.studies.removed import RemovedFiles
+from diffcl.studies.removed_files import RemovedFiles
 from diffcl.studies.staging import Staging, replace_files
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from diffcl.evaluation.scores import Scores
 from diffcl.inference.ensemble import Networks
 from diffcl.models.weights import Model, load_model
 from diffcl.planning.crop import fitted
-from diffcl.planning.planned import planned
+from diffcl.planning.planned_recipe import planned
 from diffcl.recipe import Recipe
 from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory

@@ -14,7 +14,7 @@ from diffcl.errors import FullDiskError
 from diffcl.geometry import voxels
 from diffcl.io import read_label, write_image
 from diffcl.studies.folder import FolderStudies
-from diffcl.studies.removed import RemovedFiles
+from diffcl.studies.removed_files import RemovedFiles
 
 
 @pytest.fixture
