@@ -154,6 +154,7 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
         del halves
         for (where, one), (_, other) in zip(ways[0].add(cs), ways[1].add(ds), strict=True):
             found += _on_the_scan(where, one, other, truth[where], reliabilities)
+        del slab, cs, ds  # before the next one is made
     box = _around([box for box, _ in found])
     trials = {}
     for place, weight in enumerate(WEIGHTS_TRIED):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +18,13 @@ from diffcl.evaluation.calibration import Reliability
 from diffcl.evaluation.metrics import dice, evaluate_case
 from diffcl.evaluation.scores import CaseScore, ClassScore, Scores
 from diffcl.geometry import voxels
-from diffcl.inference.ensemble import NetworkProbabilities, predict_probabilities
+from diffcl.inference.ensemble import NetworkProbabilities, predict_probabilities, probability_slabs
 from diffcl.inference.expected_error import expected_error
 from diffcl.inference.predictor import decide
 from diffcl.models.metadata import ModelInfo
 from diffcl.models.profile import Profile
 from diffcl.models.weights import Model
+from diffcl.publishing import ensemble_weight
 from diffcl.publishing.card import write_card
 from diffcl.publishing.ensemble_weight import WEIGHTS_TRIED, choose_ensemble_weight
 from diffcl.recipe import Recipe
@@ -140,6 +143,25 @@ def test_trying_all_weights_at_once_finds_what_whole_probabilities_say(
         assert one.numbers() == wanted[name].numbers()
         assert one.reliability is not None
         np.testing.assert_allclose(one.reliability.curve, wanted[name].reliability.curve, rtol=1e-12)  # type: ignore[union-attr]
+
+
+def test_slabs_are_let_go_one_after_the_other(
+    cases: Cases, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.changed(inference={"overlap": 0.75})
+    model = unpublished(recipe, Seer(sees=True), Seer(sees=True), torch.device("cpu"))  # type: ignore[arg-type]
+    past: list[weakref.ref[Tensor]] = []
+
+    def watched(*args: Any) -> Iterator[NetworkProbabilities]:
+        for slab in probability_slabs(*args):
+            assert slab.cs is not None
+            past.append(weakref.ref(slab.cs))
+            assert sum(one() is not None for one in past) <= 2
+            yield slab
+
+    monkeypatch.setattr(ensemble_weight, "probability_slabs", watched)
+    choose_ensemble_weight(model, [read_validation(cases.validation[0], recipe)])
+    assert len(past) > 2, "the scan is wider than two windows that overlap"
 
 
 def test_networks_that_see_nothing_in_scans_without_an_object_agree_with_them(
