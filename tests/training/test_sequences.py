@@ -19,7 +19,7 @@ from diffcl.errors import DataError
 from diffcl.geometry import Geometry, voxels
 from diffcl.models import ModelRegistry, load_model
 from diffcl.models.onnx.export import write_onnx
-from diffcl.planning.planned import planned
+from diffcl.planning.planned_recipe import planned
 from diffcl.publishing import publish
 from diffcl.publishing.trial import one_window
 from diffcl.recipe import Recipe, parse_recipe
