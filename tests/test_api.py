@@ -144,7 +144,7 @@ def test_a_fault_of_the_program_in_one_scan_stops_no_other(
             raise KeyError("an oversight")
         return real(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("diffcl.inference.pipeline.read_scan", broken)
+    monkeypatch.setattr("diffcl.data.sequences.read_scan", broken)
     outcomes = diffcl.predict_files(scans, "organ", tmp_path / "labels", store=store)
     assert [outcome.report is None for outcome in outcomes] == [True, False]
     assert outcomes[0].error == f"{scans[0]}: could not be used (KeyError); see the log"

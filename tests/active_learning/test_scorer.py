@@ -18,7 +18,6 @@ from failing import fail_on
 from killed import wait_for_the_end_of
 from synthetic import ORGAN, SCANS, make_scan, publish_untrained
 
-from diffcl import io
 from diffcl.active_learning import scorer
 from diffcl.active_learning.scorer import LookingProcess, ScansToScore, Scorer
 from diffcl.active_learning.scores import Scorable, ScoreBook
@@ -145,7 +144,7 @@ def test_an_unreadable_scan_is_tried_once_and_stops_nothing(scoring: Scorer, stu
 def test_a_scan_on_which_a_library_fails_stops_nothing(
     kind: type[Exception], scoring: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_on("flipped.nii.gz", kind, io, monkeypatch)  # the worker imports it when it reads
+    fail_on("flipped.nii.gz", kind, monkeypatch)
     assert [scoring.update(), scoring.update()] == [4, 0]
     known = scoring.book.known(SCANS)
     assert known is not None

@@ -114,6 +114,6 @@ def test_a_scan_of_a_stranger_is_read_elsewhere_and_gets_the_same_label(
 ) -> None:
     scan = studies / "oblique.nii.gz"
     here = ServedModels(store).predict("organ", scan, networks="cs").label
-    monkeypatch.delattr("diffcl.inference.served_models.read_scan")
+    monkeypatch.delattr("diffcl.inference.served_models.read_case")
     there = ServedModels(store).predict("organ", scan, networks="cs", isolated=True).label
     assert sitk.Hash(there) == sitk.Hash(here)

@@ -61,7 +61,7 @@ def test_what_was_measured_is_not_read_again(
     case: LabelledCase, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = survey([case], [], recipe, tmp_path / "cache")
-    monkeypatch.setattr("diffcl.planning.survey.read_scan", None)
+    monkeypatch.setattr("diffcl.planning.survey.read_case", None)
     assert survey([case], [], recipe, tmp_path / "cache") == first
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,12 +113,11 @@ def test_training_and_publishing_read_each_scan_once(
 ) -> None:
     read: list[str] = []
 
-    def counted(path: Path) -> Scan:
+    def counted(path: Path, **options: Any) -> Scan:
         read.append(path.name)
-        return read_scan(path)
+        return read_scan(path, **options)
 
-    for module in ("diffcl.data.cache", "diffcl.training.validation"):
-        monkeypatch.setattr(f"{module}.read_scan", counted)
+    monkeypatch.setattr("diffcl.data.sequences.read_scan", counted)
     train(cases, recipe.changed(training={"steps": 3}), tmp_path / "run", cache=tmp_path / "shared")
     every = (*cases.labelled, *cases.unlabelled, *cases.validation)
     assert sorted(read) == sorted(case.image.name for case in every)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from diffcl.io import read_scan
 
-def fail_on(name: str, kind: type[Exception], readers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the `read_scan` of a module raise an exception at the file of that name."""
-    read = readers.read_scan
 
-    def fail(path: Path) -> Any:
+def fail_on(name: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reading of the file of that name raise an exception."""
+
+    def fail(path: Path, **options: Any) -> Any:
         if path.name == name:
             raise kind("inside a filter")
-        return read(path)
+        return read_scan(path, **options)
 
-    monkeypatch.setattr(readers, "read_scan", fail)
+    monkeypatch.setattr("diffcl.data.sequences.read_scan", fail)

@@ -127,7 +127,8 @@ BROKEN: dict[str, Callable[[Path], object]] = {
         ("truncated gzip", "the compressed file is damaged or ends early. Export or copy the file again"),
         ("truncated", "ends early: 792 of 832 bytes are there. Export or copy the file again"),
         ("2D", "a 2D image (6 x 5). Give a scan of one 3D volume"),
-        ("4D", "a 4D image (6 x 5 x 4 x 2). Give a scan of one 3D volume"),
+        ("4D", "a 4D image (6 x 5 x 4 x 2). Give a scan of one 3D volume: one of its points in time; if they are "
+               "sequences, name them in the recipe"),
         ("RGB", "holds 3 values a voxel. Give a scan with one grey value a voxel"),
         ("complex", "holds several values a voxel (complex numbers). Give a scan with one grey value a voxel"),
         ("zero", "every voxel is 0. Give a scan that shows something"),
