@@ -7,6 +7,7 @@ Source:
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -24,8 +25,9 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from diffcl.errors import OutputError, UsageError
+from diffcl.errors import OutputError, ScanError, UsageError
 from diffcl.io.dicom.damage import DAMAGED, is_damage
+from diffcl.io.dicom.data_set import check_unpacked
 from diffcl.io.dicomweb.entries import is_uid
 from diffcl.listener.queue import Job, Queue
 
@@ -156,11 +158,14 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE; called by pynetdicom in the thread of the association."""
         try:
+            content = event.encoded_dataset()
+            check_unpacked(BytesIO(content), "image")  # before pynetdicom unpacks all of it
             series, uid = (
                 str(event.dataset.SeriesInstanceUID),
                 str(event.file_meta.MediaStorageSOPInstanceUID),
             )
-            content = event.encoded_dataset()
+        except ScanError:
+            return NOT_UNDERSTOOD
         except DAMAGED as error:
             if not is_damage(error):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,3 +89,11 @@ def describe_series(series: Path, **attributes: str) -> str:
             setattr(image, keyword, value)
         image.save_as(file)
     return str(image.SeriesInstanceUID)
+
+
+def bomb(size: int) -> bytes:
+    """The packed part of a deflated file that unpacks to so many zeros, in a private element."""
+    head = b"\x09\x00\x00\x10OB\0\0" + size.to_bytes(4, "little")
+    pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(1 << 20)
+    return b"".join((pack.compress(head), *(pack.compress(zeros) for _ in range(size >> 20)), pack.flush()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,7 +18,7 @@ from diffcl.io.origin import raised_in
 
 DAMAGED: Final = (
     BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError,
-    LookupError, NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError, struct.error,
+    LookupError, NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom raises over damaged bytes, now here, now there."""
 

@@ -172,7 +172,13 @@ def _limit_memory(image: pydicom.Dataset) -> None:
         import resource
     except ImportError:  # a system without such limits
         return
-    promised = image.Rows * image.Columns * int(image.get("NumberOfFrames") or 1) * image.BitsAllocated // 8
+    promised = (
+        image.Rows
+        * image.Columns
+        * int(image.get("NumberOfFrames") or 1)
+        * min(int(image.BitsAllocated), 64)
+        // 8
+    )
     limit = LEAST_MEMORY + COPIES * promised
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -22,6 +21,7 @@ from pydicom.uid import (
 
 from diffcl.errors import ScanError
 from diffcl.io.dicom.damage import damage_as
+from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom
 
 NOT_SCANS: Final = {
@@ -82,7 +82,7 @@ def read_header(file: Path) -> DicomFile:
     damaged = ScanError(file, "damaged, or not a DICOM file", "Export it again")
     try:
         with damage_as(damaged):
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=_is_without_preamble(file))
+            header = read_data_set(file, stop_before_pixels=True, force=_is_without_preamble(file))
             whole = _is_whole(header)
     except OSError as error:
         raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error

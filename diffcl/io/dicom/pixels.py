@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from diffcl.errors import ScanError
 from diffcl.io.dicom.damage import damage_as, number
+from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.dicom.decoder import Decoder, DecodingError
 from diffcl.io.dicom.headers import transfer_syntax
 from diffcl.io.dicom.releases import has_decoder
@@ -153,7 +153,7 @@ def read_stored(path: Path, file: Path, decode: Decoder) -> StoredValues:
     damaged = ScanError(path, f"{file.name}: its pixels are damaged or end early", "Export it again")
     try:
         with damage_as(damaged):
-            image = pydicom.dcmread(file, force=True)
+            image = read_data_set(file, force=True)
             syntax = transfer_syntax(image)
     except OSError as error:
         raise ScanError(

@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
@@ -17,6 +16,7 @@ from pydicom.uid import SegmentationStorage
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError, straight_axes
 from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
 from diffcl.labels import LabelClass
@@ -70,7 +70,7 @@ def read_seg(
     """
     try:
         with damage_as(ScanError(path, "a damaged DICOM segmentation", EXPORT_AGAIN)):
-            content = pydicom.dcmread(path)
+            content = read_data_set(path)
             _check_kind(path, content)
             values = _values(path, content, labels, others=others)
             frames = _frames(content)

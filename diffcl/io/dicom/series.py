@@ -15,6 +15,7 @@ from diffcl.io.dicom.copies import without_copies
 from diffcl.io.dicom.headers import choose_series, find_dicom, not_a_scan, read_header
 from diffcl.io.dicom.pixels import read_voxels
 from diffcl.io.dicom.slices import is_localiser, slices_of
+from diffcl.io.images.integrity import check_size
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def read_series(path: Path, series_uid: str | None = None) -> tuple[sitk.Image, 
             what = f"{len(images)} multi-frame images in one series: {error.what}"
             raise ScanError(path, what, "Give the file of one of them") from error
         raise
+    check_size(path, grid.geometry.size)
     voxels, odd_values = read_voxels(path, grid.slices)
     return grid.geometry.place(voxels.T), _series(path, grid), (*remarks, *odd_values)
 
