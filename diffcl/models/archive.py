@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -10,13 +13,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from diffcl.errors import ModelError
+from diffcl.files import not_written
 from diffcl.models.metadata import DESCRIPTION, DOUBT_PICTURE, WEIGHTS, read_info
 from diffcl.models.onnx.network import FILES
 from diffcl.models.weights import Model, load_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 
-LARGEST = {WEIGHTS: 2 * 1024**3, DESCRIPTION: 16 * 1024**2, "card.md": 1024**2}
+LARGEST = {WEIGHTS: 2 * 1024**3, DESCRIPTION: 1024**2, "card.md": 1024**2}
 """The files of a model, and bytes that each may have; the first two must be there."""
 
 NEXT_STEP = f"Send a ZIP of {WEIGHTS} and {DESCRIPTION} as diffcl publish writes them"
@@ -45,7 +49,19 @@ def open_package(archive: BinaryIO, folder: Path, where: str) -> Model:
         with ZipFile(archive) as package:
             for member in _members(package, where):
                 _unpack(package, member, folder / PurePosixPath(member.filename).name, where)
-    except (BadZipFile, NotImplementedError, OSError, EOFError) as error:
+    except (
+        BadZipFile,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        lzma.LZMAError,
+        zlib.error,
+    ) as error:
+        raise ModelError(where, f"is no ZIP file that can be read ({error})", NEXT_STEP) from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of the disk; bz2 and zipfile tell damage with these
+            raise not_written(folder, error) from error
         raise ModelError(where, f"is no ZIP file that can be read ({error})", NEXT_STEP) from error
     _check_shapes(folder, where)
     model = load_model(folder)

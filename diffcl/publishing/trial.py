@@ -1,9 +1,10 @@
-"""A trial prediction, so that no model is published that takes the machine away or never answers.
+"""The trial of a model that somebody sends, so that none harms the program that takes it, or is published in vain.
 
-    python -m diffcl.publishing.trial FOLDER BYTES PARENT
+    python -m diffcl.publishing.trial ARCHIVE FOLDER WHERE BYTES PARENT
 
-A process of its own, with limits of time and memory, predicts a scan of one window with the model in a folder, and says
-how many seconds that took. What a scan of the task would take follows from that.
+A process of its own, with limits of time and memory, is the first to open the file. It unpacks the model into a folder,
+loads it, predicts a scan of one window, and says how many seconds that took, or why the model is refused. What a scan
+of the task would take follows from that. Files that end, hang or fill the process that reads them do that to this one.
 """
 
 from __future__ import annotations
@@ -11,28 +12,34 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
+from diffcl import errors
 from diffcl.data.traits import AXES
-from diffcl.errors import ModelError
+from diffcl.errors import DiffclError, ModelError
 from diffcl.geometry import Geometry
 from diffcl.inference.sliding import window_count
 from diffcl.io.scan import Scan
-from diffcl.models.metadata import read_info
+from diffcl.models.archive import LARGEST, NEXT_STEP, open_package
+from diffcl.models.metadata import WEIGHTS, read_info
 from diffcl.models.profile import Profile
-from diffcl.models.weights import load_model
 from diffcl.processes import end_with_parent
 from diffcl.recipe import Recipe
 
-TRIAL_SECONDS = 180.0
-"""For the trial, in which libraries are loaded and kernels compiled."""
+TRIAL_SECONDS = 300.0
+"""For the trial, in which libraries are loaded, the model is unpacked, and kernels are compiled."""
+
+OPENING_BYTES = 3 * LARGEST[WEIGHTS] + 2**30
+"""Of memory for opening a model: the largest file of weights, and the networks, and what checking them takes."""
 
 WINDOW_BYTES = 6 * 2**30
 """Of memory for the networks at work on one window."""
@@ -47,17 +54,22 @@ USUAL_EXTENT_MM = (200.0, 200.0, 150.0)
 """Of a scan, where no model says what its scans were like."""
 
 
-def try_prediction(folder: Path, where: str, profiles: Iterable[Profile] = ()) -> None:
-    """Refuse a model that cannot predict a scan within reasonable time and memory.
+def try_package(archive: Path, folder: Path, where: str, profiles: Iterable[Profile] = ()) -> None:
+    """Unpack a model, and refuse one that is none, or cannot predict a scan within reasonable time and memory.
+
+    Nothing of the file is read by this process before another one has opened it without harm.
 
     Args:
-        folder: Of the model.
+        archive: The ZIP file, see `open_package`.
+        folder: Where the model is unpacked; empty.
         where: Named in errors.
         profiles: Of models of the same task; the largest scan that they or the model itself know of is looked at.
 
     Raises:
-        ModelError: In one line, with what it would take.
+        ModelError: In one line, with what is wrong or what it would take.
+        OutputError: If it cannot be unpacked for want of space.
     """
+    seconds_of_a_window = _seconds_of_a_window(archive, folder, where)
     info = read_info(folder)
     recipe = info.recipe
     extent = largest_extent((*profiles, info.profile))
@@ -67,7 +79,7 @@ def try_prediction(folder: Path, where: str, profiles: Iterable[Profile] = ()) -
     if needed > SCAN_BYTES:
         raise ModelError(where, f"would need {needed / 2**30:.0f} GiB of memory for {scan}",
                          "Train it with a coarser grid.spacing, or fewer classes")  # fmt: skip
-    seconds = window_count(size, recipe) * _seconds_of_a_window(folder, where)
+    seconds = window_count(size, recipe) * seconds_of_a_window
     if seconds > LONGEST_SECONDS:
         raise ModelError(where, f"would take {seconds / 60:.0f} minutes for {scan}",
                          "Use a coarser grid.spacing, fewer sampling_steps or smaller networks")  # fmt: skip
@@ -97,21 +109,30 @@ def bytes_of(size: Iterable[int], classes: int, channels: int = 1) -> int:
     return math.prod(size) * (4 + 4 * channels + classes * (2 + 4 + 4 + 4 + 4))
 
 
-def _seconds_of_a_window(folder: Path, where: str) -> float:
-    """What a process of its own takes for a scan of one window."""
+def _seconds_of_a_window(archive: Path, folder: Path, where: str) -> float:
+    """What a process of its own takes for a scan of one window, after it has unpacked the model."""
     command = [
-        sys.executable, "-m", "diffcl.publishing.trial", str(folder), str(WINDOW_BYTES), str(os.getpid()),
+        sys.executable, "-m", "diffcl.publishing.trial", str(archive), str(folder), where, str(WINDOW_BYTES),
+        str(os.getpid()),
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ModelError(where, f"did not predict one window within {TRIAL_SECONDS:.0f} s",
+        raise ModelError(where, f"was not opened and did not predict one window within {TRIAL_SECONDS:.0f} s",
                          "Use a smaller grid.window, fewer sampling_steps or smaller networks") from error  # fmt: skip
+    if done.returncode < 0:
+        with suppress(ValueError):
+            raise ModelError(where, f"ended the process that tried it ({signal.Signals(-done.returncode).name})",
+                             NEXT_STEP)  # fmt: skip
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["the process ended without a word"])[-1][:200]
-        raise ModelError(where, f"could not predict one window with {WINDOW_BYTES / 2**30:.3g} GiB ({why})",
-                         "Use a smaller grid.window or smaller networks")  # fmt: skip
-    seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
+        raise ModelError(where, f"could not be opened and predict one window with {WINDOW_BYTES / 2**30:.3g} GiB "
+                         f"({why})", "Use a smaller grid.window or smaller networks")  # fmt: skip
+    verdict = json.loads(done.stdout.splitlines()[-1])
+    if "refused" in verdict:
+        kind, *told = verdict["refused"]
+        raise getattr(errors, kind)(*told)
+    seconds: float = verdict["seconds"]
     return seconds
 
 
@@ -128,17 +149,27 @@ def one_window(recipe: Recipe) -> Scan:
     return Scan(images[0], "trial", Path("trial"), others=tuple(images[1:]))
 
 
-def main(folder: Path, allowed: int) -> None:
-    """Predict twice, the first time for libraries and kernels, and print the seconds of the second."""
-    from diffcl.inference.predictor import Predictor
+def main(archive: Path, folder: Path, where: str, allowed: int) -> None:
+    """Open the model, predict twice, the first time for libraries and kernels, and print the seconds of the second.
 
-    model = load_model(folder)
-    _limit_memory(allowed)
-    predictor, scan = Predictor(model), one_window(model.info.recipe)
-    predictor(scan)
-    start = perf_counter()
-    predictor(scan)
-    print(json.dumps({"seconds": perf_counter() - start}))  # noqa: T201  it is what the parent reads
+    Or print why it is refused.
+    """
+    _limit_memory(OPENING_BYTES)
+    try:
+        with archive.open("rb") as content:
+            model = open_package(content, folder, where)
+        from diffcl.inference.predictor import Predictor  # takes seconds, which a refusal does not need
+
+        _limit_memory(allowed)
+        predictor, scan = Predictor(model), one_window(model.info.recipe)
+        predictor(scan)
+        start = perf_counter()
+        predictor(scan)
+        verdict: dict[str, Any] = {"seconds": perf_counter() - start}
+    except DiffclError as error:
+        named = where if error.where == where else f"{where}: {Path(error.where).name}"
+        verdict = {"refused": [type(error).__name__, named, error.what, error.next_step]}
+    print(json.dumps(verdict))  # noqa: T201  it is what the parent reads
 
 
 def _limit_memory(allowed: int) -> None:
@@ -148,9 +179,12 @@ def _limit_memory(allowed: int) -> None:
 
         status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         own = 1024 * int(next(line.split()[1] for line in status if line.startswith("VmSize:")))
-        resource.setrlimit(resource.RLIMIT_AS, (own + allowed, own + allowed))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        limit = own + allowed if most == resource.RLIM_INFINITY else min(own + allowed, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
-    end_with_parent(int(sys.argv[3]))
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    end_with_parent(int(sys.argv[5]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

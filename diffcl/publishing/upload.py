@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -10,11 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from diffcl.errors import ModelError
+from diffcl.files import not_written
 from diffcl.models import ModelRegistry
-from diffcl.models.archive import open_package
+from diffcl.models.weights import load_model
 from diffcl.publishing.candidate import Candidate
 from diffcl.publishing.gate import pass_gate
-from diffcl.publishing.trial import try_prediction
+from diffcl.publishing.trial import try_package
 from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan, validate
 
@@ -30,7 +32,7 @@ def accept_upload(
     """Check an uploaded model and let the gate decide about it.
 
     Args:
-        archive: A ZIP file, see `open_package`.
+        archive: A ZIP file, see `diffcl.models.archive`; only a process of its own opens it.
         name: Of the model.
         recipe: Its task; the classes and the sequences must be the same.
         store: Where it goes.
@@ -43,18 +45,27 @@ def accept_upload(
     Raises:
         ModelError: If it is no model of ours, one of another task, or one that does not get through its trial
             prediction, see `diffcl.publishing.trial`; nothing is kept of it.
+        OutputError: If the disk is full.
     """
     where = f"model {name}"
-    with TemporaryDirectory() as folder:
-        model = open_package(archive, Path(folder), where)
-        own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
-        if own != wanted:
-            raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
-        takes = model.info.recipe.sequences_in_words
-        if takes != recipe.sequences_in_words:
-            raise ModelError(where, f"takes {takes}"[:200], f"This task takes {recipe.sequences_in_words}")
-        used = [store.info(name).profile] if name in store.names() else []
-        try_prediction(Path(folder), where, used)
+    used = [store.info(name).profile] if name in store.names() else []
+    with TemporaryDirectory() as temporary:
+        package, folder = Path(temporary) / "package.zip", Path(temporary) / "model"
+        folder.mkdir()
+        archive.seek(0)
+        try:
+            with package.open("wb") as file:
+                shutil.copyfileobj(archive, file)
+        except OSError as error:
+            raise not_written(package, error) from error
+        try_package(package, folder, where, used)
+        model = load_model(folder)
+    own, wanted = ([entry.name for entry in one.labels] for one in (model.info.recipe, recipe))
+    if own != wanted:
+        raise ModelError(where, f"segments {', '.join(own)}"[:200], f"This task has {', '.join(wanted)}")
+    takes = model.info.recipe.sequences_in_words
+    if takes != recipe.sequences_in_words:
+        raise ModelError(where, f"takes {takes}"[:200], f"This task takes {recipe.sequences_in_words}")
     scores = {"ensemble": validate(validation_scans, model).numbers()} if validation_scans else {}
     provenance = {
         "labelled": [],

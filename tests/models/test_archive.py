@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
 import struct
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
+import numpy as np
 import pytest
 import torch
 
-from diffcl.errors import ModelError
+from diffcl.errors import FullDiskError, ModelError
 from diffcl.models import Model
 from diffcl.models import archive as module
 from diffcl.models.archive import open_package
@@ -28,9 +30,9 @@ def files(model: Model, tmp_path: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def pack(files: dict[str, bytes]) -> io.BytesIO:
+def pack(files: dict[str, bytes], method: int = ZIP_STORED) -> io.BytesIO:
     archive = io.BytesIO()
-    with ZipFile(archive, "w") as package:
+    with ZipFile(archive, "w", method) as package:
         for name, content in files.items():
             package.writestr(name, content)
     return archive
@@ -111,6 +113,9 @@ def header(shapes: dict[str, list[int]]) -> bytes:
         ({"weights.safetensors": b""}, "damaged"),
         ({"model.json": b"{}"}, "model.json: name: Field required"),
         ({"model.json": BOMB}, "model.json"),
+        ({"model.json": b'{"scores": ' + b'{"a": ' * 100_000}, "model.json: Invalid JSON"),
+        ({"model.json": b"[" + b"1," * (1 << 19) + b"1]"}, "model.json is larger than 1048576 bytes"),
+        ({"weights.safetensors": (1 << 62).to_bytes(8, "little")}, "damaged"),
     ],
 )
 def test_anything_but_a_whole_model_is_refused(
@@ -121,6 +126,61 @@ def test_anything_but_a_whole_model_is_refused(
         open_package(pack(changed), place, "it")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "told"),
+    [
+        ("grid", {"window": [1e6, 1e6, 1e6]}, "grid.window.0: Input should be less than or equal to 512"),
+        (
+            "grid",
+            {"spacing": [0.1, 0.1, 0.1]},
+            "grid.spacing.0: Input should be greater than or equal to 0.2",
+        ),
+        ("diffusion", {"sampling_steps": 1000}, "sampling_steps: Input should be less than or equal to 100"),
+    ],
+    ids=["window", "spacing", "steps"],
+)
+def test_a_model_that_would_never_answer_is_refused_in_one_line(
+    section: str, fields: dict[str, object], told: str, files: dict[str, bytes], place: Path
+) -> None:
+    description = json.loads(files["model.json"])
+    description["recipe"][section] |= fields
+    with pytest.raises(ModelError) as caught:
+        open_package(pack({**files, "model.json": json.dumps(description).encode()}), place, "it")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA], ids=["deflate", "bzip2", "lzma"])
+def test_a_package_that_is_damaged_anywhere_in_any_packing_is_a_model_error(
+    method: int, files: dict[str, bytes], place: Path
+) -> None:
+    whole = pack(files, method).getvalue()
+    rng = np.random.default_rng(5)
+    refused = 0
+    for number in range(40):
+        content = bytearray(whole)
+        at = int(rng.integers(len(content) - 30)) if number % 2 else int(rng.integers(30, 200))
+        content[at : at + 20] = rng.bytes(20)
+        inside = place / str(number)
+        inside.mkdir()
+        try:
+            open_package(io.BytesIO(bytes(content)), inside, "it")
+        except ModelError:
+            refused += 1
+    assert refused > 30
+
+
+def test_a_full_disk_is_no_fault_of_the_package(
+    files: dict[str, bytes], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_unpack", full)
+    with pytest.raises(FullDiskError):
+        open_package(pack(files), place, "it")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", BOMB], ids=["empty", "text", "pickle"])
