@@ -11,15 +11,24 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from diffcl.evaluation.forecast import Point, Range
 
 SIZE: Final = (6.4, 3.0)
 """Inches."""
+
+MARGINS: Final = {"left": 0.11, "right": 0.985, "bottom": 0.17, "top": 0.86, "wspace": 0.3}
+"""Of the panels within a chart, in shares of it: room for the ticks, for words below and beside, and for a legend."""
+
+PLOT_POINTS: Final = 72 * SIZE[0] * (MARGINS["right"] - MARGINS["left"])
+"""Width of a single panel in points."""
 
 FEW: Final = 20
 """Labels of a version that are drawn one by one; of more the tenths and the quarters."""
@@ -62,22 +71,24 @@ def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:
     """
     names = sorted({name for day in days.values() for name in day})
     order = sorted(days)
+    width = 0.8 * PLOT_POINTS / max(len(order), 4)
 
     def draw(axes: Axes) -> None:
-        below = np.zeros(len(order))
+        below, handles = np.zeros(len(order)), []
         for place, name in enumerate(names):
             heights = np.array([days[day].get(name, 0) for day in order])
             color = theme.series[place % len(theme.series)]
-            axes.bar(
-                np.arange(len(order)), heights, bottom=below, color=color, label=_short(name or "unknown")
-            )
+            axes.vlines(np.arange(len(order)), below, below + heights, color, linewidth=width)
+            handles.append(Patch(color=color, label=_short(name or "unknown")))
             below += heights
+        axes.set_xlim(-0.6, len(order) - 0.4)
+        axes.set_ylim(0, 1.05 * below.max())
         step = max(1, len(order) // 6)
         axes.set_xticks(range(0, len(order), step), [day[5:] for day in order[::step]])
         axes.set_ylabel("labels")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(names) <= len(theme.series):
-            _legend(axes, theme)
+            _legend(axes, theme, handles)
 
     return _svg(draw, theme)
 
@@ -91,19 +102,16 @@ def proposals(groups: Mapping[str, Sequence[float]], theme: Theme) -> str:
     """
 
     def draw(axes: Axes) -> None:
-        for place, dice in enumerate(groups.values()):
-            if len(dice) <= FEW:
-                spread = np.linspace(-0.25, 0.25, len(dice)) if len(dice) > 1 else np.zeros(1)
-                axes.plot(place + spread, dice, "o", color=theme.series[0], alpha=0.6, markersize=4, mew=0)
-            else:
-                ends = np.percentile(dice, (10, 25, 75, 90))
-                axes.plot([place] * 2, ends[[0, 3]], color=theme.series[0], linewidth=1)
-                axes.plot(
-                    [place] * 2, ends[[1, 2]], color=theme.series[0], linewidth=5, solid_capstyle="butt"
-                )
-            axes.plot(
-                [place - 0.35, place + 0.35], [np.median(dice)] * 2, color=theme.series[1], linewidth=2.5
-            )
+        many = {place: dice for place, dice in enumerate(groups.values()) if len(dice) > FEW}
+        ends = np.array([np.percentile(dice, (10, 25, 75, 90)) for dice in many.values()]).reshape(-1, 4).T
+        axes.vlines(list(many), ends[0], ends[3], theme.series[0], linewidth=1)
+        axes.vlines(list(many), ends[1], ends[2], theme.series[0], linewidth=5)
+        few = [(place, dice) for place, dice in enumerate(groups.values()) if place not in many]
+        spread = [place + step for place, dice in few for step in _spread(len(dice))]
+        shown = [value for _, dice in few for value in dice]
+        axes.plot(spread, shown, "o", color=theme.series[0], alpha=0.6, markersize=4, mew=0)
+        places, medians = np.arange(len(groups)), [np.median(dice) for dice in groups.values()]
+        axes.hlines(medians, places - 0.35, places + 0.35, theme.series[1], linewidth=2.5)
         step = max(1, len(groups) // 8)
         axes.set_xticks(range(0, len(groups), step), [_short(name) for name in list(groups)[::step]])
         axes.set_xlabel("version that proposed")
@@ -191,7 +199,8 @@ def _svg(draw: Any, theme: Theme) -> str:
     """An SVG of one or several panels, without a background, its text as text."""
     panels = draw if isinstance(draw, tuple) else (draw,)
     with DRAWING, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "diffcl", "font.size": 10}):
-        figure = Figure(figsize=SIZE, layout="constrained")
+        figure = Figure(figsize=SIZE)
+        figure.subplots_adjust(**MARGINS)  # a layout that looks for them would draw everything twice
         every = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(every, panels, strict=True):
             axes.set_facecolor("none")
@@ -208,11 +217,16 @@ def _svg(draw: Any, theme: Theme) -> str:
     return written.getvalue()
 
 
-def _legend(axes: Axes, theme: Theme) -> None:
+def _spread(count: int) -> NDArray[np.float64]:
+    """Places side by side for so many points."""
+    return np.linspace(-0.25, 0.25, count) if count > 1 else np.zeros(count)
+
+
+def _legend(axes: Axes, theme: Theme, handles: Sequence[Artist] | None = None) -> None:
     """Name what is drawn, above it."""
     axes.legend(
-        frameon=False, labelcolor=theme.ink, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1),
-        borderaxespad=0.2, handlelength=1.2, columnspacing=1.0,
+        handles=handles, frameon=False, labelcolor=theme.ink, fontsize=9, ncols=3, loc="lower left",
+        bbox_to_anchor=(0, 1), borderaxespad=0.2, handlelength=1.2, columnspacing=1.0,
     )  # fmt: skip
 
 
