@@ -7,7 +7,7 @@ slices of one plane as the true label has them, in the middles of as many equal 
 and again at the deepest place of what is wrong. Medians of Dice, the mean over the classes, over the scans.
 
 - `completion`: drawn slices, the model and DS. `interpolation`: the drawn slices alone. `pasted`: the proposal, with
-  the drawn slices in it.
+  the drawn slices in it. `scribbles`: the drawn slices as strokes for MONAI Label's own method, see `by_graph_cut`.
 - `clicks`: the proposal, corrected along the image. `random walker`: the same clicks as seeds, and as further seeds all
   that lies deep inside or outside the outline of the proposal, see `DEEP_MM`.
 """
@@ -23,6 +23,7 @@ from time import perf_counter
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
+from monailabel.scribbles.utils import make_iseg_unary, make_likelihood_image_histogram, maxflow
 from numpy.typing import NDArray
 from processor import processor
 from report import show
@@ -41,6 +42,9 @@ from diffcl.models import ModelRegistry
 from diffcl.resources import models_folder
 
 Label = NDArray[np.uint8]
+
+BACKGROUND, FOREGROUND = 2, 3
+"""Values of strokes, as MONAI Label has them."""
 
 DEEP_MM = 4.0
 """What lies deeper inside or outside the outline of the proposal is a seed of the random walker.
@@ -104,6 +108,39 @@ def by_random_walker(
     return found
 
 
+def by_graph_cut(scan: Scan, classes: Label, mask: NDArray[np.bool_], count: int) -> Label:
+    """The label by MONAI Label's histogram likelihood and graph cut, a class after the other.
+
+    The parts and numbers are those of its `HistogramBasedGraphCut`, but for the intensities, which it takes for
+    Hounsfield units: here the range 0..1 is that of the scan. It is computed on the scan's own grid, in the box of what
+    is drawn and 8 mm around it, where a client would place its region of interest.
+
+    Args:
+        scan: The scan.
+        classes: Class values that are drawn `(X, Y, Z)`.
+        mask: Which voxels are drawn.
+        count: Number of classes with background.
+    """
+    box = tuple(
+        slice(max(0, side.start - int(8 / step)), side.stop + int(8 / step))
+        for side, step in zip(extent(classes > 0), scan.image.GetSpacing(), strict=True)
+    )
+    values = voxels(scan.image).astype(np.float32)
+    low, high = np.percentile(values, (0.5, 99.5))
+    image = np.clip((values[box] - low) / (high - low), 0, 1)[None]
+    best, found = np.full(image.shape[1:], 0.5, np.float32), np.zeros(classes.shape, np.uint8)
+    for value in range(1, count):
+        strokes = np.where(mask, np.where(classes == value, FOREGROUND, BACKGROUND), 0)[box][None]
+        likely = make_likelihood_image_histogram(image, strokes, BACKGROUND, FOREGROUND)
+        likely = likely / likely.sum(axis=0)
+        unary = make_iseg_unary(likely, strokes, BACKGROUND, FOREGROUND)
+        inside = maxflow(image, unary, lamda=1.0, sigma=0.1)[0] > 0
+        found[box][inside & (likely[1] >= best)] = value
+        best = np.where(inside, np.maximum(best, likely[1]), best)
+    found[mask] = classes[mask]
+    return found
+
+
 class Annotator:
     """A simulated person with the true label of a scan.
 
@@ -142,6 +179,7 @@ class Annotator:
             "completion": self.score(label),
             "interpolation": self.score(voxels(alone.label)),
             "pasted": self.score(known.hold(voxels(self.proposal.label))),
+            "scribbles": self.score(by_graph_cut(self.scan, known.classes, known.mask, self.recipe.classes)),
         }
 
     def click(self, most: int, walk_at: list[int]) -> tuple[list[float], list[float]]:
@@ -225,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     proposal = median([scores[0] for scores in clicked])
     slices = {method: {0: proposal} | middle(method) for method in ("completion", "pasted")}
-    slices["interpolation"] = middle("interpolation")
+    slices |= {method: middle(method) for method in ("interpolation", "scribbles")}
     clicks = {"clicks": dict(enumerate(median(column) for column in zip(*clicked, strict=True)))}
     if wanted.walk_at:
         columns = zip(wanted.walk_at, zip(*walked, strict=True), strict=True)

@@ -62,3 +62,21 @@ def test_known_voxels_stay_with_the_random_walker_too(interaction: ModuleType) -
     found = interaction.by_random_walker(scan, proposal, classes, mask, 2)
     assert found[14, 10, 10] == 1
     assert (found != cube(4, 16)).sum() < (proposal != cube(4, 16)).sum()
+
+
+def test_known_voxels_stay_with_the_graph_cut_too(interaction: ModuleType) -> None:
+    from diffcl.geometry import Geometry
+    from diffcl.io import Scan
+
+    grid = Geometry((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    truth = cube(4, 16)
+    truth[10:16][truth[10:16] == 1] = 2
+    values = np.random.default_rng(0).normal(truth * 100.0, 5).astype(np.float32)
+    scan = Scan(grid.place(values), "cube", Path("cube.nii.gz"))
+    mask = np.zeros(truth.shape, bool)
+    mask[..., [6, 13]] = True
+    classes = np.where(mask, truth, 0).astype(np.uint8)
+    classes[5, 5, 6] = 0  # as a person may see it
+    found = interaction.by_graph_cut(scan, classes, mask, 3)
+    assert (found[mask] == classes[mask]).all()
+    assert interaction.dice(found, truth, 3) > 0.95
