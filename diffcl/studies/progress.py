@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from diffcl.errors import OutputError
-from diffcl.files import finite, write_text
+from diffcl.files import FULL, UNWRITABLE, finite, write_text
 
 ENDED = ("done", "failed", "stopped")
 
@@ -118,7 +118,10 @@ class Progress:
         return told
 
     def _held(self) -> bool:
-        """Whether a process still holds the lock; its death, of whatever kind, lets go of it."""
+        """Whether a process still holds the lock; its death, of whatever kind, lets go of it.
+
+        On a disk that takes nothing there is no training either.
+        """
         if not self._lock.exists():
             return False
         try:
@@ -126,3 +129,7 @@ class Progress:
                 return False
         except Timeout:
             return True
+        except OSError as error:
+            if error.errno not in (*FULL, *UNWRITABLE):
+                raise
+            return False

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from diffcl.errors import OutputError
 from diffcl.studies.progress import Progress
@@ -82,3 +83,17 @@ def test_a_training_that_cannot_begin_on_a_full_disk_says_so(
     with pytest.raises(OutputError), progress.running(100):
         pass
     assert "the disk is full" in progress.read()["message"]
+
+
+def test_on_a_disk_that_takes_nothing_no_training_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress(tmp_path)
+    with progress.running(100):
+        progress.tell("training", "The networks learn.")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert progress.read()["status"] == "stopped"
