@@ -85,7 +85,7 @@ def test_next_scans_are_told_with_reason_and_doubt(get: Callable[..., httpx.Resp
     text = get("/", upcoming=in_order).text
     assert 'href="/study/scan?image=a">a</a></th>' in text
     assert '<td class="text">Stands for the most doubtful scans, by organ version 3</td>' in text
-    assert '<td class="number">40 %</td><td class="number">25 %</td>' in text
+    assert '<td class="number">25 %</td><td class="number">40 %</td>' in text
 
 
 @pytest.mark.parametrize("name", STRANGE)
