@@ -160,8 +160,8 @@ def main(archive: Path, folder: Path, where: str, allowed: int) -> None:
             model = open_package(content, folder, where)
         from diffcl.inference.predictor import Predictor  # takes seconds, which a refusal does not need
 
-        _limit_memory(allowed)
         predictor, scan = Predictor(model), one_window(model.info.recipe)
+        _limit_memory(allowed)  # after OpenBLAS has what it needs, for which it would otherwise try without end
         predictor(scan)
         start = perf_counter()
         predictor(scan)
