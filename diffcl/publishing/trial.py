@@ -161,7 +161,9 @@ def main(archive: Path, folder: Path, where: str, allowed: int) -> None:
         from diffcl.inference.predictor import Predictor  # takes seconds, which a refusal does not need
 
         predictor, scan = Predictor(model), one_window(model.info.recipe)
-        _limit_memory(allowed)  # after OpenBLAS has what it needs, for which it would otherwise try without end
+        _limit_memory(
+            allowed
+        )  # after OpenBLAS has what it needs, for which it would otherwise try without end
         predictor(scan)
         start = perf_counter()
         predictor(scan)
