@@ -185,6 +185,23 @@ class Scores:
             numbers["calibration_error"] = self.reliability.expected_calibration_error
         return numbers
 
+    def by_class(self) -> dict[str, dict[str, Any]]:
+        """The summary of each class in the form of `model.json`; HD95 is None where no case has a finite one.
+
+        `missed` is the number of cases whose distances are infinite.
+        """
+        found = {}
+        for name in (score.name for score in self.cases[0].classes):
+            one = self.summary(name)
+            found[name] = {
+                "dice": round(one.mean["dice"], 4),
+                "dice_sd": round(one.sd["dice"], 4),
+                "dice_worst": round(one.worst.of(name).dice, 4),
+                "hd95_mm": round(one.mean["hd95"], 3) if math.isfinite(one.mean["hd95"]) else None,
+                "missed": one.missed,
+            }
+        return found
+
     def plain(self) -> list[dict[str, Any]]:
         """Plain values of every case, to the last digit, in the form of the folder of a run."""
         return [case.plain() for case in self.cases]

@@ -30,8 +30,8 @@ class ModelInfo(BaseModel):
         created: UTC time, ISO 8601.
         recipe: All settings of its training and inference.
         scores: Measured on the validation scans, by the Predictor.
-        provenance: The scans it learned from, steps, program version, the command that repeats it, and what
-            computed its scores.
+        provenance: The scans it learned from, steps, program version, the command that repeats it, what computed its
+            scores, and those of each class.
         profile: What the training scans looked like.
     """
 

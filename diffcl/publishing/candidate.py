@@ -134,6 +134,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "labelled": [case.name for case in cases.labelled],
         "unlabelled": [case.name for case in cases.unlabelled],
         "validation": [validation_scan.name for validation_scan in validation_scans],
+        "classes": found["ensemble"].by_class() if found else {},
         "parent": parent and {"name": parent.name, "version": parent.version},
         "training": schedule_done(run, made).model_dump(),
         "minutes": made.plan.minutes,

@@ -66,11 +66,13 @@ def accept_upload(
     takes = model.info.recipe.sequences_in_words
     if takes != recipe.sequences_in_words:
         raise ModelError(where, f"takes {takes}"[:200], f"This task takes {recipe.sequences_in_words}")
-    scores = {"ensemble": validate(validation_scans, model).numbers()} if validation_scans else {}
+    found = validate(validation_scans, model) if validation_scans else None
+    scores = {"ensemble": found.numbers()} if found else {}
     provenance = {
         "labelled": [],
         "unlabelled": [],
         "validation": [validation_scan.name for validation_scan in validation_scans],
+        "classes": found.by_class() if found else {},
         "parent": None,
         "uploaded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "said": {"scores": model.info.scores, "provenance": model.info.provenance},

@@ -45,6 +45,13 @@ class VersionEntry:
         return found if isinstance(found, dict) else {}
 
     @property
+    def classes(self) -> dict[str, dict[str, Any]]:
+        """The same of each class, see `diffcl.evaluation.scores.Scores.by_class`; empty where that was not kept."""
+        found = self.info.provenance.get("classes") if self.info else None
+        listed = found.items() if isinstance(found, dict) else ()
+        return {name: one for name, one in listed if isinstance(one, dict)}
+
+    @property
     def dice(self) -> float | None:
         """Mean Dice on the validation scans, 0..1."""
         found = self.scores.get("dice")

@@ -50,3 +50,13 @@ def test_the_summary_of_a_training_is_of_the_means_over_the_classes() -> None:
 def test_doubt_of_some_cases_alone_ranks_nothing() -> None:
     doubted = [CaseScore(str(n), (HEAD,), None, n / 10) for n in range(8)]
     assert "doubt_rank" not in Scores((*doubted[:-1], OTHER)).numbers()
+
+
+def test_each_class_has_a_summary_of_its_own_that_json_can_hold() -> None:
+    found = Scores((ONE, CaseScore("b", (HEAD, ClassScore("tail", 0.5, 1 / 3, 2.0, 1.0))))).by_class()
+    assert list(found) == ["head", "tail"]
+    assert (found["tail"]["dice"], found["tail"]["hd95_mm"], found["tail"]["missed"]) == (0.4, 2.0, 1)
+    assert found["head"] == {"dice": 0.8, "dice_sd": 0.0, "dice_worst": 0.8, "hd95_mm": 1.5, "missed": 0}
+    alone = Scores((ONE,)).by_class()["tail"]
+    assert (alone["hd95_mm"], alone["missed"], alone["dice_worst"]) == (None, 1, 0.3)
+    assert json.loads(json.dumps(alone, allow_nan=False)) == alone

@@ -58,6 +58,10 @@ def test_scores_of_the_ensemble_its_halves_and_other_runs_stand_in_the_card(
     assert set(info.scores) == {"ensemble", "cs", "ds"}
     assert info.provenance["unlabelled"] == ["scan3", "scan4"]
     assert info.provenance["engine"] == info.engine == "torch"
+    classes = info.provenance["classes"]
+    assert list(classes) == ["head", "tail"]
+    mean = np.mean([one["dice"] for one in classes.values()])
+    assert mean == pytest.approx(info.scores["ensemble"]["dice"], abs=1e-4)
     card = (folder / "card.md").read_text()
     alone, same = info.provenance["beside"]
     for scores in (*info.scores.values(), alone["scores"]):

@@ -65,6 +65,7 @@ def describe_version(store: Path, number: int, labelled: int, dice: float | None
             "labelled": [f"scan{place}" for place in range(labelled)],
             "unlabelled": ["other"],
             "validation": ["v1", "v2"],
+            "classes": {"organ_head": {**scores, "missed": 1}} if scores else {},
             "decision": said,
         },
     )

@@ -214,6 +214,20 @@ def test_a_folder_of_models_that_cannot_be_written_is_told(
     assert "store: is read-only. Make it writable" in answer.text
 
 
+def test_a_version_shows_the_scores_of_each_class(studies: Path, store: Path) -> None:
+    describe_version(store, 1, 2, 0.7)
+    text = ask(application(project_of(studies, store)), "/study/version?model=organ&version=1").text
+    assert "Scores of each class, on the same scans" in text
+    assert '<th scope="row">organ_head</th><td class="number">0.700</td><td class="number">0.030</td>' in text
+    described = json.loads((store / "organ" / "1" / "model.json").read_text())
+    for classes in ({}, None, {"organ_head": 3}):
+        described["provenance"]["classes"] = classes
+        (store / "organ" / "1" / "model.json").write_text(json.dumps(described))
+        answer = ask(application(project_of(studies, store)), "/study/version?model=organ&version=1")
+        assert answer.status_code == 200
+        assert "Scores of each class" not in answer.text
+
+
 def test_a_version_shows_its_card_and_a_damaged_one_why(studies: Path, store: Path) -> None:
     folder = describe_version(store, 1, 2, 0.7)
     (folder / "card.md").write_text("# organ <script>")

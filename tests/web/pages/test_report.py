@@ -43,6 +43,8 @@ def test_a_report_holds_what_is_known_and_what_is_not(studies: Path, tmp_path: P
         "no reviewer has approved one",
     ):
         assert sentence in text
+    assert "Scores of version 3 by class" in text
+    assert '<th scope="row">organ_head</th><td class="number">0.852</td><td class="number">0.030</td>' in text
     assert text.count('src="data:image/svg+xml;base64,') == 5
     assert "<script" not in text
     assert "http://" not in text.replace("http://www.w3.org", "")
