@@ -176,7 +176,7 @@ def test_wrong_use_is_said_in_one_line(store: Path, tmp_path: Path) -> None:
         diffcl.predict_files(["a.nii.gz"], "organ", store=store)
     with pytest.raises(UsageError, match="device abacus: there is none of that name"):
         diffcl.load_model("organ", device="abacus", store=store)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"there is none of that name\. Known models: hippocampus"):
+    with pytest.raises(UsageError, match=r"there is none of that name\. Known models: cardiac, hippocampus"):
         diffcl.load_model("liver", store=tmp_path)
     unpublished = replace(diffcl.load_model("organ", store=store), folder=None)
     with pytest.raises(ModelError, match="in memory alone"):
