@@ -391,6 +391,8 @@ def test_every_shipped_class_has_codes_of_the_standard(name: str) -> None:
         ):
             if code is not None:
                 keyword = code.meaning.title().replace(" ", "")
-                known = getattr(group if keyword in dir(group) else codes.SCT, keyword)  # the groups are extensible
+                known = getattr(
+                    group if keyword in dir(group) else codes.SCT, keyword
+                )  # the groups are extensible
                 assert code.scheme == known.scheme_designator
                 assert code.value in (known.value, FORMERLY.get(known.value))
