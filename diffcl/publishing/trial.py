@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -57,7 +58,7 @@ USUAL_EXTENT_MM = (200.0, 200.0, 150.0)
 def try_package(archive: Path, folder: Path, where: str, profiles: Iterable[Profile] = ()) -> None:
     """Unpack a model, and refuse one that is none, or cannot predict a scan within reasonable time and memory.
 
-    Nothing of the file is read by this process before another one has opened it without harm.
+    Nothing of a ZIP file is read by this process before another one has opened it without harm.
 
     Args:
         archive: The ZIP file, see `open_package`.
@@ -69,6 +70,10 @@ def try_package(archive: Path, folder: Path, where: str, profiles: Iterable[Prof
         ModelError: In one line, with what is wrong or what it would take.
         OutputError: If it cannot be unpacked for want of space.
     """
+    if not is_zipfile(
+        archive
+    ):  # which looks at the end of the file alone, and spares a process that takes seconds
+        raise ModelError(where, "is no ZIP file that can be read (File is not a zip file)", NEXT_STEP)
     seconds_of_a_window = _seconds_of_a_window(archive, folder, where)
     info = read_info(folder)
     recipe = info.recipe
