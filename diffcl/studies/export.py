@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,7 @@ def write_dataset(
     path = folder / "dataset.zip"
     make_folder(folder)
     with replace_file(path) as temporary, ZipFile(temporary, "w") as packed:
-        for images, label, name in islice(labelled, limit if limit and limit > 0 else None):
+        for images, label, name in islice(labelled, min(limit, sys.maxsize) if limit and limit > 0 else None):
             for image in images:
                 packed.write(image, f"image/{image.name}")
             packed.write(label, f"label/{name}")
