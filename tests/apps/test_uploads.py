@@ -21,7 +21,10 @@ def refused(app: Any, archive: io.BytesIO, model: str = "organ") -> HTTPExceptio
     return caught.value
 
 
-def test_an_uploaded_model_answers_once_it_is_in_use(app: Any, store: ModelRegistry, tmp_path: Path) -> None:
+def test_an_uploaded_model_answers_once_it_is_in_use(
+    app: Any, store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.studies.training_cases.ENOUGH_TO_VALIDATE", len(SCANS))
     for name in SCANS:
         sitk.WriteImage(make_label(name), tmp_path / "label.nii.gz")
         app.datastore().save_label(name, str(tmp_path / "label.nii.gz"), "final", {})
