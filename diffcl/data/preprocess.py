@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,6 +23,7 @@ from diffcl.geometry import Box, Geometry, difference, filled_up, voxels
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.scan import Scan
 from diffcl.recipe import Intensity, Recipe
+from diffcl.recipe.preparation import Axes
 
 NARROWEST = 0.05
 """Of its window that the values of a scan may span; in Hounsfield units air and tissue alone span more."""
@@ -42,7 +43,7 @@ class PreparedScan:
     image: Tensor
     working: Geometry
     original: Geometry
-    axes: Literal["patient", "slices"] = "patient"
+    axes: Axes = "patient"
 
     def restore(self, probabilities: Tensor) -> NDArray[Any]:
         """Class probabilities of the working grid on the scan's own grid.

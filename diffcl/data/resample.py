@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 
 from diffcl.geometry import Geometry, nearest_axes
+from diffcl.recipe.preparation import Axes
 
 SLICES_APART = 1.5
 """A scan consists of slices where one axis has voxels longer than the others by this factor at least."""
@@ -28,9 +28,7 @@ DOWNWARDS = np.array([0.0, 1.0, -1.0])
 """Where its columns point: to the feet, or backwards in a slice seen from the feet."""
 
 
-def working_geometry(
-    scan: Geometry, spacing: tuple[float, float, float], axes: Literal["patient", "slices"] = "patient"
-) -> Geometry:
+def working_geometry(scan: Geometry, spacing: tuple[float, float, float], axes: Axes = "patient") -> Geometry:
     """The grid that covers the scan's box with axes in a fixed order, which does not depend on how it is stored.
 
     The box is centred on the scan's and at most one voxel larger along each axis.

@@ -26,7 +26,7 @@ from diffcl.planning.size import (
     thinnest,
     typical_spacing,
 )
-from diffcl.planning.survey import Survey
+from diffcl.planning.survey import Survey, Triple
 from diffcl.recipe import Intensity, Recipe, parse_recipe
 from diffcl.recipe.preparation import LARGEST_WINDOW
 
@@ -145,10 +145,8 @@ def _axes(book: _Book, found: Survey, minutes: float | None) -> Survey:
     """Choose the axes of the working grid; what is known of the scans along these."""
     if found.slices is None or book.given("grid", "spacing"):
         return found.slices if found.slices and book.recipe.grid.axes == "slices" else found
-    slices, classes = found.slices, book.recipe.classes
-    spacing = planned_spacing(
-        typical_spacing(slices), extents(slices)[0], thinnest(slices, classes), crop_voxels(minutes)
-    )
+    slices = found.slices
+    spacing = _spacing(slices, book.recipe.classes, minutes)
     apart = max(spacing) > THICK * min(spacing)
     value, told = (
         ("slices", "Rows, columns and slices as they were taken, however they lie to the patient.")
@@ -159,13 +157,20 @@ def _axes(book: _Book, found: Survey, minutes: float | None) -> Survey:
     return slices if book.recipe.grid.axes == "slices" else found
 
 
+def _spacing(found: Survey, classes: int, minutes: float | None) -> Triple:
+    """The voxel size that is planned for the scans along the axes by which they were looked at, mm."""
+    return planned_spacing(
+        typical_spacing(found), extents(found)[0], thinnest(found, classes), crop_voxels(minutes)
+    )
+
+
 def _size(book: _Book, found: Survey, minutes: float | None) -> None:
     recipe, voxels = book.recipe, crop_voxels(minutes)
     own, (typical, largest) = typical_spacing(found), extents(found)
     thin = thinnest(found, recipe.classes)
     spacing = recipe.grid.spacing
     if not book.given("grid", "spacing"):
-        spacing = planned_spacing(own, typical, thin, voxels)
+        spacing = _spacing(found, recipe.classes, minutes)
     wanted = recipe.grid.crop if book.given("grid", "crop") else planned_crop(spacing, typical, voxels)
     levels = planned_levels(spacing, wanted)
     fine = math.prod(wanted) <= FINE_CROP or len(levels.strides) < 2 or not recipe.ds.diffusion

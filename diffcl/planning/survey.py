@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from diffcl.geometry import Geometry, extent, nearest_axes, voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
 from diffcl.recipe import Recipe
+from diffcl.recipe.preparation import Axes
 
 LABELLED = 16
 """Labelled scans that are looked at, spread evenly over all of them."""
@@ -42,7 +43,6 @@ TISSUE = (0.5, 99.5)
 """Percentiles of the values inside the classes that a window of Hounsfield units holds."""
 
 Triple = tuple[float, float, float]
-Axes = Literal["patient", "slices"]
 
 
 class ClassFacts(BaseModel):

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from diffcl.recipe.section import Millimetres, Section, Side
 
+Axes = Literal["patient", "slices"]
+"""Of a scan, along which its working grid lies: those nearest to the patient's, or those of its slices."""
+
 LARGEST_WINDOW = 256**3
 """Voxels of a crop or window at most; the networks' features of a larger one take tens of GB."""
 
@@ -26,7 +29,7 @@ class Grid(Section):
             that is not too large.
     """
 
-    axes: Literal["patient", "slices"] = "patient"
+    axes: Axes = "patient"
     spacing: tuple[Millimetres, Millimetres, Millimetres] = (1.0, 1.0, 1.0)
     window: tuple[Side, Side, Side] = (64, 64, 64)
     crop: tuple[Side, Side, Side] = (64, 64, 64)
