@@ -7,11 +7,11 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
+from packages import opened_here
 
 import diffcl
 from diffcl.errors import FullDiskError, ModelError
 from diffcl.models import ModelInfo
-from diffcl.models.archive import open_package
 from diffcl.models.profile import Profile
 from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
@@ -67,13 +67,6 @@ def test_a_model_that_predicts_passes_and_lies_in_its_folder(recipe: Recipe, tmp
     tried(packed(folder))
     for name in ("model.json", "weights.safetensors"):
         assert (tmp_path / "unpacked" / name).read_bytes() == (folder / name).read_bytes()
-
-
-def opened_here(archive: Path, folder: Path, where: str) -> float:
-    """In place of the other process, where only what follows from its verdict is looked at."""
-    with archive.open("rb") as content:
-        open_package(content, folder, where)
-    return 1.0
 
 
 def test_a_grid_too_fine_for_the_scans_of_the_task_is_refused(

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
-from packages import package
+from packages import opened_here, package
 from synthetic import ORGAN, SCANS, make_label, make_scan
 
 from diffcl.data.cases import LabelledCase
 from diffcl.errors import ModelError
 from diffcl.models import ModelRegistry
-from diffcl.models.archive import open_package
 from diffcl.publishing.upload import accept_upload
 from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan, read_validation
@@ -54,13 +53,6 @@ def test_without_labels_an_upload_waits_for_a_person(store: ModelRegistry, tmp_p
     assert answer["published"] is False
     assert "too few labelled scans" in answer["reason"]
     assert (store.info("organ").version, store.versions("organ")) == (1, [1, 2])
-
-
-def opened_here(archive: Path, folder: Path, where: str) -> float:
-    """In place of the other process, whose work is tried in `test_trial.py`."""
-    with archive.open("rb") as content:
-        open_package(content, folder, where)
-    return 1.0
 
 
 def test_a_model_of_another_task_is_refused(

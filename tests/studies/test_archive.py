@@ -60,15 +60,10 @@ OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
 )})  # fmt: skip
 """A task whose classes nobody serves."""
 
+pytestmark = pytest.mark.usefixtures("always_fresh")
+
 Put = Callable[..., str]
 Open = Callable[..., ArchiveStudies]
-
-
-@pytest.fixture(autouse=True)
-def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What others store is seen at once, so that no test has to wait for it."""
-    monkeypatch.setattr(contents, "FRESH_SECONDS", 0)
-    monkeypatch.setattr(contents, "REST", 0)
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe
-from diffcl.studies import archive_contents as contents
 from diffcl.studies.archive import ArchiveStudies
 from diffcl.studies.archive_cases import companions, scans_of
+
+pytestmark = pytest.mark.usefixtures("always_fresh")
 
 Put = Callable[[str, str], str]
 
@@ -33,13 +34,6 @@ TWO = Recipe.model_validate(
         "sequences": [{"name": "FLAIR"}, {"name": "T1", "pattern": "t1(?!.*gd)"}],
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What others store is seen at once, so that no test has to wait for it."""
-    monkeypatch.setattr(contents, "FRESH_SECONDS", 0)
-    monkeypatch.setattr(contents, "REST", 0)
 
 
 @pytest.fixture

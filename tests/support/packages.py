@@ -9,6 +9,7 @@ from zipfile import ZipFile
 from synthetic import ORGAN
 
 from diffcl.models import ModelInfo
+from diffcl.models.archive import open_package
 from diffcl.models.profile import Profile
 from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
@@ -30,3 +31,10 @@ def package(tmp_path: Path, recipe: Recipe = ORGAN, name: str = "theirs") -> io.
         for path in folder.iterdir():
             made.write(path, path.name)
     return archive
+
+
+def opened_here(archive: Path, folder: Path, where: str) -> float:
+    """In place of the process that tries a model, where only what follows from its verdict is looked at."""
+    with archive.open("rb") as content:
+        open_package(content, folder, where)
+    return 1.0
