@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import Any, Final
@@ -269,6 +269,22 @@ def nearest_axes(one: Geometry, other: Geometry) -> tuple[int, int, int]:
         permutations(range(3)), key=lambda order: sum(parallel[own, axis] for own, axis in enumerate(order))
     )
     return a, b, c
+
+
+def slice_points(grid: Geometry, k: int, parts: Sequence[int]) -> NDArray[np.float64]:
+    """Points that fill the voxels of slice `k` of a grid evenly, `(X * parts[0], Y * parts[1], parts[2], 3)`, LPS mm.
+
+    Args:
+        grid: The grid.
+        k: Of the slice along the third axis.
+        parts: Points within a voxel along each axis.
+    """
+    starts = ((0, grid.size[0]), (0, grid.size[1]), (k, 1))
+    steps = [
+        start + (np.arange(n * part) + 0.5) / part - 0.5
+        for (start, n), part in zip(starts, parts, strict=True)
+    ]
+    return grid.points(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1))
 
 
 def difference(one: Geometry, other: Geometry) -> str:

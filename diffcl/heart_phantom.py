@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from diffcl.geometry import Geometry
+from diffcl.geometry import Geometry, slice_points
 
 RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 1, 2, 3
 
@@ -157,12 +157,10 @@ def _exposed(bright: Floats, random: np.random.Generator) -> NDArray[np.int16]:
 
 def _points(grid: Geometry, k: int, parts: tuple[int, int, int]) -> Floats:
     """Points that fill slice `k` evenly, mm in the frame of the heart, `(X * parts, Y * parts, parts, 3)`."""
-    starts = ((0, grid.size[0]), (0, grid.size[1]), (k, 1))
-    steps = [
-        start + (np.arange(n * part) + 0.5) / part - 0.5
-        for (start, n), part in zip(starts, parts, strict=True)
-    ]
-    index = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
     frame = short_axis_grid().axes * (1.0, 1.0, -1.0)  # towards the apex
-    points: Floats = grid.points(index) @ frame + (0.0, 0.0, 36.0)  # the base lies that far before the middle
+    points: Floats = slice_points(grid, k, parts) @ frame + (
+        0.0,
+        0.0,
+        36.0,
+    )  # the base lies that far before the middle
     return points

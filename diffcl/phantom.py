@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from diffcl.geometry import Geometry
+from diffcl.geometry import Geometry, slice_points
 
 Side = Literal["left", "right"]
 Triple = tuple[float, float, float]
@@ -347,14 +347,8 @@ def _points(grid: Geometry, k: int, side: Side, parts: list[int]) -> Floats:
     Returns:
         `(X * parts[0], Y * parts[1], parts[2], 3)`.
     """
-    starts = ((0, grid.size[0]), (0, grid.size[1]), (k, 1))
-    axes = [
-        start + (np.arange(n * part) + 0.5) / part - 0.5
-        for (start, n), part in zip(starts, parts, strict=True)
-    ]
-    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     centre, signs = _frame(side)
-    points: Floats = (grid.points(index) - centre) * signs
+    points: Floats = (slice_points(grid, k, parts) - centre) * signs
     return points
 
 
