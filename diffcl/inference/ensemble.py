@@ -12,7 +12,8 @@ from torch import Tensor
 
 from diffcl.diffusion import LabelDiffusion
 from diffcl.geometry import Box
-from diffcl.inference.sliding import frame, joined, layout, shows_nothing
+from diffcl.inference.first_look import first_windows, possible_places, touches
+from diffcl.inference.sliding import crop_of, frame, joined, layout, shows_nothing
 from diffcl.recipe import Recipe
 
 Networks = Literal["ensemble", "cs", "ds"]
@@ -103,6 +104,33 @@ def predict_probabilities(
     )
 
 
+@dataclass
+class _Progress:
+    """Tells how many windows are done, and of how many.
+
+    Args:
+        told: See `on_window` of `probability_slabs`.
+    """
+
+    told: Callable[[int, int], None] | None
+    _done: int = 0
+    _total: int = 0
+
+    def expect(self, count: int) -> None:
+        """So many windows are to come."""
+        self._total = self._done + count
+        self._tell()
+
+    def step(self) -> None:
+        """A window is done."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.told is not None:
+            self.told(self._done, self._total)
+
+
 @torch.inference_mode()
 def probability_slabs(
     image: Tensor,
@@ -117,8 +145,9 @@ def probability_slabs(
     """Ask the networks about a prepared scan, in overlapping windows where it is larger than one.
 
     A window all of whose voxels are alike, as of air or of padding, shows nothing: it is background, and no network is
-    asked. The noise from which DS starts is drawn for the whole scan at once, so overlapping windows agree on it and
-    the same scan, seed and settings give the same answer.
+    asked. Of many windows only those are asked in which a first look by CS finds anything possible; the others are
+    background too, see `diffcl.inference.first_look`. The noise from which DS starts is drawn for the whole scan at
+    once, so overlapping windows agree on it and the same scan, seed and settings give the same answer.
 
     Args:
         image: `(C, X, Y, Z)`, C its sequences.
@@ -128,7 +157,7 @@ def probability_slabs(
         networks: Who is asked.
         seed: Of the noise; the recipe's by default.
         on_window: Told, before the first window that shows something and after each, how many of them are done and how
-            many there are.
+            many there are; after a first look there may be fewer.
 
     Yields:
         The answer in slabs that follow each other along the first axis; of a scan within one window, a single one.
@@ -141,35 +170,38 @@ def probability_slabs(
     noise = seeded_noise((recipe.classes, *size), recipe.inference.seed if seed is None else seed)
     noise = noise.to(image.device)
     diffusion = LabelDiffusion(recipe.diffusion)
-    windows = layout(size, framed.window, recipe.inference.overlap)
-    boxes = [(slice(None), *where) for where in windows]
-    asked = [not shows_nothing(whole[box]) for box in boxes]
-    done = 0
+    progress = _Progress(on_window)
 
-    def one(crop: Tensor) -> Tensor:
-        return cs(crop).float().softmax(dim=1)
+    def one(where: Box) -> Tensor:
+        return cs(crop_of(whole, where)[None]).float().softmax(dim=1)
 
-    def other(crop: Tensor, start: Tensor) -> Tensor:
+    def other(where: Box) -> Tensor:
         assert ds is not None
-        steps = recipe.diffusion.sampling_steps
-        return diffusion.sample(lambda noisy, time: ds(crop, noisy, time), start.float(), steps)
-
-    def tell() -> None:
-        if on_window is not None:
-            on_window(done, sum(asked))
+        crop, start = crop_of(whole, where)[None], crop_of(noise, where)[None].float()
+        return diffusion.sample(
+            lambda noisy, time: ds(crop, noisy, time), start, recipe.diffusion.sampling_steps
+        )
 
     def ask(where: Box) -> Tensor:
-        nonlocal done
-        every = (slice(None), *where)
-        crop = whole[every][None]
-        found = [one(crop)] if networks != "ds" else []
+        found = [one(where)] if networks != "ds" else []
         if networks != "cs":
-            found.append(other(crop, noise[every][None]))
-        done += 1
-        tell()
+            found.append(other(where))
+        progress.step()
         return torch.cat(found, dim=1)
 
-    tell()
+    def look(where: Box) -> Tensor:
+        found = one(where)
+        progress.step()
+        return found
+
+    windows = layout(size, framed.window, recipe.inference.overlap)
+    asked = [not shows_nothing(crop_of(whole, where)) for where in windows]
+    few = first_windows(whole, framed.window, sum(asked)) if recipe.inference.first_look else []
+    if few:
+        progress.expect(len(few) + sum(asked))
+        places = possible_places(size, few, look, whole.device)
+        asked = [wanted and touches(places, where) for wanted, where in zip(asked, windows, strict=True)]
+    progress.expect(sum(asked))
     channels = recipe.classes * (2 if networks == "ensemble" else 1)
     first = 0
     for slab in joined(windows, asked, size, ask, channels, recipe.classes, whole.device):

@@ -147,6 +147,12 @@ def joined(
             held[:, window[0] - done :] = 0
 
 
+def crop_of(values: Tensor, where: Box) -> Tensor:
+    """What values `(C, X, Y, Z)` hold in a window."""
+    x, y, z = where
+    return values[:, x, y, z]
+
+
 def shows_nothing(crop: Tensor) -> bool:
     """Whether all voxels `(C, X, Y, Z)` of each sequence are alike, as of air or of padding."""
     return all(bool(lowest == highest) for lowest, highest in (one.aminmax() for one in crop))

@@ -21,12 +21,15 @@ class Inference(Section):
 
     Attributes:
         overlap: Share by which neighbouring windows overlap.
+        first_look: Whether a scan of many windows is looked at by CS first, and read closely only where that finds
+            anything possible.
         ds_weight: Weight of DS in the ensemble; CS has the rest.
         largest_component: Whether each class keeps only its largest component.
         seed: Decides the noise from which DS starts.
     """
 
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    first_look: bool = True
     ds_weight: Share = 0.5
     largest_component: bool = True
     seed: Seed = 0

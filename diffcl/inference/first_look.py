@@ -1,0 +1,91 @@
+"""A first look at a large scan: where it can hold anything, so that only that is read closely.
+
+CS alone looks in as few windows as cover the scan. What the networks are then asked of is every window of the closer
+reading that touches a place where CS takes another class than the background for possible, or a place beside one.
+Nearly all of a large scan holds nothing, and a closer reading sees each voxel up to eight times with both networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from diffcl.geometry import Box
+from diffcl.inference.sliding import crop_of, shows_nothing
+
+FEWER = 2
+"""A first look is taken where the closer reading has so many times its windows. In fewer it would save little."""
+
+POSSIBLE = 0.01
+"""Probability of all classes but the background from which on they are possible."""
+
+BLOCK = 8
+"""Voxels along each axis of a cube that is read closely, or not, as a whole."""
+
+MARGIN = 8
+"""Part of a window by which neighbours overlap at least: a network is less sure at a border, where it sees less."""
+
+
+def first_windows(whole: Tensor, window: Sequence[int], closer: int) -> list[Box]:
+    """The windows of a first look, but those that show nothing; none of them where a look would save little.
+
+    Args:
+        whole: The scan `(C, X, Y, Z)`, nowhere smaller than a window.
+        window: Voxels of a window along each axis.
+        closer: How many windows the closer reading would have.
+    """
+    windows = sparse_layout(whole.shape[1:], window)
+    few = [where for where in windows if not shows_nothing(crop_of(whole, where))]
+    return few if len(few) * FEWER <= closer else []
+
+
+def sparse_layout(size: Sequence[int], window: Sequence[int]) -> list[Box]:
+    """The fewest windows that cover a scan and overlap a little, evenly spread.
+
+    Args:
+        size: Voxels of the scan along each axis, nowhere fewer than the window's.
+        window: Those of a window.
+
+    >>> [where[0].start for where in sparse_layout((20, 8, 8), (8, 8, 8))]
+    [0, 6, 12]
+    """
+    x, y, z = (
+        [slice(start, start + w) for start in _spread(s, w)] for s, w in zip(size, window, strict=True)
+    )
+    return list(product(x, y, z))
+
+
+def _spread(size: int, window: int) -> list[int]:
+    """Where windows begin along an axis."""
+    gaps = math.ceil((size - window) / (window - window // MARGIN))
+    return [round(number * (size - window) / gaps) for number in range(gaps + 1)] if gaps else [0]
+
+
+def possible_places(
+    size: Sequence[int], windows: Sequence[Box], ask: Callable[[Box], Tensor], device: torch.device
+) -> Tensor:
+    """Which blocks of a scan can hold another class than the background, or lie beside one that can; bool.
+
+    Args:
+        size: Voxels of the scan along each axis.
+        windows: Where it is looked at; what none of them covers holds nothing.
+        ask: Probabilities of a window `(1, K, *window)`, the first of the background.
+        device: Where the answers are.
+    """
+    found = torch.zeros([math.ceil(s / BLOCK) for s in size], dtype=torch.bool, device=device)
+    for where in windows:
+        possible = (ask(where)[0, 0] < 1 - POSSIBLE).nonzero()
+        start = torch.tensor([side.start for side in where], device=device)
+        found[tuple(((possible + start) // BLOCK).unbind(dim=1))] = True
+    return functional.max_pool3d(found[None].float(), 3, stride=1, padding=1)[0] > 0
+
+
+def touches(places: Tensor, where: Box) -> bool:
+    """Whether a window holds a part of any place."""
+    blocks = tuple(slice(side.start // BLOCK, math.ceil(side.stop / BLOCK)) for side in where)
+    return bool(places[blocks].any())
