@@ -80,7 +80,7 @@ class ModelRegistry:
             ModelError: If the store's record of the version in use is damaged.
         """
         direct = Path(name_or_folder)
-        if str(name_or_folder) not in self.names():
+        if self._home(str(name_or_folder)) is None:
             if (direct / DESCRIPTION).is_file():
                 return direct
             if (direct / CURRENT).is_file():
@@ -177,12 +177,17 @@ class ModelRegistry:
 
     def _using(self, name: str) -> Path:
         """The first folder of a model that says which version is in use."""
-        if name in self.names():
-            for home in self._homes(name):
-                if (home / CURRENT).is_file():
-                    return home
-        known = ", ".join(self.names()) or "none yet"
-        raise UsageError(f"model {name}", "there is none of that name", f"Known models: {known}")
+        home = self._home(name)
+        if home is None:
+            known = ", ".join(self.names()) or "none yet"
+            raise UsageError(f"model {name}", "there is none of that name", f"Known models: {known}")
+        return home
+
+    def _home(self, name: str) -> Path | None:
+        """The same; None for the name of no model."""
+        if not name or Path(name).name != name:
+            return None
+        return next((home for home in self._homes(name) if (home / CURRENT).is_file()), None)
 
 
 def _is_version(entry: Path) -> bool:

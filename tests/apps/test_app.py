@@ -53,6 +53,16 @@ class TestInfo:
         assert models["organ"]["labels"] == {"organ_head": 1, "organ_tail": 2}
         assert models["organ_uncertainty"]["type"] == "others"
 
+    def test_a_model_is_not_looked_up_for_each_of_its_tasks(
+        self, app: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, in_use = list[str](), ModelRegistry.in_use
+        monkeypatch.setattr(
+            ModelRegistry, "in_use", lambda store, name: [asked.append(name), in_use(store, name)][1]
+        )
+        assert len(app.info()["models"]) == 4
+        assert 1 <= len(asked) <= 2
+
     def test_what_the_viewers_read_is_plain_json(self, app: Any) -> None:
         info = json.loads(json.dumps(app.info(), allow_nan=False))
         assert info["labels"] == ["organ_head", "organ_tail"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -253,8 +253,6 @@ class InferTasks(Mapping[str, InferTask]):
     says why. A task without a model has one that says so, and NAME_complete, which interpolates between drawn slices.
     """
 
-    ENDINGS = ("", UNCERTAINTY, CLICKS, COMPLETE)
-
     def __init__(self, models: ServedModels) -> None:
         self._models = models
 
@@ -270,32 +268,28 @@ class InferTasks(Mapping[str, InferTask]):
             except DiffclError as error:
                 logger.error(str(error))
                 raise KeyError(name) from error
-        untrained = self._models.untrained()
-        known = [*self._models.names(), *untrained]
-        ending = next(
-            (e for e in self.ENDINGS if name.endswith(e) and name[: len(name) - len(e)] in known), None
-        )
-        if ending is None:
-            raise KeyError(name)
-        model = name[: len(name) - len(ending)]
-        if model in untrained:
-            if ending in (UNCERTAINTY, CLICKS):
-                raise KeyError(name)
-            recipe = untrained[model]
-            return UntrainedTask(recipe) if not ending else CompleteTask(None, recipe, self._models)
-        try:
-            info = self._models.info(model)
-        except DiffclError as error:
-            logger.error(str(error))
-            raise KeyError(name) from error
-        if ending in (CLICKS, COMPLETE):
-            return (ClicksTask if ending == CLICKS else CompleteTask)(info, info.recipe, self._models)
-        return (UncertaintyTask if ending else SegmentationTask)(info, self._models)
+        return dict(self.items())[name]
+
+    def items(self) -> ItemsView[str, InferTask]:
+        """All that are listed, by name; everything of a model is read once."""
+        found: dict[str, InferTask] = {}
+        for name in self._models.names():
+            try:
+                info = self._models.info(name)
+            except DiffclError as error:
+                logger.error(str(error))
+                continue
+            found[name] = SegmentationTask(info, self._models)
+            found[name + UNCERTAINTY] = UncertaintyTask(info, self._models)
+            found[name + CLICKS] = ClicksTask(info, info.recipe, self._models)
+            found[name + COMPLETE] = CompleteTask(info, info.recipe, self._models)
+        for name, recipe in self._models.untrained().items():
+            found[name] = UntrainedTask(recipe)
+            found[name + COMPLETE] = CompleteTask(None, recipe, self._models)
+        return found.items()
 
     def __iter__(self) -> Iterator[str]:
-        names = (task + ending for task in self._models.names() for ending in self.ENDINGS)
-        yield from (name for name in names if name in self)
-        yield from (task + ending for task in self._models.untrained() for ending in ("", COMPLETE))
+        return iter(dict(self.items()))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self.items())
