@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcl.inference.ensemble import Networks, predict_probabilities
-from diffcl.inference.first_look import BLOCK, possible_places, sparse_layout, touches
+from diffcl.inference.ensemble import Networks, predict_probabilities, probability_slabs
+from diffcl.inference.first_look import BLOCK, ENOUGH, possible_places, sparse_layout, spread, touches
 from diffcl.inference.sliding import layout
 from diffcl.recipe import Recipe
 
@@ -79,13 +79,21 @@ def test_the_answer_is_that_of_the_closer_reading_everywhere(
     assert asked[1] < asked[0]
 
 
-def test_a_scan_full_of_what_is_possible_is_read_closely_everywhere(recipe: Recipe) -> None:
+def test_a_look_that_finds_something_everywhere_is_given_up(recipe: Recipe) -> None:
     image = torch.rand(1, *SIZE, generator=torch.Generator().manual_seed(0))
-    answers = [
-        predict_probabilities(image, recipe.changed(inference={"first_look": look}), cs, None, networks="cs")
-        for look in (False, True)
-    ]
-    assert torch.equal(answers[0].mean, answers[1].mean)
+    answers, asked = [], []
+    for first_look in (False, True):
+        both, told = Watched(), list[tuple[int, int]]()
+        changed = recipe.changed(inference={"first_look": first_look})
+        slabs = probability_slabs(
+            image, changed, both.cs, None, networks="cs", on_window=lambda *one, told=told: told.append(one)
+        )
+        answers.append(torch.cat([slab.mean for slab in slabs], dim=1))
+        asked.append(len(both.seen))
+        assert told[-1] == (len(both.seen),) * 2
+        assert [done for done, _ in told if done] == sorted(done for done, _ in told if done)
+    assert torch.equal(*answers)
+    assert asked[1] == asked[0] + ENOUGH
 
 
 def test_few_windows_are_not_looked_at_first(recipe: Recipe) -> None:
@@ -120,3 +128,11 @@ def test_a_place_is_the_block_of_what_is_possible_with_those_beside_it() -> None
     assert touches(places, (slice(BLOCK - 4, BLOCK + 1), slice(0, 4), slice(0, 4)))
     assert not touches(places, (slice(0, BLOCK), slice(0, 4), slice(0, 4)))
     assert not touches(places, (slice(0, 5 * BLOCK), slice(2 * BLOCK, 3 * BLOCK), slice(0, 4)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 12, 120])
+def test_spread_windows_are_the_same_ones(count: int) -> None:
+    windows = [(slice(n, n + 1),) * 3 for n in range(count)]
+    assert sorted(spread(windows), key=lambda where: where[0].start) == windows
+    halves = [where[0].start * 2 < count for where in spread(windows)[:12]]
+    assert count < 12 or 5 <= sum(halves) <= 7
