@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +54,7 @@ class Gate:
 
         def wait(*args: Any, **kwargs: Any) -> Any:
             self.entered.release()
-            assert self.open.wait(20)
+            assert self.open.wait(60)
             return predict(*args, **kwargs)
 
         monkeypatch.setattr(app._models, "predict", wait)  # noqa: SLF001
@@ -86,23 +85,19 @@ def test_it_answers_as_monai_label_does(ask: Callable[[Talk], Any]) -> None:
 
 
 def test_others_are_answered_while_an_inference_runs(ask: Callable[[Talk], Any], gate: Gate) -> None:
-    async def talk(client: httpx.AsyncClient) -> tuple[float, httpx.Response]:
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
         inference = asyncio.create_task(
             client.post("/infer/organ", params={"image": "oblique", "output": "json"})
         )
         await asyncio.to_thread(gate.entered.acquire)
-        start = time.perf_counter()
         for path in ("/info/", "/datastore/"):
             assert (await client.get(path)).status_code == 200
         assert (await client.post("/activelearning/random", json={})).json()["id"]
-        seconds = time.perf_counter() - start
         assert not inference.done()
         gate.open.set()
-        return seconds, await inference
+        return await inference
 
-    seconds, answer = ask(talk)
-    assert seconds < 3 * 0.3
-    assert answer.status_code == 200
+    assert ask(talk).status_code == 200
 
 
 def test_a_full_queue_sends_clients_away_for_a_while(
