@@ -33,6 +33,9 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV, e
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR)
 """What file systems say that sync no folders."""
 
+_BLOCK = 4096
+"""Bytes; with less, nothing more can be written."""
+
 _HERE, _EXCHANGE = -100, 2
 """Of Linux's renameat2: paths count from the working folder, and both names change places."""
 
@@ -190,16 +193,41 @@ def not_written(path: Path, error: OSError) -> OutputError:
     >>> not_written(Path("a.nii"), OSError(errno.ENOSPC, "No space left on device")).what
     'cannot be written (No space left on device)'
     """
-    kind = OutputError
-    if error.errno in FULL:
+    kind, why = OutputError, error.strerror or type(error).__name__
+    if error.errno is None and _is_full(path):  # numpy says how much of it was written, and not why
+        kind, why = FullDiskError, os.strerror(errno.ENOSPC)
+    elif error.errno in FULL:
         kind = FullDiskError
     elif error.errno in UNWRITABLE:
         kind = UnwritableError
     return kind(
         path,
-        f"cannot be written ({error.strerror or type(error).__name__})",
+        f"cannot be written ({why})",
         "Choose a folder that exists, is writable and has space left",
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether there is not even space for a block on the disk of a file."""
+    try:
+        return shutil.disk_usage(path.parent).free < _BLOCK
+    except OSError:
+        return False
+
+
+def of_the_disk(error: OSError, where: str | Path = "server") -> OutputError | None:
+    """What the system says of a disk that is full or takes nothing now; None for any other error.
+
+    >>> of_the_disk(OSError(2, "No such file or directory")) is None
+    True
+
+    Args:
+        error: What was raised.
+        where: What is named where the error names no file.
+    """
+    if error.errno not in (*FULL, errno.EROFS):
+        return None
+    return not_written(Path(error.filename or where), error)
 
 
 def _change_places(new: Path, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from diffcl import files
-from diffcl.errors import OutputError
+from diffcl.errors import FullDiskError, OutputError
 from diffcl.files import finite, remove_leftovers, replace_file, replace_folder, write_bytes, write_text
 
 
@@ -275,3 +275,14 @@ def test_numbers_that_json_does_not_know_become_null() -> None:
         "a": [1.5, None],
         "b": {"c": None},
     }
+
+
+@pytest.mark.parametrize(("free", "kind"), [(0, FullDiskError), (1 << 30, OutputError)])
+def test_a_library_that_does_not_say_why_it_could_not_write_is_asked_for_by_the_free_space(
+    free: int, kind: type[OutputError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(OutputError) as caught, replace_file(tmp_path / "scan.npy"):
+        raise OSError("1000 requested and 17 written")
+    assert type(caught.value) is kind
+    assert ("No space left" in str(caught.value)) == (kind is FullDiskError)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diffcl.files import write_text
+from diffcl.files import make_folder, write_text
 from diffcl.io.fingerprint import State
 from diffcl.models.metadata import ModelInfo
 from diffcl.recipe import Recipe
@@ -167,7 +167,7 @@ class ScoreBook:
             self._entries.setdefault(edition, {})[image] = _entry(state, score)
             self._changed(edition)
         home = self._folder / edition.folder
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         write_text(home / f"{image}.json", _Record(state=state, score=score).model_dump_json() + "\n")
 
     def tidy(self, edition: Edition, images: Collection[str]) -> None:

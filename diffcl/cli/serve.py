@@ -19,7 +19,7 @@ from diffcl.cli.options import DeviceOption, EngineOption
 from diffcl.cli.phantom import write_phantom
 from diffcl.cli.sharing import check_sharing, door_arguments
 from diffcl.errors import UsageError
-from diffcl.files import make_folder
+from diffcl.files import make_folder, not_written
 
 SAMPLES = 6
 """How many scans are made where no sample scans came with the installation."""
@@ -178,7 +178,9 @@ def _studies(studies: str | None, work: Path) -> str:
     folder = Path(studies)
     if not folder.is_dir():
         raise UsageError(folder, "no such folder", "Name a folder of scans")
-    if not os.access(folder, os.W_OK):
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        warn(f"{folder}: its disk is read-only. What is there can be looked at, and no label is kept")
+    elif not os.access(folder, os.W_OK):
         raise UsageError(
             folder, "is not writable, and labels are kept in it", "Change its permissions or copy it"
         )
@@ -227,10 +229,15 @@ def _app(work: Path) -> Path:
     folder = work.resolve() / "server"
     make_folder(folder)
     for name in ("main.py", "lib"):
-        link = folder / f".{name}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(app_folder().resolve() / name)
-        link.replace(folder / name)
+        link, target = folder / f".{name}", app_folder().resolve() / name
+        if (folder / name).is_symlink() and (folder / name).readlink() == target:
+            continue
+        try:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+            link.replace(folder / name)
+        except OSError as error:
+            raise not_written(folder / name, error) from error
     return folder
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcl.errors import ScanError
-from diffcl.files import remove, remove_leftovers, replace_folder
+from diffcl.files import make_folder, remove, remove_leftovers, replace_folder
 from diffcl.io.formats import files_of
 
 VERSION = 3
@@ -149,7 +149,7 @@ def keep(folder: Path, key: str, arrays: Mapping[str, NDArray[Any]], notes: Mapp
     Raises:
         OutputError: If they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with replace_folder(folder / key) as temporary:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array)

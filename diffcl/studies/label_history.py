@@ -296,7 +296,7 @@ def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
     """
     history = History(studies / "history")
     record = history.restore(image_id, version)
-    (studies / FINAL_LABELS).mkdir(parents=True, exist_ok=True)
+    make_folder(studies / FINAL_LABELS)
     final = studies / FINAL_LABELS / f"{image_id}{LABEL_SUFFIX}"
     shown = history.shown(image_id, record["version"]) or history.label(image_id, record["version"])
     with replace_file(final, durable=True) as temporary:

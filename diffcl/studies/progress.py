@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from diffcl.errors import OutputError
-from diffcl.files import FULL, UNWRITABLE, finite, write_text
+from diffcl.files import FULL, UNWRITABLE, finite, make_folder, write_text
 
 ENDED = ("done", "failed", "stopped")
 
@@ -73,8 +73,9 @@ class Progress:
 
         Raises:
             OutputError: If the file cannot be written.
+            OSError: If a disk that takes nothing has no lock either.
         """
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         with FileLock(self._lock):
             self._began = time.time()
             self._told = {"epoch": 0, "total_epochs": steps, "best_metric": 0.0, "start_ts": int(self._began)}

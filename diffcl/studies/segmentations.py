@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import GoneError
-from diffcl.files import write_text
+from diffcl.files import make_folder, write_text
 from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicom.seg_read import class_of
 from diffcl.io.dicomweb.client import Archive
@@ -146,7 +146,7 @@ class Segmentations:
         for header in headers:  # of what it refers to, the series is enough
             for one in header.get("00081115", {}).get("Value", ()):
                 one.pop("0008114A", None)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_text(self._file(series), json.dumps(headers))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from diffcl.errors import UsageError
-from diffcl.files import make_folder
+from diffcl.files import make_folder, of_the_disk
+
+logger = logging.getLogger(__name__)
 
 
 class SoleServer:
@@ -23,7 +26,7 @@ class SoleServer:
         self._lock = FileLock(folder / ".server.lock")
 
     def claim(self) -> None:
-        """Hold the studies until the process ends.
+        """Hold the studies until the process ends. On a disk that takes nothing now there is nothing to hold.
 
         Raises:
             UsageError: If another server holds them.
@@ -34,6 +37,10 @@ class SoleServer:
             raise UsageError(
                 self._folder, "another server works on these studies", "Stop it, or serve another folder"
             ) from error
+        except OSError as error:
+            if of_the_disk(error) is None:
+                raise
+            logger.warning(f"{self._folder}: another server would not be noticed ({error.strerror})")
 
     def check(self) -> None:
         """Refuse studies that another server holds.

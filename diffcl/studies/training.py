@@ -15,8 +15,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diffcl.errors import DiffclError, ModelError, TooShortError
-from diffcl.files import remove, write_text
+from diffcl.errors import DiffclError, FullDiskError, ModelError, OutputError, TooShortError, UnwritableError
+from diffcl.files import of_the_disk, remove, write_text
 from diffcl.models import ModelRegistry
 from diffcl.publishing.gate import Version, publish_if_not_worse
 from diffcl.publishing.upload import accept_upload
@@ -119,19 +119,43 @@ class StudyTraining:
         Raises:
             UsageError: If an option is impossible here.
             DataError: If nothing can be learned; `TooShortError` where the time that was asked for is why.
-            OutputError: If the disk is full.
+            OutputError: If the disk is full or takes nothing now; says how to continue.
         """
         recipe = with_class_values(self._recipe())
-        with self.progress.running(options.steps or recipe.training.steps):
-            began = time.monotonic()
-            try:
-                return self._train(recipe, options, studies, began)
-            except Exception as error:
-                if isinstance(error, TooShortError):  # asked for again, it begins again
-                    shutil.rmtree(self._folder / "current", ignore_errors=True)
-                with suppress(DiffclError):  # nothing can be written here at all
-                    self.progress.tell("failed", one_line(error))
+        try:
+            with self.progress.running(options.steps or recipe.training.steps):
+                began = time.monotonic()
+                try:
+                    return self._train(recipe, options, studies, began)
+                except Exception as error:
+                    if isinstance(error, TooShortError):  # asked for again, it begins again
+                        shutil.rmtree(self._folder / "current", ignore_errors=True)
+                    with suppress(DiffclError):  # nothing can be written here at all
+                        self.progress.tell("failed", one_line(self._of_the_disk(error) or error))
+                    raise
+        except (OSError, OutputError) as error:
+            told = self._of_the_disk(error)
+            if told is None:
                 raise
+            raise told from error
+
+    def _of_the_disk(self, error: Exception) -> OutputError | None:
+        """What is told where the disk is full or takes nothing now; None for any other error."""
+        found = of_the_disk(error, self._folder) if isinstance(error, OSError) else error
+        if not isinstance(found, FullDiskError | UnwritableError):
+            return None
+        place = Path(found.where)
+        make = f"Let {place.parent} be written again"
+        if isinstance(found, FullDiskError):
+            make = (
+                f"Make space on the disk of {place.parent}; the prepared scans and the runs that ended, {self._folder}"
+                "/prepared, 1, 2, ..., may go"
+            )
+        return type(found)(
+            f"training of {self._name}",
+            f"{place.name} {found.what}",
+            f"{make}. Then train again with the same options to continue",
+        )
 
     def overview(self) -> TrainingOverview:
         """How the trainings of the task went, and how the one at work goes."""

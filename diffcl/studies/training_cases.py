@@ -17,7 +17,7 @@ from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.data.patients import patients_by_name
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
-from diffcl.files import write_text
+from diffcl.files import make_folder, write_text
 from diffcl.recipe import Recipe
 from diffcl.studies.label_check import NOT_OUTLINED
 from diffcl.studies.protocol import FINAL_OF, Studies
@@ -100,7 +100,7 @@ class Roles(BaseModel):
         Raises:
             OutputError: If the file cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_text(folder / "roles.json", self.model_dump_json(indent=2) + "\n")
 
     def choose(

@@ -27,8 +27,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     with replace_file(path) as temporary:
         try:
-            torch.save(state, temporary)
+            with temporary.open("wb") as file:
+                torch.save(state, file)
         except RuntimeError as error:  # what torch makes of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
             raise OSError(errno.EIO, "not all of it could be written") from error
 
 

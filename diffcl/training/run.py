@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import UsageError
-from diffcl.files import write_text
+from diffcl.files import make_folder, write_text
 from diffcl.recipe import Recipe, Training, parse_recipe
 from diffcl.training.journal import read_journal
 from diffcl.training.schedule import Plan
@@ -70,7 +70,7 @@ def start_run(folder: Path, cases: Cases, recipe: Recipe, plan: Plan) -> Run:
         OutputError: If that is not possible.
     """
     run = Run(recipe, cases, plan, uuid4().hex)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     documents = {
         "cases.json": describe_cases(cases),
         "plan.json": {**plan.to_json(), "id": run.id},

@@ -16,12 +16,13 @@ from starlette.types import ASGIApp
 
 from diffcl.access.audit import AuditTrail
 from diffcl.errors import DiffclError
+from diffcl.files import of_the_disk
 from diffcl.version import version
 from diffcl.web.checked_requests import CheckedRoute
 from diffcl.web.docs_page import docs_page
 from diffcl.web.failures import Failures
 from diffcl.web.headers import SecurityHeaders
-from diffcl.web.http_errors import of_the_disk, sentence_of, status_of
+from diffcl.web.http_errors import sentence_of, status_of
 from diffcl.web.limits import UPLOAD, Limits
 from diffcl.web.log_lines import one_line
 from diffcl.web.login import LogIn, Users

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diffcl.errors import UsageError
+from diffcl.files import of_the_disk
 from diffcl.json_text import LONGEST, parse_json, parse_object
-from diffcl.web.http_errors import of_the_disk, sentence_of, status_of
+from diffcl.web.http_errors import sentence_of, status_of
 
 FILES: Final = 5000
 """Files of one request; a series of an examination has fewer images."""

@@ -6,11 +6,9 @@ that its disk is full, and 503 as well that its disk takes nothing now.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from fastapi import HTTPException
 
@@ -21,13 +19,11 @@ from diffcl.errors import (
     FullDiskError,
     GoneError,
     NotFoundError,
-    OutputError,
     ReadOnlyError,
     UnwritableError,
     UsageError,
     unknown_name,
 )
-from diffcl.files import FULL, not_written
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +60,6 @@ def sentence_of(error: DiffclError) -> str:
         return str(error)
     logger.error(str(error))
     return f"server: {error.what}. What was asked is not done; tell who runs it"
-
-
-def of_the_disk(error: OSError) -> OutputError | None:
-    """What the system says of a disk that is full or takes nothing now; None for any other error.
-
-    >>> of_the_disk(OSError(2, "No such file or directory")) is None
-    True
-    """
-    if error.errno not in (*FULL, errno.EROFS):
-        return None
-    return not_written(Path(error.filename or "server"), error)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def readable_lines(lines: Iterable[str], names: Mapping[str, str] | None = None)
         lines: Lines of a log or of what a program printed.
         names: What stands for a text in them, such as the path of a folder.
     """
-    inside = False
+    inside = True  # where the first lines are those of a traceback whose head is missing
     for line in lines:
         if line.startswith(INDENT):
             continue

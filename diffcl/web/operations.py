@@ -66,7 +66,8 @@ class Operations:
         if isinstance(answer, list):
             return [self.tell_task(one) for one in answer]
         if isinstance(answer, dict) and "details" in answer:
-            return {**answer, "details": list(readable_lines(map(str, answer["details"]), self._names()))}
+            lines = [*answer["details"]]  # to which the thread that reads them adds at any moment
+            return {**answer, "details": [*readable_lines(map(str, lines), self._names())]}
         return answer
 
     def samples(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -40,3 +42,17 @@ def wait_for_the_end(task: dict[str, Any]) -> None:
     deadline = time.monotonic() + 120
     while task["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def test_a_child_does_not_look_for_cycles_when_it_ends() -> None:
+    ends = """
+import atexit, gc, sys, types
+sys.modules["torch"] = types.ModuleType("torch")
+from diffcl.web.children import end_with_the_server
+atexit.register(lambda: print(len(gc.get_objects()), gc.get_freeze_count() > 1000))
+end_with_the_server()
+"""
+    ended = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, check=True)
+    left, frozen = ended.stdout.split()
+    assert int(left) < 100
+    assert frozen == "True"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from synthetic import ORGAN_TOML
+from unreliable_disk import FAILING_DISK
 
 from diffcl.access.roles import Role
 from diffcl.access.users import UserFile
@@ -191,3 +194,37 @@ def test_a_certificate_without_its_key_is_refused(
     words = ("--tls-cert", str(users), "--tls-key", str(certificate[1]))
     assert "no certificate" in refused(capsys, *words)
     assert "no file of users" in refused(capsys, "--users", "nowhere.json")
+
+
+def test_scans_on_a_read_only_disk_can_be_looked_at(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scans").mkdir()
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    command, _ = serve("--studies", str(tmp_path / "scans"))
+    assert after(command, "--studies") == str(tmp_path / "scans")
+    assert "its disk is read-only" in capsys.readouterr().err
+
+
+def test_scans_that_this_user_may_not_write_beside_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diffcl.cli.serve._check_server", lambda: None)
+    monkeypatch.setattr("diffcl.cli.serve._check_port", lambda *_: None)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert run(["serve", "--studies", str(tmp_path), "--work", str(tmp_path / "work")]) == 2
+    assert "is not writable, and labels are kept in it" in capsys.readouterr().err
+
+
+def test_a_work_folder_on_a_disk_that_takes_nothing_starts_again_and_is_otherwise_refused_in_one_line(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scans").mkdir()
+    work = tmp_path / "work"
+    words = ("--studies", str(tmp_path / "scans"))
+    serve(*words)
+    with FAILING_DISK.failing(work, 0, 10**6, errno.ENOSPC):
+        serve(*words)
+        (work / "server" / "lib").unlink()
+        assert run(["serve", "--work", str(work), *words]) == 1
+    assert capsys.readouterr().err.count("lib: cannot be written (No space left on device)") == 1

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from diffcl.errors import UsageError
 from diffcl.studies.sole_server import SoleServer
@@ -33,3 +36,16 @@ def test_a_second_server_is_refused_until_the_first_one_has_ended(tmp_path: Path
         first.kill()
     SoleServer(tmp_path).check()
     SoleServer(tmp_path).claim()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_takes_nothing_can_be_served(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    server = SoleServer(tmp_path)
+    server.check()
+    server.claim()

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from filelock import FileLock
 from outlined import Outlined
 from synthetic import ORGAN, SCANS, make_label, publish_untrained
+from unreliable_disk import FAILING_DISK
 
 from diffcl import files
 from diffcl.data.cache import TrainingScan
-from diffcl.errors import DiffclError, OutputError, TooShortError, UsageError
+from diffcl.errors import DiffclError, OutputError, TooShortError, UnwritableError, UsageError
 from diffcl.models import ModelRegistry, load_model
 from diffcl.publishing.gate import Decision
 from diffcl.recipe import Recipe
@@ -343,6 +345,44 @@ def test_a_disk_so_full_that_not_even_that_can_be_written_is_told(
     assert "the disk is full" in told["message"]
     assert make().run(QUICK, labelled)["published"]
     assert make().progress.read()["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("code", "first", "what", "action"),
+    [
+        (errno.ENOSPC, 0, "No space left on device", "Make space on the disk of"),
+        (errno.ENOSPC, 8, "No space left on device", "Make space on the disk of"),
+        (errno.EROFS, 0, "Read-only file system", "Let .* be written again"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_told_in_one_sentence_with_what_to_do(
+    code: int,
+    first: int,
+    what: str,
+    action: str,
+    make: Callable[[], StudyTraining],
+    labelled: Outlined,
+    tmp_path: Path,
+) -> None:
+    with (
+        FAILING_DISK.failing(tmp_path / "training", first, 10**6, code),
+        pytest.raises(
+            OutputError,
+            match=f"^training of organ: .* cannot be (written|made) \\({what}\\). {action}.*Then train again",
+        ),
+    ):
+        make().run(QUICK, labelled)
+
+
+def test_a_disk_without_locks_is_told_in_one_sentence(
+    make: Callable[[], StudyTraining], labelled: Outlined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with pytest.raises(UnwritableError, match=r"^training of organ: .*Read-only"):
+        make().run(QUICK, labelled)
 
 
 def fill_the_disk(patch: pytest.MonkeyPatch, after: str) -> None:

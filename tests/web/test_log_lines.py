@@ -42,3 +42,13 @@ def test_paths_and_ids_of_sessions_are_not_shown() -> None:
     assert list(readable_lines([line], {"/data/my scans": "<studies>"})) == [
         "kept in <studies>/a.nii.gz and .../b.nii <session>, 3/4 of http://localhost:8000/ohif/x"
     ]
+
+
+def test_the_end_of_a_traceback_whose_head_is_not_there_is_not_shown() -> None:
+    printed = [
+        "    return f()",
+        "           ^^^",
+        '  File "/home/ann/a.py", line 3, in f',
+        "ValueError: wrong",
+    ]
+    assert list(readable_lines(printed)) == ["ValueError: wrong"]
