@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
-from diffcl.io.dicom.headers import DicomFile, find_dicom, listed_series, not_a_scan
+from diffcl.io.dicom.headers import DicomFile, find_dicom, listed_series, not_a_scan, text_of
 from diffcl.recipe import ImageSequence
 
 
@@ -42,6 +42,6 @@ def choose_sequences(folder: Path, sequences: Sequence[ImageSequence]) -> list[s
 
 def fits(sequence: ImageSequence, header: Dataset) -> bool:
     """Whether an image of a series is of a sequence, by its descriptions and modality."""
-    told = [str(header.get(keyword, "")) for keyword in ("SeriesDescription", "ProtocolName")]
+    told = [text_of(header, keyword) for keyword in ("SeriesDescription", "ProtocolName")]
     modality = str(header.get("Modality", ""))
     return sequence.modality in (None, modality) and sequence.matches(*told)

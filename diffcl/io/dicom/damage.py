@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.sequence import Sequence as Items
 
 from diffcl.errors import DiffclError
 from diffcl.io.origin import raised_in
@@ -55,6 +57,20 @@ def numbers(value: Any, count: int) -> npt.NDArray[np.float64]:
     if len(several) != count:
         raise OddValueError
     return np.array([number(one) for one in several])
+
+
+def items(data_set: Dataset, keyword: str) -> Items | list[Dataset]:
+    """The items of a sequence of a data set; none where it has no such sequence.
+
+    Raises:
+        OddValueError: If it is none, as where a damaged file gives it another kind.
+    """
+    value = data_set.get(keyword)
+    if value is None:
+        return []
+    if not isinstance(value, Items):
+        raise OddValueError
+    return value
 
 
 @contextmanager

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import highdicom as hd
 
 from diffcl.errors import OutputError
 from diffcl.files import replace_file
+from diffcl.io.dicom.damage import OddValueError, number
 from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.texts import with_texts
 from diffcl.labels import Code, LabelClass
 from diffcl.version import version
+
+LARGEST: Final = (1 << 31) - 1
+"""Number of the kind that DICOM writes as digits (IS)."""
 
 
 def identity(series: DicomSeries, after: int, model_name: str, title: str) -> dict[str, Any]:
@@ -70,5 +75,9 @@ def type_code(one: LabelClass, path: Path) -> hd.sr.CodedConcept:
 
 
 def _series_number(series: DicomSeries, offset: int) -> int:
-    """Number for a series of results: that of the source, or 0 where it has none, plus an offset."""
-    return max(int(series.headers[0].get("SeriesNumber") or 0), 0) + offset
+    """Number for a series of results: that of the source, or 0 where it has none that can be, plus an offset."""
+    with suppress(OddValueError):
+        found = int(number(series.headers[0].get("SeriesNumber")))
+        if 0 <= found <= LARGEST - offset:
+            return found + offset
+    return offset

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from diffcl.errors import ScanError
-from diffcl.io.dicom.damage import damage_as
+from diffcl.io.dicom.damage import DAMAGED, damage_as, is_damage
 from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom
 
@@ -44,6 +44,11 @@ USED: Final = (
     "RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """Attributes that decide how an image is read; any other may be damaged."""
+
+IDENTIFIERS: Final = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+)  # fmt: skip
+"""Those of which an image has one each, by which it is referred to."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,21 @@ def _is_whole(header: Dataset) -> bool:
         return True
     for keyword in USED:
         header.get(keyword)  # pydicom decodes only now, and raises over what it cannot
+    if not all(isinstance(header.get(keyword) or "", str) for keyword in IDENTIFIERS):
+        return False
     if "SOPClassUID" not in header or "SeriesInstanceUID" not in header:
         return False
     return "Image Storage" not in UID(str(header.SOPClassUID)).name or "Rows" in header
+
+
+def text_of(header: Dataset, keyword: str) -> str:
+    """An attribute of which nothing depends but what it tells people; empty where it is damaged."""
+    try:
+        return str(header.get(keyword, ""))
+    except DAMAGED as error:  # pydicom decodes only now
+        if is_damage(error):
+            return ""
+        raise
 
 
 def choose_series(path: Path, files: list[DicomFile], series_uid: str | None) -> list[DicomFile]:

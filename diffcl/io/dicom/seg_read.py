@@ -15,7 +15,7 @@ from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError, straight_axes
-from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+from diffcl.io.dicom.damage import OddValueError, damage_as, items, number, numbers
 from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
@@ -95,7 +95,7 @@ def _values(
 ) -> dict[int, int]:
     """Value of every segment number; 0 for one that is left out."""
     values = {}
-    for segment in content.SegmentSequence:
+    for segment in items(content, "SegmentSequence"):
         segment_number = int(number(segment.SegmentNumber))
         values[segment_number] = segment_number
         if labels is not None:
@@ -123,8 +123,8 @@ def class_of(segment: Dataset, labels: Sequence[LabelClass]) -> LabelClass | Non
     for one in labels:
         if one.name.casefold() == name.casefold():
             return one
-    kind = segment.SegmentedPropertyTypeCodeSequence[0]
-    modifiers = [item.get("CodeValue") for item in kind.get("SegmentedPropertyTypeModifierCodeSequence", ())]
+    kind = (items(segment, "SegmentedPropertyTypeCodeSequence") or [Dataset()])[0]
+    modifiers = [item.get("CodeValue") for item in items(kind, "SegmentedPropertyTypeModifierCodeSequence")]
     code = (kind.get("CodeValue"), modifiers)
     fitting = [
         one for one in labels if one.type
@@ -138,9 +138,9 @@ def _name_of(segment: Dataset) -> str:
 
 
 def _frames(content: Dataset) -> list[Frame]:
-    shared = content.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    shared = items(content, "SharedFunctionalGroupsSequence") or [Dataset()]
     shape = (-1, int(number(content.Rows)), int(number(content.Columns)))
-    groups = content.PerFrameFunctionalGroupsSequence
+    groups = items(content, "PerFrameFunctionalGroupsSequence")
     masks = content.pixel_array
     if not groups or masks.size != len(groups) * shape[1] * shape[2]:
         raise OddValueError
@@ -148,7 +148,10 @@ def _frames(content: Dataset) -> list[Frame]:
     for mask, group in zip(masks.reshape(shape).astype(bool), groups, strict=True):
 
         def macro(keyword: str, group: Dataset = group) -> Dataset:
-            item: Dataset = (group if keyword in group else shared[0])[keyword][0]
+            found = items(group, keyword) or items(shared[0], keyword)
+            if not found:
+                raise OddValueError
+            item: Dataset = found[0]
             return item
 
         down, along = numbers(macro("PixelMeasuresSequence").PixelSpacing, 2)

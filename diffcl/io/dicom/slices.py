@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
-from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+from diffcl.io.dicom.damage import OddValueError, damage_as, items, number, numbers
 from diffcl.io.dicom.headers import DicomFile
 
 Vector = npt.NDArray[np.float64]
@@ -86,7 +86,7 @@ def is_localiser(file: DicomFile) -> bool:
 
 def _frames(path: Path, file: DicomFile) -> list[Slice]:
     """Slices of an enhanced multi-frame image, whose attributes are kept a frame, or once for all frames."""
-    frames = file.header.get("PerFrameFunctionalGroupsSequence")
+    frames = items(file.header, "PerFrameFunctionalGroupsSequence")
     if not frames or len(frames) != number(file.header.get("NumberOfFrames") or 1):
         raise ScanError(
             path,
@@ -106,13 +106,10 @@ def _frames(path: Path, file: DicomFile) -> list[Slice]:
 
 def macro(header: Dataset, frame: int, keyword: str) -> Dataset:
     """A functional group of a frame of an enhanced image: its own, that of all frames, or else the whole header."""
-    groups = [
-        header.PerFrameFunctionalGroupsSequence[frame],
-        *(header.get("SharedFunctionalGroupsSequence") or ()),
-    ]
-    for group in groups:
-        if group.get(keyword):
-            item: Dataset = group[keyword][0]
+    own = items(header, "PerFrameFunctionalGroupsSequence")[frame]
+    for group in (own, *items(header, "SharedFunctionalGroupsSequence")):
+        if found := items(group, keyword):
+            item: Dataset = found[0]
             return item
     return header
 

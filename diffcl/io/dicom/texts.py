@@ -10,6 +10,7 @@ from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.values import convert_value
 
 TEXTS: Final = ("PN", "LO", "SH", "LT", "ST", "UC", "UT")
@@ -60,10 +61,13 @@ def with_texts(header: Dataset) -> Dataset:
 def character_sets(named: Any) -> list[str]:
     """The terms of the standard for the character sets that a header names.
 
-    >>> character_sets("ISO_IR 149"), character_sets(["", "iso-2022-ir 87"]), character_sets(None)
-    (['ISO 2022 IR 149'], ['', 'ISO 2022 IR 87'], [])
+    >>> character_sets("ISO_IR 149"), character_sets(["", "iso-2022-ir 87"]), character_sets(None), character_sets(5)
+    (['ISO 2022 IR 149'], ['', 'ISO 2022 IR 87'], [], ['5'])
     """
-    terms = [str(one) for one in ([named] if isinstance(named, str) else named or ())]
+    several = (
+        named if isinstance(named, list | MultiValue) else [named or ""]
+    )  # of a damaged header a number, too
+    terms = [str(one) for one in several]
     return [_term(term) for term in terms] if any(terms) else []
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_forms import describe_series
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
-from diffcl.io.dicom.choice import choose_sequences
+from diffcl.io.dicom.choice import choose_sequences, fits
 from diffcl.io.dicom.series_write import write_series
 from diffcl.recipe import ImageSequence
 
@@ -60,3 +63,11 @@ def test_the_modality_decides_where_it_is_given(tmp_path: Path) -> None:
     study(tmp_path, "FLAIR", "T1 AX")
     pet = ImageSequence(name="T1", modality="PT", required=False)
     assert choose_sequences(tmp_path, (FLAIR, pet))[1] is None
+
+
+def test_a_damaged_description_fits_nothing_and_stops_nothing() -> None:
+    header, tag = Dataset(), pydicom.tag.Tag("SeriesDescription")
+    header.ProtocolName = "FLAIR"
+    header[tag] = RawDataElement(tag, "??", 4, b"T1 A", 0, False, True)
+    assert fits(FLAIR, header)
+    assert not fits(T1, header)

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from diffcl.errors import OutputError, ScanError
 from diffcl.io.dicom import damage
-from diffcl.io.dicom.damage import OddValueError, damage_as, number, numbers
+from diffcl.io.dicom.damage import OddValueError, damage_as, items, number, numbers
 
 ERROR = ScanError("series", "damaged", "Export it again")
 
@@ -40,3 +40,15 @@ def test_values_of_another_kind_are_damage(read: Callable[[object], object], val
         read(value)
     with pytest.raises(ScanError), damage_as(ERROR):
         read(value)
+
+
+def test_the_items_of_what_is_no_sequence_are_damage() -> None:
+    header = Dataset()
+    header.SegmentSequence = [Dataset(), Dataset()]
+    header.PixelMeasuresSequence = []
+    for kind, value in (("LO", "GARBAGE"), ("OB", b"\0\0"), ("US", 5)):
+        header.add_new("PlanePositionSequence", kind, value)
+        with pytest.raises(ScanError), damage_as(ERROR):
+            items(header, "PlanePositionSequence")
+    found = [len(items(header, name)) for name in ("SegmentSequence", "PixelMeasuresSequence", "Absent")]
+    assert found == [2, 0, 0]

@@ -14,6 +14,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_forms import compress, write_enhanced
+from fuzz_dicom import WEIGHTS, Fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -186,3 +187,11 @@ def _force(dataset: pydicom.Dataset, keyword: str, value: str) -> None:
     dataset[tag] = pydicom.dataelem.RawDataElement(
         tag, pydicom.datadict.dictionary_VR(tag)[:2], len(content), content, 0, False, True
     )
+
+
+def test_mutated_files_of_every_kind_are_read_or_refused(tmp_path: Path) -> None:
+    quick = {kind: weight for kind, weight in WEIGHTS.items() if kind not in {"jpeg", "rle"}}
+    fuzz = Fuzz(tmp_path, 5, quick)
+    for number in range(40):
+        kind, found = fuzz.case(number)
+        assert found in {"read", "refused"}, (number, kind)

@@ -182,3 +182,15 @@ def test_a_compression_that_is_not_stated_is_the_cause(series: Path, edit: Edit)
     edit(series, forget)
     with pytest.raises(ScanError, match=r"compressed, but it does not say how \(no TransferSyntaxUID\)"):
         read_scan(series)
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"],
+)
+def test_several_values_where_one_identifier_must_be_are_refused(
+    keyword: str, series: Path, edit: Edit
+) -> None:
+    edit(series, lambda header, _: header.update({keyword: ["1.2.3", "1.2.4"]}))
+    with pytest.raises(ScanError, match="damaged, or not a DICOM file"):
+        read_scan(series)

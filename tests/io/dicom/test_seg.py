@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
@@ -17,7 +18,13 @@ from diffcl.errors import OutputError, ScanError
 from diffcl.io import read_label, read_scan
 from diffcl.io.dicom.derived import coded
 from diffcl.io.dicom.seg_read import read_seg
-from diffcl.io.dicom.seg_write import cielab, write_annotation, write_probability_seg, write_seg
+from diffcl.io.dicom.seg_write import (
+    SERIES_NUMBER,
+    cielab,
+    write_annotation,
+    write_probability_seg,
+    write_seg,
+)
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.series_write import write_series
 from diffcl.labels import ANATOMICAL_STRUCTURE, Code, LabelClass
@@ -260,6 +267,23 @@ def test_odd_headers_neither_stop_a_segmentation_nor_show_the_patient(
 
 
 @pytest.mark.parametrize(
+    ("stored", "offset"),
+    [(b"7 ", 7), (b"-5", 0), (b"1.2.840.99", 0), (b"2147483640", 0), (b"1\\2 ", 0)],
+    ids=["one", "negative", "no number", "too large for an offset", "several"],
+)
+def test_the_number_of_the_series_is_counted_from_where_it_can_be(
+    stored: bytes, offset: int, series: Path, label: sitk.Image, tmp_path: Path, edit: Edit
+) -> None:
+    def set_number(header: Dataset, _: int) -> None:
+        tag = pydicom.tag.Tag("SeriesNumber")
+        header[tag] = RawDataElement(tag, "IS", len(stored), stored, 0, False, True)
+
+    edit(series, set_number)
+    write_seg(label, read_scan(series).series, LABELS, tmp_path / "seg.dcm", **MODEL)
+    assert pydicom.dcmread(tmp_path / "seg.dcm").SeriesNumber == SERIES_NUMBER + offset
+
+
+@pytest.mark.parametrize(
     "keyword", ["PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"]
 )
 def test_missing_attributes_of_the_patient_are_left_empty(
@@ -356,6 +380,40 @@ def test_a_damaged_segmentation_is_refused(
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ScanError, match=r"seg\.dcm: (a damaged|not a) DICOM segmentation"):
         read_label(path)
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "PlanePositionSequence", "SegmentIdentificationSequence", "PixelMeasuresSequence", "SegmentSequence",
+        "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence",
+    ],
+)  # fmt: skip
+def test_a_segmentation_whose_sequence_is_a_text_is_refused_in_one_line(
+    keyword: str, series: Path, label: sitk.Image, tmp_path: Path
+) -> None:
+    scan = read_scan(series)
+    assert scan.series is not None
+    path = tmp_path / "seg.dcm"
+    write_seg(label, scan.series, LABELS, path, **MODEL)
+    content = pydicom.dcmread(path)
+    for holder in holders(content, keyword):
+        holder.add_new(keyword, "LO", "GARBAGE")
+    content.save_as(path)
+    for labels in (None, LABELS):
+        with pytest.raises(ScanError) as caught:
+            read_seg(path, scan, labels)
+        assert "\n" not in str(caught.value)
+
+
+def holders(content: Dataset, keyword: str) -> list[Dataset]:
+    """The data sets, the whole or items at any depth, that have a sequence."""
+    found = [content] if keyword in content else []
+    for element in content:
+        if element.VR == "SQ":
+            for item in element.value:
+                found += holders(item, keyword)
+    return found
 
 
 def test_what_cannot_be_written_leaves_nothing(
