@@ -166,7 +166,7 @@ class Receiver:
             )
         except ScanError:
             return NOT_UNDERSTOOD
-        except DAMAGED as error:
+        except (*DAMAGED, OSError) as error:
             if not is_damage(error):
                 raise
             return NOT_UNDERSTOOD

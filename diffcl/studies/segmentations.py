@@ -14,7 +14,7 @@ from pydicom.uid import SegmentationStorage
 
 from diffcl.errors import GoneError
 from diffcl.files import make_folder, write_text
-from diffcl.io.dicom.damage import DAMAGED, is_damage
+from diffcl.io.dicom.damage import DAMAGED, is_damage, items
 from diffcl.io.dicom.seg_read import class_of
 from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry, is_uid
@@ -156,17 +156,19 @@ def read(header: dict[str, Any]) -> Segmentation | None:
         one = Dataset.from_json(header)
         if one.SOPClassUID != SegmentationStorage or not is_uid(one.SOPInstanceUID):
             return None
-        segments = tuple(one.SegmentSequence)
+        segments, references = items(one, "SegmentSequence"), items(one, "ReferencedSeriesSequence")
+        if not references:
+            return None
         return Segmentation(
             uid=str(one.SOPInstanceUID),
             series=str(one.SeriesInstanceUID),
             study=str(one.StudyInstanceUID),
-            image=str(one.ReferencedSeriesSequence[0].SeriesInstanceUID),
+            image=str(references[0].SeriesInstanceUID),
             made=moment(one),
             title=str(one.get("SeriesDescription", "")),
             binary=one.SegmentationType == "BINARY",
             by_model=all(item.get("SegmentAlgorithmType") == "AUTOMATIC" for item in segments),
-            segments=segments,
+            segments=tuple(segments),
         )
     except DAMAGED as error:
         if not is_damage(error):

@@ -22,7 +22,7 @@ DAMAGED: Final = (
     BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError,
     LookupError, NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
-"""What pydicom raises over damaged bytes, now here, now there."""
+"""What pydicom raises over damaged bytes, now here, now there. Where a sequence ends early it is an OSError, too."""
 
 LIBRARIES: Final = ("pydicom", "highdicom", "dicomweb_client")
 """The packages that may raise it."""
@@ -86,7 +86,7 @@ def damage_as(error: DiffclError) -> Iterator[None]:
     """
     try:
         yield
-    except DAMAGED as raised:
+    except (*DAMAGED, OSError) as raised:
         if not is_damage(raised):
             raise
         raise error from raised
@@ -100,4 +100,7 @@ def is_damage(error: Exception) -> bool:
 
     What was raised by the code that called the library is a mistake in the program.
     """
-    return isinstance(error, OddValueError) or (isinstance(error, DAMAGED) and raised_in(error, LIBRARIES))
+    told = isinstance(error, DAMAGED) or (
+        isinstance(error, OSError) and error.errno is None
+    )  # not by the system
+    return isinstance(error, OddValueError) or (told and raised_in(error, LIBRARIES))

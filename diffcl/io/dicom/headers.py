@@ -139,7 +139,7 @@ def text_of(header: Dataset, keyword: str) -> str:
     """An attribute of which nothing depends but what it tells people; empty where it is damaged."""
     try:
         return str(header.get(keyword, ""))
-    except DAMAGED as error:  # pydicom decodes only now
+    except (*DAMAGED, OSError) as error:  # pydicom decodes only now
         if is_damage(error):
             return ""
         raise

@@ -69,14 +69,11 @@ def slices_of(path: Path, file: DicomFile) -> list[Slice]:
         ScanError: If the image is in colour, or does not say where it lies.
     """
     damaged = ScanError(path, f"{file.path.name}: its header is damaged", EXPORT_AGAIN)
-    try:
-        with damage_as(damaged):
-            header = file.header
-            if "PerFrameFunctionalGroupsSequence" in header or number(header.get("NumberOfFrames") or 1) > 1:
-                return _frames(path, file)
-            return [_slice(path, file, None, header, header, header, header, (header,))]
-    except OSError as error:  # pydicom's own, where a sequence ends early
-        raise damaged from error
+    with damage_as(damaged):
+        header = file.header
+        if "PerFrameFunctionalGroupsSequence" in header or number(header.get("NumberOfFrames") or 1) > 1:
+            return _frames(path, file)
+        return [_slice(path, file, None, header, header, header, header, (header,))]
 
 
 def is_localiser(file: DicomFile) -> bool:

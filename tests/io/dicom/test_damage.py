@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from diffcl.errors import OutputError, ScanError
@@ -52,3 +54,13 @@ def test_the_items_of_what_is_no_sequence_are_damage() -> None:
             items(header, "PlanePositionSequence")
     found = [len(items(header, name)) for name in ("SegmentSequence", "PixelMeasuresSequence", "Absent")]
     assert found == [2, 0, 0]
+
+
+def test_a_sequence_that_ends_early_is_damage_and_what_the_system_says_is_not(tmp_path: Path) -> None:
+    header, tag = Dataset(), pydicom.tag.Tag("SegmentSequence")
+    content = b"\xfe\xff\x00"
+    header[tag] = RawDataElement(tag, "SQ", len(content), content, 0, False, True)
+    with pytest.raises(ScanError), damage_as(ERROR):
+        _ = header.SegmentSequence
+    with pytest.raises(FileNotFoundError), damage_as(ERROR):
+        pydicom.dcmread(tmp_path / "absent.dcm")
