@@ -161,7 +161,7 @@ class Predictor:
                 disagreement.add(slab)
                 doubt.add(slab.mean)
                 for where, probabilities in restoration.add(slab.mean):
-                    label[where] = most_probable(torch.from_numpy(probabilities))
+                    label[where] = most_probable(torch.from_numpy(probabilities)).numpy()
                     uncertainty[where] = entropy_steps(probabilities)
                     for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
                         whole[where] = part
