@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,15 @@ class Code(BaseModel):
 
 
 ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
+
+UNKNOWN: Final = 255
+"""Value of voxels of a label map that nobody has decided; no class of a recipe has it."""
+
+UNKNOWN_NAME: Final = "unknown"
+"""Name of the segment that stands for them."""
+
+UNDECIDED: Final = -100
+"""Class of such a voxel as networks learn it, which must not carry a weight; PyTorch's own value for that."""
 
 
 class LabelClass(BaseModel):

@@ -45,6 +45,7 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"name": "My Organ"}, "name"),
         ({"labels": [{"value": 1, "name": "a", "sources": [10**12]}]}, "labels.0.sources.0"),
         ({"labels": [{"value": n, "name": str(n)} for n in range(1, 257)]}, "labels.255.value"),
+        ({"labels": [{"value": n, "name": str(n)} for n in range(1, 256)]}, "holds 254 classes at most"),
         ({"grid": {"window": [30, 32, 32]}}, "must be divisible by 8"),
         ({"grid": {"spacing": [0, 1, 1]}}, "grid.spacing.0"),
         ({"training": {"steps": 10, "supervised_start": 11}}, "supervised_start cannot exceed steps"),

@@ -97,6 +97,7 @@ def remark(record: dict[str, Any]) -> str:
     """What is special about a version."""
     if record["removed"]:
         return "removed"
+    drawn = str(record.get("drawn", ""))
     if "restored_from" in record:
-        return f"restored from {record['restored_from']}"
-    return str(record.get("remark", ""))
+        return ", ".join(filter(None, [f"restored from {record['restored_from']}", drawn]))
+    return " ".join(filter(None, [str(record.get("remark", "")), drawn]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffcl.data.augment import intensity_augmentation, spatial_augmentation, turned_box
 from diffcl.data.cache import TrainingScan
+from diffcl.labels import UNDECIDED, UNKNOWN
 from diffcl.recipe import Recipe
 
 LEFT_OUT = 0.2
@@ -30,7 +31,7 @@ class Batch:
 
     Attributes:
         labelled: Intensities with all augmentation `(B_l, C, X, Y, Z)`, C the sequences of the task.
-        labels: Their class values `(B_l, X, Y, Z)`, int64.
+        labels: Their class values `(B_l, X, Y, Z)`, int64, and `UNDECIDED` where nobody has drawn.
         unlabelled: Intensities with all augmentation, for the students `(B_u, C, X, Y, Z)`.
         unlabelled_plain: The same crops without changed intensities, for the teachers.
         boxes: For each pair of crops that is mixed, where the first is pasted into the second
@@ -63,7 +64,7 @@ class Batch:
 
 
 class Batches:
-    """Draws the batches of a training.
+    """Draws the batches of a training. A scan whose label is partly drawn is among the unlabelled ones as well.
 
     Args:
         labelled: Prepared labelled scans.
@@ -75,7 +76,8 @@ class Batches:
         self, labelled: Sequence[TrainingScan], unlabelled: Sequence[TrainingScan], recipe: Recipe
     ) -> None:
         self._labelled = labelled
-        self._unlabelled = unlabelled
+        partly = [replace(scan, label=None, drawn="") for scan in labelled if scan.drawn]
+        self._unlabelled = [*unlabelled, *partly]
         self._recipe = recipe
         self._unknown = sorted({scan.unknown for scan in labelled if scan.unknown})
         self._box = turned_box(recipe.augmentation, recipe.grid.crop, recipe.grid.spacing)
@@ -119,7 +121,9 @@ class Batches:
         )
 
     def _known(self, label: Tensor, scan: TrainingScan) -> Tensor:
-        """A label in which background that may be a class that was not outlined has a value of its own."""
+        """A label in which unknown voxels, and background that may be a class that was not outlined, are marked."""
+        if scan.drawn:
+            label = label.masked_fill(label == UNKNOWN, UNDECIDED)
         if not scan.unknown:
             return label
         return label.masked_fill(label == 0, self._recipe.classes + self._unknown.index(scan.unknown))
@@ -181,13 +185,8 @@ class Batches:
         return image
 
     def _centre(self, scan: TrainingScan, random: np.random.Generator) -> list[int]:
-        """A voxel about which to crop: on the object or anywhere, the crop covering what it can of the scan."""
-        target = None
-        if scan.label is not None and random.random() < self._recipe.training.crop_on_object:
-            inside = torch.nonzero(self._wanted(scan.label.flatten(), random))
-            if len(inside):
-                place = int(inside[int(random.integers(len(inside)))])
-                target = [int(index) for index in np.unravel_index(place, tuple(scan.label.shape))]
+        """A voxel about which to crop: near its target or anywhere, the crop covering what it can of the scan."""
+        target = None if scan.label is None else self._target(scan.label, random, partly=bool(scan.drawn))
         centre = []
         for axis, crop in enumerate(self._recipe.grid.crop):
             first, last = sorted((0, scan.image.shape[1 + axis] - crop))
@@ -196,6 +195,19 @@ class Batches:
                 start = min(max(target[axis] - crop // 2, first), last)
             centre.append(start + crop // 2)
         return centre
+
+    def _target(self, label: Tensor, random: np.random.Generator, *, partly: bool) -> list[int] | None:
+        """A voxel of the object, or of what is drawn of a label that is partly drawn; None for any place."""
+        inside = torch.zeros(0)
+        if random.random() < self._recipe.training.crop_on_object:
+            drawn = label.masked_fill(label == UNKNOWN, 0) if partly else label
+            inside = torch.nonzero(self._wanted(drawn.flatten(), random))
+        if partly and not len(inside):
+            inside = torch.nonzero(label.flatten() != UNKNOWN)
+        if not len(inside):
+            return None
+        place = int(inside[int(random.integers(len(inside)))])
+        return [int(index) for index in np.unravel_index(place, tuple(label.shape))]
 
     def _wanted(self, label: Tensor, random: np.random.Generator) -> Tensor:
         """Which voxels of a label may be the centre of a crop: those of a class that is drawn, or of every class."""

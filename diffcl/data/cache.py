@@ -14,9 +14,11 @@ from torch import Tensor
 
 from diffcl.data import array_cache
 from diffcl.data.cases import LabelledCase, UnlabelledCase
-from diffcl.data.preprocess import prepare, prepare_label
+from diffcl.data.partly_drawn import drawn_in_words, is_partly_drawn
+from diffcl.data.preprocess import prepare, prepare_label, to_classes
 from diffcl.data.sequences import read_case
 from diffcl.data.traits import traits
+from diffcl.geometry import voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
 from diffcl.recipe import Recipe
@@ -29,9 +31,10 @@ class TrainingScan:
     Attributes:
         name: Name of the case.
         image: `(C, X, Y, Z)`, float32, C the sequences of the task.
-        label: Class values `(X, Y, Z)`, uint8; None for an unlabelled case.
+        label: Class values or `UNKNOWN` `(X, Y, Z)`, uint8; None for an unlabelled case.
         traits: What the scan is like, see `diffcl.data.traits`.
         unknown: Values of the classes that are not outlined: where the label is 0 may be one of them.
+        drawn: How much of the label is drawn, for people; empty where no voxel is `UNKNOWN`.
     """
 
     name: str
@@ -39,6 +42,12 @@ class TrainingScan:
     label: Tensor | None
     traits: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
+    drawn: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether its label says of each voxel and class what is there."""
+        return not self.unknown and not self.drawn
 
 
 def prepare_case(
@@ -85,25 +94,31 @@ def sequence_settings(recipe: Recipe, images: Sequence[Path | None]) -> list[Any
 
 def _prepared(
     case: LabelledCase | UnlabelledCase, recipe: Recipe
-) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-    """The arrays of a case, and its traits."""
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays of a case, its traits, and of a partly drawn label what is `drawn`."""
     prepared = prepare(read_case(case.image, recipe.sequences), recipe)
-    arrays = {"image": prepared.image.numpy()}
+    arrays, notes = {"image": prepared.image.numpy()}, dict[str, Any](traits(prepared))
     if isinstance(case, LabelledCase):
-        label = prepare_label(read_label(case.label), prepared.original, recipe, case.label)
+        drawn = read_label(case.label)
+        label = prepare_label(drawn, prepared.original, recipe, case.label)
         arrays["label"] = label.numpy().astype(np.uint8)
-    return arrays, traits(prepared)
+        if is_partly_drawn(arrays["label"]):
+            classes = to_classes(drawn, prepared.original, recipe, case.label, partly=True)
+            notes["drawn"] = drawn_in_words(voxels(classes), prepared.original)
+    return arrays, notes
 
 
 def _training_scan(
     case: LabelledCase | UnlabelledCase,
     recipe: Recipe,
     arrays: Mapping[str, NDArray[Any]],
-    found: Mapping[str, float],
+    notes: Mapping[str, Any],
 ) -> TrainingScan:
     label = torch.from_numpy(arrays["label"]) if "label" in arrays else None
     unknown = not_outlined(case, recipe, arrays["label"]) if isinstance(case, LabelledCase) else ()
-    return TrainingScan(case.name, torch.from_numpy(arrays["image"]), label, dict(found), unknown)
+    found = dict(notes)
+    drawn = str(found.pop("drawn", ""))
+    return TrainingScan(case.name, torch.from_numpy(arrays["image"]), label, found, unknown, drawn)
 
 
 def not_outlined(case: LabelledCase, recipe: Recipe, label: NDArray[Any]) -> tuple[int, ...]:

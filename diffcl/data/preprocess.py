@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcl.data.partly_drawn import holds_a_class, is_partly_drawn, widened
 from diffcl.data.resample import resample, working_geometry
 from diffcl.data.restore import Restoration
 from diffcl.errors import DataError
-from diffcl.geometry import Box, Geometry, difference, filled_up, voxels
+from diffcl.geometry import Box, Geometry, difference, filled_up, nearest_axes, voxels
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.scan import Scan
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Intensity, Recipe
 from diffcl.recipe.preparation import Axes
 
@@ -152,7 +154,9 @@ def normalise(values: Tensor, intensity: Intensity) -> Tensor:
     return values.sub_(low).div_(max(high - low, 1e-6)).mul_(2).sub_(1).clamp_(-1, 1)
 
 
-def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> sitk.Image:
+def to_classes(
+    label: sitk.Image, scan: Geometry, recipe: Recipe, where: object, *, partly: bool = False
+) -> sitk.Image:
     """An annotated label map with the values of the recipe's classes, uint8.
 
     Args:
@@ -160,15 +164,20 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
         scan: Geometry of that scan.
         recipe: Names the values.
         where: Named in errors.
+        partly: Whether voxels may be `UNKNOWN` and stay so.
 
     Raises:
-        DataError: If the label lies on another grid or has a value that the recipe does not know.
+        DataError: If the label lies on another grid, has a value that the recipe does not know, or no other one than
+            `UNKNOWN`.
     """
     label = filled_up(label, scan)
     if differs := difference(Geometry.of(label), scan):
         raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
     array = voxels(label)
     meaning = {source: entry.value for entry in recipe.labels for source in entry.source_values}
+    listed = ", ".join(map(str, sorted({*meaning} - {0})))
+    if partly:
+        meaning.setdefault(UNKNOWN, UNKNOWN)
     known = np.array(sorted({0, *meaning}))
     table = np.array([meaning.get(value, 0) for value in known.tolist()], np.uint8)
     classes = np.empty(array.shape[::-1], np.uint8).T  # in the order of the label's memory
@@ -177,15 +186,22 @@ def to_classes(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object)
         at = np.minimum(np.searchsorted(known, slice_), len(known) - 1)
         strange = known[at] != slice_
         if strange.any():
-            values = ", ".join(map(str, known[known != 0].tolist()))
-            raise DataError(where, f"value {slice_[strange].min()} is not a class of {recipe.name} (0, {values})",
+            raise DataError(where, f"value {slice_[strange].min()} is not a class of {recipe.name} (0, {listed})",
                             "Remap it, or add the class to the recipe and retrain")  # fmt: skip
         classes[..., k] = table[at]
+    if partly and is_partly_drawn(classes) and not holds_a_class(classes):
+        raise DataError(where, f"holds no value but {UNKNOWN}, which is unknown",
+                        f"Draw something, or give {UNKNOWN} among the sources of its class")  # fmt: skip
     return scan.place(classes)
 
 
 def prepare_label(label: sitk.Image, scan: Geometry, recipe: Recipe, where: object) -> Tensor:
-    """An annotated label on the working grid: class values `(X, Y, Z)`, int64. See `to_classes`."""
-    classes = to_classes(label, scan, recipe, where)
-    working = resample(classes, working_geometry(scan, recipe.grid.spacing, recipe.grid.axes), labels=True)
+    """An annotated label on the working grid: class values or `UNKNOWN` `(X, Y, Z)`, int64. See `to_classes`."""
+    classes = to_classes(label, scan, recipe, where, partly=True)
+    target = working_geometry(scan, recipe.grid.spacing, recipe.grid.axes)
+    if is_partly_drawn(voxels(classes)):
+        order = nearest_axes(scan, target)
+        steps = [target.spacing[axis] / own for axis, own in zip(order, scan.spacing, strict=True)]
+        classes = scan.place(widened(voxels(classes), steps))
+    working = resample(classes, target, labels=True)
     return torch.from_numpy(voxels(working).astype(np.int64))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from diffcl.data.partly_drawn import drawn_in_words
 from diffcl.data.preprocess import to_classes
 from diffcl.errors import DataError
 from diffcl.evaluation.metrics import evaluate_case
@@ -36,7 +37,7 @@ def evaluate_folder(
 
     Raises:
         DataError: If a prediction has no label, lies on another grid, or has a value that the recipe does
-            not know.
+            not know; if a label is partly drawn.
         ScanError: If a label map cannot be read.
     """
     pairs = _pairs(predictions, labels)
@@ -46,8 +47,12 @@ def evaluate_folder(
         found = read_label(prediction)
         wanted = filled_up(read_label(label), Geometry.of(found))
         if recipe:
-            wanted = to_classes(wanted, Geometry.of(wanted), recipe, label)
+            wanted = to_classes(wanted, Geometry.of(wanted), recipe, label, partly=True)
             _check_values(found, classes, prediction)
+            if drawn := drawn_in_words(voxels(wanted), Geometry.of(wanted)):
+                raise DataError(
+                    label, f"{drawn}, so nothing can be judged by it", "Finish it, or leave it out"
+                )
         rows.append(CaseScore(scan_name(prediction), evaluate_case(found, wanted, classes, prediction)))
         on_case(len(rows), len(pairs))
     return Scores(tuple(rows))

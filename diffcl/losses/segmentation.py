@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from diffcl.labels import UNDECIDED
+
 
 def segmentation_loss(logits: Tensor, classes: Tensor, weight: Tensor, *, eps: float = 1e-5) -> Tensor:
     """Mean of weighted cross-entropy and weighted soft Dice loss; exactly 0 where no voxel has weight.
@@ -43,7 +45,7 @@ def segmentation_losses(
 
     Args:
         logits: `(B, K, X, Y, Z)`.
-        classes: Target values `(B, X, Y, Z)`, int64, 0..K-1, and K.. for what is `merged`.
+        classes: Target values `(B, X, Y, Z)`, int64, 0..K-1, K.. for what is `merged`, `UNDECIDED` without weight.
         weights: Each `(B, X, Y, Z)`, 0 or more.
         merged: What the values K, K + 1, ... mean, `(S, K)`, bool: background or one of the other classes of a row.
             There the loss is marginal: background has the probability of all of them together, the others have none.
@@ -55,7 +57,7 @@ def segmentation_losses(
     likely = logits.to(torch.float32, memory_format=torch.contiguous_format).log_softmax(dim=1)
     if merged is not None:
         likely, classes = _marginal(likely, classes, merged)
-    entropy = functional.nll_loss(likely, classes, reduction="none")
+    entropy = functional.nll_loss(likely, classes, reduction="none", ignore_index=UNDECIDED)
     probabilities = likely[:, 1:].exp()
     values = torch.arange(1, logits.shape[1], device=logits.device)
     onehot = (classes[:, None] == values[:, None, None, None]).float()

@@ -210,6 +210,11 @@ def _size(book: _Book, found: Survey, minutes: float | None) -> None:
     whole_window = nearest_sides(planned_crop(spacing, largest, LARGEST_WINDOW), grains, above=True)
     window = whole_window if whole and math.prod(whole_window) <= 3 * math.prod(crop) else crop
     thickness = "" if thin is None else f" The thinnest class is about {thin:.1f} mm thick."
+    guessed = [
+        entry.name for entry in recipe.labels if any(one.guessed for one in found.of_class(entry.value))
+    ]
+    if guessed:
+        thickness += f" That of {', '.join(guessed)} is guessed: no label of it is drawn as a whole."
     sizes = " x ".join(f"{one:.3g}" for one in own)
     grid: dict[tuple[str, str], tuple[Any, str]] = {
         ("grid", "spacing"): (
@@ -341,6 +346,7 @@ def _mirrors(recipe: Recipe, found: Survey) -> tuple[float, str]:
                 scan.classes[one].centre[0] > scan.classes[other].centre[0]
                 for scan in found.labelled
                 if scan.classes and one in scan.classes and other in scan.classes
+                if not scan.classes[one].guessed
             ]
             if len(ways) >= ENOUGH_TO_SEE_MIRRORS:
                 pairs += 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffcl.data.cache import prepare_case
 from diffcl.data.cases import LabelledCase
+from diffcl.data.partly_drawn import without_unknown
 from diffcl.files import replace_file
 from diffcl.recipe import Recipe
 
@@ -36,6 +37,7 @@ def draw_crop(case: LabelledCase, recipe: Recipe, path: Path) -> None:
     scan = prepare_case(case, recipe)
     image = scan.image[0].numpy()
     label = np.zeros(image.shape, np.uint8) if scan.label is None else scan.label.numpy()
+    (label,) = without_unknown(label)
     inside = np.argwhere(label)
     middle = inside.mean(axis=0).round().astype(int) if len(inside) else np.array(image.shape) // 2
     spacing, crop = np.array(recipe.grid.spacing), np.array(recipe.grid.crop)

@@ -17,6 +17,7 @@ from scipy import ndimage
 from diffcl.data import array_cache
 from diffcl.data.cache import sequence_settings
 from diffcl.data.cases import LabelledCase, UnlabelledCase
+from diffcl.data.partly_drawn import guessed_whole, is_partly_drawn
 from diffcl.data.preprocess import to_classes
 from diffcl.data.resample import working_geometry
 from diffcl.data.sequences import read_case
@@ -24,6 +25,7 @@ from diffcl.errors import DiffclError
 from diffcl.geometry import Geometry, extent, nearest_axes, voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 from diffcl.recipe.preparation import Axes
 
@@ -55,6 +57,7 @@ class ClassFacts(BaseModel):
         thickness: About how thick it is, mm: three times its volume over its surface, which is the thickness of a
             curved sheet and the radius of a ball.
         largest: Share of it that its largest piece has.
+        guessed: Whether all of this is a guess, as the label is partly drawn, see `guessed_whole`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +67,7 @@ class ClassFacts(BaseModel):
     centre: Triple
     thickness: float
     largest: float
+    guessed: bool = False
 
 
 class ScanFacts(BaseModel):
@@ -117,8 +121,9 @@ class Survey:
         return bool(thick) and sum(thick) >= NEARLY_ALL * len(thick)
 
     def of_class(self, value: int) -> list[ClassFacts]:
-        """What the labels say of a class, from those that have it."""
-        return [scan.classes[value] for scan in self.labelled if scan.classes and value in scan.classes]
+        """What the labels say of a class, from those that have it; a guess only where there is nothing else."""
+        found = [scan.classes[value] for scan in self.labelled if scan.classes and value in scan.classes]
+        return [one for one in found if not one.guessed] or found
 
 
 def survey(
@@ -199,12 +204,15 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe, axes: Axes) -
     )
     if not isinstance(case, LabelledCase):
         return facts
-    label = voxels(to_classes(read_label(case.label), grid, recipe, case.label))
-    inside = label > 0
+    label = voxels(to_classes(read_label(case.label), grid, recipe, case.label, partly=True))
+    inside = (label > 0) & (label != UNKNOWN)
     tissue = _tissue(intensities, inside)
+    partly = is_partly_drawn(label)
+    if partly:
+        label = guessed_whole(label)
     boxes = ndimage.find_objects(label, max_label=len(recipe.labels))
     classes = {
-        value: _class_facts(label, value, box, grid, working, order)
+        value: _class_facts(label, value, box, grid, working, order).model_copy(update={"guessed": partly})
         for value, box in enumerate(boxes, start=1)
         if box is not None
     }

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from diffcl.errors import RecipeError
-from diffcl.labels import LabelClass
+from diffcl.labels import UNKNOWN, LabelClass
 from diffcl.recipe.losses import Contrastive, Losses
 from diffcl.recipe.networks import CsShape, Diffusion, DsShape
 from diffcl.recipe.preparation import Grid, Intensity
@@ -58,7 +58,7 @@ class Recipe(Section):
         name: Lower-case identifier, also of the published model.
         title: What it segments, for people.
         modality: DICOM modality of the scans.
-        labels: Classes with values 1..N without a gap; background is implied.
+        labels: Classes with values 1..N without a gap, 254 at most; background is implied.
         patient: Form of the scans' names that tells whose they are, such as `{patient}_*`, where `*` stands for any
             text. Scans of one patient teach or validate, and never both.
         sequences: The images of a case where it has several, in the order of its files; the first one gives the grid,
@@ -100,6 +100,8 @@ class Recipe(Section):
     def _contiguous(cls, labels: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
         if [label.value for label in labels] != list(range(1, len(labels) + 1)):
             raise ValueError("label values must be 1, 2, ... in order, without a gap")
+        if len(labels) >= UNKNOWN:
+            raise ValueError(f"a label map holds {UNKNOWN - 1} classes at most; {UNKNOWN} is unknown")
         if len({label.name for label in labels}) != len(labels):
             raise ValueError("label names must differ")
         if any(label.name == "background" for label in labels):

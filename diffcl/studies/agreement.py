@@ -9,9 +9,10 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from diffcl.data.partly_drawn import without_unknown
 from diffcl.errors import ArchiveError, ScanError, UsageError
 from diffcl.evaluation.metrics import evaluate_case
-from diffcl.geometry import Geometry, same_grid
+from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.labels import LabelClass
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def author(record: Mapping[str, Any]) -> str:
 def agreement(
     label: sitk.Image, other: sitk.Image, labels: Sequence[LabelClass], record: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """How far a label agrees with that of somebody else; None where they lie on different grids.
+    """How far a label agrees with that of somebody else, where both are known; None where their grids differ.
 
     Args:
         label: Class values on the grid of the scan.
@@ -39,7 +40,9 @@ def agreement(
     """
     if not same_grid(Geometry.of(label), Geometry.of(other)):
         return None
-    scores = evaluate_case(label, other, labels)
+    grid = Geometry.of(label)
+    one, two = (grid.place(values) for values in without_unknown(voxels(label), voxels(other)))
+    scores = evaluate_case(one, two, labels)
     return {
         "with_version": record.get("version"),
         "with_author": author(record),

@@ -26,10 +26,7 @@ from diffcl.studies.agreement import agreement_with_another, author
 from diffcl.studies.archive_scans import ArchiveScans, not_here
 from diffcl.studies.content_time import date_content
 from diffcl.studies.export import write_dataset
-from diffcl.studies.label_changes import (
-    changed_voxels,
-    record_of_all,
-)
+from diffcl.studies.label_changes import DRAWN, IN_PART, changed_voxels, record_of_all
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.label_parts import TaskLabel, combined
@@ -139,6 +136,7 @@ class ArchiveStudies(ArchiveScans):
             "time": current.time,
             "task": task.name,
             "label_info": parts[-1].classes,
+            **({DRAWN: IN_PART} if parts[-1].partly else {}),
             **self._notes.record(current.uid),
             **more,
         }  # fmt: skip
@@ -244,7 +242,14 @@ class ArchiveStudies(ArchiveScans):
         view = self._contents.now()
         tags = self._notes.count_tags(view.series) | ({FINAL: len(view.labels)} if view.labels else {})
         tasks = dict(Counter(task for uid in view.labels for task in self.tasks_of(uid)))
-        return {"total": len(view.series), "completed": len(view.labels), "label_tags": tags, "tasks": tasks}
+        newest = {uid: self.label_notes(uid, FINAL).get(DRAWN) for uid in view.labels}
+        return {
+            "total": len(view.series),
+            "completed": len(view.labels),
+            "label_tags": tags,
+            "tasks": tasks,
+            "partly_drawn": {uid: drawn for uid, drawn in newest.items() if drawn},
+        }
 
     def content(self) -> dict[str, Any]:
         """See `Studies.content`."""

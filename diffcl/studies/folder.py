@@ -23,10 +23,7 @@ from diffcl.studies.agreement import agreement_with_another, author
 from diffcl.studies.export import write_dataset
 from diffcl.studies.folder_scans import FolderScans
 from diffcl.studies.index import FileEntry, ScanEntry
-from diffcl.studies.label_changes import (
-    changed_voxels,
-    record_of_all,
-)
+from diffcl.studies.label_changes import DRAWN, changed_voxels, record_of_all
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
 from diffcl.studies.notes import added, checked, readable
@@ -204,6 +201,11 @@ class FolderStudies(FolderScans):
             "completed": tags[FINAL],
             "label_tags": {tag: tags[tag] for tag in tags if tags[tag]},
             "tasks": dict(Counter(task for entry in finals for task in _tasks_of(readable(entry.info)))),
+            "partly_drawn": {
+                image_id: drawn
+                for image_id, entry in objects.items()
+                if FINAL in entry.labels and (drawn := readable(entry.labels[FINAL].info).get(DRAWN))
+            },
         }
 
     def content(self) -> dict[str, Any]:

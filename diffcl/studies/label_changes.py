@@ -5,26 +5,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from diffcl.data.partly_drawn import drawn_in_words, without_unknown
 from diffcl.errors import GoneError, ScanError
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io import read_label
+from diffcl.labels import UNKNOWN
+from diffcl.studies.drawn_part import listed
 from diffcl.studies.label_check import Proposal, Submission
 from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
 from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies
 
 logger = logging.getLogger(__name__)
 
+DRAWN: Final = "drawn"
+"""In the record of a label of which a part is unknown: how much of it is drawn, for people."""
+
+IN_PART: Final = "drawn in part"
+"""The same of a label by other software, of which nobody has written it down."""
+
 
 def compare(
     before: NDArray[Any], after: NDArray[Any], classes: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:
-    """Of each class the voxels that were added and removed, and the Dice of before and after.
+    """Of each class the voxels that were added and removed, and the Dice of before and after, where both are known.
 
     >>> import numpy as np
     >>> compare(np.array([1, 1, 1, 0, 2]), np.array([1, 1, 0, 1, 2]), {"head": 1, "tail": 2})["head"]
@@ -36,6 +45,7 @@ def compare(
         classes: Name and value of each class. One that is in neither has a Dice of 1.
     """
     found: dict[str, dict[str, float]] = {}
+    before, after = without_unknown(before, after)
     for name, value in classes.items():
         one, other = before == value, after == value
         both, total = int((one & other).sum()), int(one.sum() + other.sum())
@@ -84,11 +94,14 @@ def new_parts(
     old = {task: voxels(label) for task in new if (label := former(task)) is not None}
     old = {task: values for task, values in old.items() if values.shape == new[task].shape}
     whole = with_hidden(new, old)
-    found = [
-        replace(part, label=Geometry.of(part.label).place(whole[str(part.task)]))
-        for part in parts
-        if part.task not in old or not np.array_equal(whole[part.task], old[part.task])
-    ]
+    found = []
+    for part in parts:
+        values, grid = whole[str(part.task)], Geometry.of(part.label)
+        if part.task not in old or not np.array_equal(values, old[part.task]):
+            drawn = drawn_in_words(values, grid)
+            found.append(
+                replace(part, label=grid.place(values), drawn=drawn, classes=listed(part.classes, drawn))
+            )
     return found or parts[:1]
 
 
@@ -123,7 +136,8 @@ def label_record(
         changed_voxels: Voxels that differ from the former label; None where there was none.
     """
     return {
-        **params,
+        **{name: value for name, value in params.items() if name != DRAWN},
+        **({DRAWN: found.drawn} if found.drawn else {}),
         "label_info": found.classes,
         "task": found.task,
         "remark": found.remark,
@@ -138,7 +152,7 @@ def started_from(
     """What is known of the proposal and, where the label is of the same task, what was changed in it."""
     if about is None or proposal is None or proposal.label is None or found.task != proposal.task:
         return about
-    classes = {entry["name"]: entry["idx"] for entry in found.classes}
+    classes = {entry["name"]: entry["idx"] for entry in found.classes if entry["idx"] != UNKNOWN}
     return {**about, "changes": compare(proposal.label, voxels(found.label), classes)}
 
 
@@ -164,7 +178,7 @@ def in_words(began: Mapping[str, Any] | None) -> str:
 
 
 def changed_voxels(studies: Studies, image_id: str, found: Submission) -> int | None:
-    """Voxels in which a label differs from the final one of its task, else from the original one.
+    """Voxels in which a label differs from the final one of its task, else from the original one, where it is known.
 
     None without either, and where it cannot be read, is gone, or is of another size.
     """
@@ -176,4 +190,6 @@ def changed_voxels(studies: Studies, image_id: str, found: Submission) -> int | 
         logger.warning(f"The former label of {image_id} cannot be compared: {error}")
         return None
     now = voxels(found.label)
-    return None if former is None or former.shape != now.shape else int((former != now).sum())
+    if former is None or former.shape != now.shape:
+        return None
+    return int(((former != now) & (now != UNKNOWN)).sum())

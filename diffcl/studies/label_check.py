@@ -18,8 +18,9 @@ from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
 from diffcl.io.formats import is_segmentation
 from diffcl.io.images.segmentation import segments_of
 from diffcl.io.isolated import read_label_isolated
-from diffcl.labels import name_in_task
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, name_in_task
 from diffcl.recipe import Recipe
+from diffcl.studies.drawn_part import UNKNOWN_SLICES, drawn_slices, listed, mark_unknown, says_slices
 
 Names = Mapping[int, str]
 """Voxel value to the name of what it marks."""
@@ -53,14 +54,17 @@ class Submission:
     Attributes:
         label: uint8, exactly on the scan's grid, with the values of the task's classes.
         task: Name of the recipe whose classes it holds; None where several fit.
-        classes: Name and value of each class, `[{"name", "idx"}]` as Slicer writes it.
-        remark: What was changed to accept it; empty if nothing.
+        classes: Name and value of each class, `[{"name", "idx"}]` as Slicer writes it; `UNKNOWN` is among them where a
+            voxel has it.
+        remark: What was changed to accept it, and which slices were taken for known; empty where nothing needs a word.
+        drawn: How much of it is drawn, for people; empty where all of it is.
     """
 
     label: sitk.Image
     task: str | None
     classes: list[dict[str, Any]]
     remark: str
+    drawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Part:
 
     Attributes:
         task: The task; None where several fit.
-        meaning: The task's class value of every value of the file that is one.
+        meaning: The task's class value of every value of the file that is one, and `UNKNOWN` of what is unknown.
     """
 
     task: Recipe | None
@@ -101,13 +105,15 @@ def check_label(
     Names decide what a value means: those inside a `.seg.nrrd` file, else those of `label_info`. Without
     any, the values must be those of a task. Names of several tasks give a label of each, and what two tasks
     share goes into both. What is left of the segment `CHECK_HERE` becomes what was proposed there, or the nearest
-    class where that is not known.
+    class where that is not known. Of a label that is partly drawn it is said what is unknown, by a segment of the name
+    `UNKNOWN_NAME`, or by `KNOWN` or `UNKNOWN_SLICES` that the slices are in which nothing is drawn.
 
     Args:
         file: The received file.
         scan: Grid of the scan.
         tasks: Recipes whose classes are known.
-        info: The client's params; `label_info` names the segments, `model` the model that proposed them.
+        info: The client's params; `label_info` names the segments, `model` the model that proposed them, `KNOWN` says
+            what is drawn.
         where: Named in errors.
         proposal: What the annotator started from, where that is known.
 
@@ -116,7 +122,7 @@ def check_label(
 
     Raises:
         ScanError: If the file is not a 3D label map.
-        DataError: If it lies outside the scan, or a value or name is unknown.
+        DataError: If it lies outside the scan, a value or name is unknown, or all of it is.
     """
     _check_not_outlined(info, tasks, where)
     label, remark = _on_grid(read_label_isolated(file), scan, where)
@@ -126,11 +132,14 @@ def check_label(
     preferred = str(info.get("model", ""))
     tasks = sorted(tasks, key=lambda task: task.name != preferred)
     names = _segment_names(file) or _listed_names(info.get("label_info"), present, where)
+    by_slices = says_slices(info, names.values(), where)
+    saying = {value for value, name in names.items() if _plain(name) == UNKNOWN_SLICES}
+    values[np.isin(values, sorted(saying))] = 0
     marks = _marks(names, tasks, proposal)
     marked = np.isin(values, sorted(marks))
     values[marked] = 0
-    present = [value for value in present if value not in marks]
-    names = {value: name for value, name in names.items() if value not in marks}
+    present = [value for value in present if value not in marks | saying]
+    names = {value: name for value, name in names.items() if value not in marks | saying}
     if not names:
         task = _task_of_values(present, tasks, preferred, where)
         parts = [Part(task, {value: value for value in present})]
@@ -140,17 +149,22 @@ def check_label(
         if marked.any():
             values[marked] = _instead_of_marks(values, marked, scan.spacing, None, None)
         remarks.append(f"It was taken apart into {', '.join(part.name for part in parts)}.")
+    labels = [part.of(values) for part in parts]
+    if marked.any():
+        remarks.append(f"The segment {CHECK_HERE} was left out.")
+        if len(parts) == 1:
+            labels[0][marked] = _instead_of_marks(labels[0], marked, scan.spacing, parts[0].task, proposal)
+    known = drawn_slices(labels, where, scan) if by_slices else None
     found = []
-    for part in parts:
-        told, of_task = list(remarks), part.of(values)
-        if any(value != meant for value, meant in part.meaning.items()):
+    for part, of_task in zip(parts, labels, strict=True):
+        told = list(remarks)
+        if any(value != meant for value, meant in part.meaning.items() if meant != UNKNOWN):
             told.append("Values were renumbered by the names of the segments.")
-        if marked.any():
-            if len(parts) == 1:
-                of_task[marked] = _instead_of_marks(of_task, marked, scan.spacing, part.task, proposal)
-            told.append(f"The segment {CHECK_HERE} was left out.")
+        drawn = mark_unknown(of_task, known, where, scan)
+        told += [] if known is None else [f"{known.told}.", *known.warnings]
         name = part.task.name if part.task else None
-        found.append(Submission(scan.place(of_task), name, _classes(part.task), " ".join(told)))
+        classes = listed(_classes(part.task), drawn)
+        found.append(Submission(scan.place(of_task), name, classes, " ".join(told), drawn))
     return found
 
 
@@ -295,14 +309,15 @@ def _meaning(names: Names, task: Recipe) -> dict[int, int]:
     A name with the task behind it, see `name_in_task`, says that the same name alone is that of another task.
     """
     classes = _values(task)
-    told = {_plain(name_in_task(entry.name, task.name)): entry.value for entry in task.labels}
+    told = {_plain(name_in_task(name, task.name)): value for name, value in classes.items()}
     sure = {value: told[_plain(name)] for value, name in names.items() if _plain(name) in told}
     alone = {value: classes[_plain(name)] for value, name in names.items() if _plain(name) in classes}
     return {value: meant for value, meant in alone.items() if meant not in sure.values()} | sure
 
 
 def _values(task: Recipe) -> dict[str, int]:
-    return {_plain(entry.name): entry.value for entry in task.labels}
+    """The value of each class of a task by its plain name, and that of what is unknown."""
+    return {UNKNOWN_NAME: UNKNOWN, **{_plain(entry.name): entry.value for entry in task.labels}}
 
 
 def _classes(task: Recipe | None) -> list[dict[str, Any]]:

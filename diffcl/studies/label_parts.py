@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, same_grid, voxels
-from diffcl.labels import distinct_names
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, distinct_names, name_in_task
 
 LARGEST = 255
 """Value of a class, at most: labels have 8 bits a voxel."""
@@ -36,7 +36,8 @@ class TaskLabel:
 def combined(parts: Sequence[TaskLabel]) -> tuple[sitk.Image, list[dict[str, Any]]]:
     """One map of the labels of several tasks, with values 1..N without a gap and names that differ.
 
-    The tasks stand in alphabetical order. A name that two of them have gets the name of the task behind it.
+    The tasks stand in alphabetical order. A name that two of them have gets the name of the task behind it. What is
+    unknown is seen where no task has a class.
 
     Args:
         parts: At least one, the oldest first: where they overlap, the newer one is seen. One that lies on another grid
@@ -60,18 +61,35 @@ def combined(parts: Sequence[TaskLabel]) -> tuple[sitk.Image, list[dict[str, Any
     for part in parts:
         own = voxels(part.label)
         for entry in part.classes:
-            seen[own == entry["idx"]] = values[part.task, entry["idx"]]
+            place = own == entry["idx"]
+            if entry["idx"] == UNKNOWN:
+                place &= seen == 0
+            seen[place] = values[part.task, entry["idx"]]
     return grid.place(seen), listed
 
 
 def names_of(tasks: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
     """Name and value of each class of a map of several tasks, `[{"name", "idx"}]`.
 
+    What is unknown has the name of its task behind it, as it may be known of the others.
+
     Args:
         tasks: Name of each task, and name and value of each of its classes.
     """
     ordered = sorted(tasks, key=lambda one: one[0])
-    named = distinct_names([(task, [entry["name"] for entry in classes]) for task, classes in ordered])
+    names = [
+        (
+            task,
+            [
+                name_in_task(UNKNOWN_NAME, task)
+                if entry["idx"] == UNKNOWN and len(tasks) > 1
+                else entry["name"]
+                for entry in classes
+            ],
+        )
+        for task, classes in ordered
+    ]
+    named = distinct_names(names)
     found = [name for names in named for name in names]
     return [{"name": name, "idx": value} for value, name in enumerate(found, start=1)]
 
@@ -80,7 +98,8 @@ def with_hidden(new: Mapping[str, NDArray[Any]], old: Mapping[str, NDArray[Any]]
     """The labels of several tasks that came as one map, with what another part of the map hid put back.
 
     A voxel of a task was hidden where it had a class before, has none now, and another task has the class there that it
-    had before as well.
+    had before as well. What was unknown of a task stays so where another task has a class now, or was unknown too: the
+    map shows one of them alone.
 
     >>> new = {"heart": np.array([0, 0, 1]), "atrium": np.array([1, 0, 0])}
     >>> with_hidden(new, {"heart": np.array([1, 1, 1]), "atrium": np.array([1, 0, 0])})["heart"]
@@ -99,5 +118,7 @@ def with_hidden(new: Mapping[str, NDArray[Any]], old: Mapping[str, NDArray[Any]]
                 if other != task and other in old:
                     hidden = (values == 0) & (before != 0) & (above != 0) & (above == old[other])
                     kept[hidden] = before[hidden]
+                    covered = (above != 0) | (old[other] == UNKNOWN)
+                    kept[(values == 0) & (before == UNKNOWN) & covered] = UNKNOWN
         found[task] = kept
     return found

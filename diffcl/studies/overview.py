@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any, Final, Literal
 
 from diffcl.studies.agreement import author, mean_dice
+from diffcl.studies.label_changes import DRAWN
 from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
 from diffcl.studies.review import Status, review_of
 
@@ -36,6 +37,7 @@ class LabelEvent:
         dice: Mean over the classes of the Dice between that proposal and this label, 0..1; None without one.
         agreement: Mean Dice with the newest label of somebody else, 0..1; None where nobody else outlined the scan.
         classes: The Dice between that proposal and this label, by class.
+        drawn: How much of the label is drawn, for people; empty where all of it is.
     """
 
     image: str
@@ -51,6 +53,7 @@ class LabelEvent:
     dice: float | None = None
     agreement: float | None = None
     classes: Mapping[str, float] = field(default_factory=dict)
+    drawn: str = ""
 
     @classmethod
     def of(cls, image: str, record: Mapping[str, Any]) -> LabelEvent:
@@ -78,6 +81,7 @@ class LabelEvent:
             mean(scores.values()) if scores else None,
             mean_dice(record) if isinstance(record.get("agreement"), dict) else None,
             scores,
+            str(record.get(DRAWN) or "")[:200],
         )
 
     @property
@@ -97,6 +101,7 @@ class ScanState:
         by: Who sent the newest one; empty where that is not known.
         time: When, ISO 8601; empty where that is not known.
         why: Why it is unusable; empty where it is not.
+        drawn: How much of its label is drawn, for people; empty where all of it is.
     """
 
     image: str
@@ -105,6 +110,7 @@ class ScanState:
     by: str = ""
     time: str = ""
     why: str = ""
+    drawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,11 @@ class Overview:
     def labelled(self) -> int:
         """How many scans have a label of a person."""
         return sum(self.counts[state] for state in ("submitted", "approved", "flagged"))
+
+    @property
+    def partly_drawn(self) -> int:
+        """How many of these labels are partly drawn."""
+        return sum(bool(scan.drawn) for scan in self.scans.values())
 
     def per_day(self) -> dict[str, dict[str, int]]:
         """How many labels each person submitted on each day, the newest day first; removals do not count."""
@@ -197,7 +208,9 @@ def _state(image: str, entry: Mapping[str, Any], events: Sequence[LabelEvent], f
     last = events[-1] if events else LabelEvent(image, 0, "", "")
     submitted = sum(not event.removed for event in events)
     if FINAL in labels:
-        return ScanState(image, review_of(labels[FINAL]["info"]).status, submitted, last.by, last.time)
+        record = labels[FINAL]["info"]
+        drawn = str(record.get(DRAWN) or "")[:200]
+        return ScanState(image, review_of(record).status, submitted, last.by, last.time, drawn=drawn)
     why = failure or str(info.get("unusable") or "")
     if why:
         return ScanState(image, "unusable", submitted, last.by, last.time, why)

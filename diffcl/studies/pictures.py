@@ -16,6 +16,7 @@ from diffcl.evaluation.charts import DRAWING
 from diffcl.evaluation.figures import compose
 from diffcl.geometry import Geometry, same_grid, voxels
 from diffcl.io.isolated import read_first_isolated, read_label_isolated, read_scan_isolated
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 from diffcl.studies.protocol import FINAL, FINAL_OF, Studies
 
@@ -65,7 +66,7 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
     with named(f"label of {image_id}"):
         of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None
         file = of_task or studies.label_path(image_id, FINAL)
-        label = read_label_isolated(file) if file else None
+        label = None if file is None else _drawn(read_label_isolated(file))
         kept = studies.proposed(image_id)
     proposal = kept.label
     for what in (label, proposal):
@@ -96,6 +97,11 @@ def _on(grid: sitk.Image, label: sitk.Image) -> sitk.Image:
         sitk.Cast(label, sitk.sitkUInt8), grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0
     )
     return image
+
+
+def _drawn(label: sitk.Image) -> sitk.Image:
+    """A label in which what is unknown is not drawn."""
+    return Geometry.of(label).place(np.where(voxels(label) == UNKNOWN, 0, voxels(label)))
 
 
 def _nothing(grid: sitk.Image) -> sitk.Image:

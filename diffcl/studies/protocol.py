@@ -329,7 +329,7 @@ class Studies(ABC):
         """How many scans there are.
 
         `total`, how many are `completed`, how many have each of the `label_tags`, and how many have a final label for
-        each of the `tasks`.
+        each of the `tasks`; and of each `partly_drawn` one how much of it is drawn, for people.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME
 from diffcl.recipe import Recipe
 from diffcl.studies.label_parts import names_of
 from diffcl.studies.segmentations import Segmentation
@@ -27,8 +28,15 @@ class Part:
 
     @property
     def classes(self) -> list[dict[str, Any]]:
-        """Name and value of each class."""
-        return [{"name": label.name, "idx": label.value} for label in self.task.labels]
+        """Name and value of each class, and of what is unknown."""
+        found = [{"name": label.name, "idx": label.value} for label in self.task.labels]
+        unknown = {"name": UNKNOWN_NAME, "idx": UNKNOWN}
+        return [*found, unknown] if self.partly else found
+
+    @property
+    def partly(self) -> bool:
+        """Whether a segment says what nobody has decided."""
+        return len(self.segmentation.drawn(self.task)) < len(self.segmentation.segments)
 
 
 def parts_of(

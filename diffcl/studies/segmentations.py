@@ -15,7 +15,7 @@ from pydicom.uid import SegmentationStorage
 from diffcl.errors import GoneError
 from diffcl.files import make_folder, write_text
 from diffcl.io.dicom.damage import DAMAGED, is_damage, items
-from diffcl.io.dicom.seg_read import class_of
+from diffcl.io.dicom.seg_read import class_of, is_unknown
 from diffcl.io.dicomweb.client import Archive
 from diffcl.io.dicomweb.entries import SeriesEntry, is_uid
 from diffcl.recipe import Recipe
@@ -61,11 +61,15 @@ class Segmentation:
 
     def task(self, tasks: Sequence[Recipe]) -> Recipe | None:
         """The first task whose classes all its segments are; None for none."""
-        if not self.segments:
-            return None
-        return next(
-            (task for task in tasks if all(class_of(one, task.labels) for one in self.segments)), None
-        )
+        for task in tasks:
+            drawn = self.drawn(task)
+            if drawn and all(class_of(one, task.labels) for one in drawn):
+                return task
+        return None
+
+    def drawn(self, task: Recipe) -> list[Dataset]:
+        """The segments without that of what nobody has decided."""
+        return [one for one in self.segments if not is_unknown(one, task.labels)]
 
     def tasks(self, tasks: Sequence[Recipe]) -> list[Recipe]:
         """The task whose classes all its segments are, else the tasks that are needed to know them; none for none."""
@@ -76,7 +80,7 @@ class Segmentation:
             (task, {place for place, one in enumerate(self.segments) if class_of(one, task.labels)})
             for task in tasks
         ]
-        found, left = [], set(range(len(self.segments)))
+        found, left = [], {place for place, one in enumerate(self.segments) if not is_unknown(one, ())}
         while left and known:
             task, places = max(known, key=lambda one: len(left & one[1]))
             if not left & places:

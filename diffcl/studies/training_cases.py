@@ -19,6 +19,7 @@ from diffcl.data.patients import patients_by_name
 from diffcl.errors import ArchiveDownError, DataError, OutputError, failure_sentence
 from diffcl.files import make_folder, write_text
 from diffcl.recipe import Recipe
+from diffcl.studies.label_changes import DRAWN
 from diffcl.studies.label_check import NOT_OUTLINED
 from diffcl.studies.protocol import FINAL_OF, Studies
 from diffcl.training.scans import Scans
@@ -159,8 +160,8 @@ def training_cases(
     Labelled are the scans whose final label is of this task and not flagged; all others are unlabelled, whatever
     labels of other tasks they have. Of at least `ENOUGH_TO_VALIDATE` labelled scans a share is kept for validation;
     what each is used for is kept in `folder`, so that a scan that validated goes on validating, and one that taught
-    teaching. See `Roles.choose`. One with a class that is not outlined teaches. A scan that fails, for whatever reason,
-    is left out.
+    teaching. See `Roles.choose`. One that is partly drawn, or has a class that is not outlined, teaches, unless its
+    patient validates. A scan that fails, for whatever reason, is left out.
 
     Args:
         studies: The studies.
@@ -191,10 +192,21 @@ def training_cases(
         else:
             unlabelled[case] = scan
     roles = Roles.read(folder)
-    whole = [case.name for case, scan in labelled.items() if not scan.unknown]
-    chosen = roles.choose(whole, share, _patients(studies, whole, recipe))
+    whole = [case.name for case, scan in labelled.items() if scan.whole]
+    patients = _patients(studies, [case.name for case in labelled], recipe)
+    chosen = roles.choose(whole, share, patients)
+    judging = {patients.get(name, name) for name in chosen | roles.judged}
     validation = _read([case for case in labelled if case.name in chosen], recipe, folder, refused)
-    teachers = {case: scan for case, scan in labelled.items() if case.name not in chosen}
+    teachers = {}
+    for case, scan in labelled.items():
+        if case.name in chosen:
+            continue
+        if not scan.whole and patients.get(case.name, case.name) in judging:
+            refused[case.name] = (
+                f"{case.name}: is not drawn as a whole, and of a patient who validates. Finish it"
+            )
+        else:
+            teachers[case] = scan
     if not teachers:
         raise DataError(
             f"task {recipe.name}",
@@ -232,7 +244,8 @@ def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Pat
         except Exception as error:  # noqa: BLE001  one scan never stops the others
             logger.warning(f"{image} does not validate: {failure_sentence(image, error)}")
             continue
-        if isinstance(case, LabelledCase):
+        partly = DRAWN in studies.label_notes(image, f"{FINAL_OF}{recipe.name}")
+        if isinstance(case, LabelledCase) and not partly:
             cases.append(case)
     names = [case.name for case in cases]
     chosen = Roles.read(folder).choose(names, share, _patients(studies, names, recipe))

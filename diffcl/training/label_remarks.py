@@ -15,7 +15,7 @@ TOLD = 5
 
 
 def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, ...]:
-    """Sentences on the labels that are empty, on classes that are not outlined, and on those that are in no label.
+    """Sentences on labels that are empty or partly drawn, on classes that are not outlined, and on those in no label.
 
     Args:
         scans: Those that teach with a label, at least one.
@@ -37,6 +37,9 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     remarks = []
     if empty:
         remarks.append(f"{_listed(empty)}: the label is empty, which teaches that there is nothing.")
+    partly = [f"{scan.name} ({scan.drawn})" for scan in scans if scan.drawn]
+    if partly:
+        remarks.append(f"{_listed(partly)}: what is not drawn there counts as unlabelled.")
     unknown = {name for scan in scans for name in _not_outlined(scan, recipe)}
     for name in sorted(unknown):
         lacking = [scan.name for scan in scans if name in _not_outlined(scan, recipe)]

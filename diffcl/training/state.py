@@ -50,7 +50,8 @@ class Student(Generic[Network]):
             advance: How many steps of the schedule it stands for; the average forgets as much as in all of them.
         """
         self.network.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss.requires_grad:  # a step whose crops have nothing that is known teaches nothing
+            loss.backward()
         average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._optimiser.step(advance)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffcl.data.batches import Batch
+from diffcl.labels import UNDECIDED
 from diffcl.losses.contrastive import contrastive_loss, draw_voxels, voxel_vectors
 from diffcl.losses.pseudo_label import PseudoLabel, pseudo_label
 from diffcl.losses.ramp import ramp
@@ -86,9 +87,10 @@ class Crops:
 
     Attributes:
         images: `(B, C, X, Y, Z)`, C the sequences of the task.
-        cs_target: What CS shall say: labels, and the DS pseudo-label elsewhere `(B, X, Y, Z)`.
+        cs_target: What CS shall say: labels, and the DS pseudo-label elsewhere `(B, X, Y, Z)`; `UNDECIDED` where a
+            labelled crop is not drawn.
         ds_target: What DS shall say, and its Y_0: labels, and the CS pseudo-label elsewhere.
-        labelled: 1 on labelled voxels, else 0 `(B, X, Y, Z)`.
+        labelled: 1 on labelled voxels, else 0 `(B, X, Y, Z)`; those that are not drawn are not labelled.
         cs_weight: Weight of the DS pseudo-label `(B, X, Y, Z)`, 0 on labelled voxels.
         ds_weight: Weight of the CS pseudo-label, likewise.
     """
@@ -125,8 +127,11 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | 
     zero = cs_supervised.new_zeros(())
     if learner.ds is None:
         return StepLosses(cs_supervised, cs_pseudo, zero, zero, zero, weights)
-    outlined = crops.ds_target.masked_fill(crops.ds_target >= recipe.classes, 0)
+    undecided = crops.ds_target == UNDECIDED
+    outlined = crops.ds_target.masked_fill((crops.ds_target >= recipe.classes) | undecided, 0)
     clean = learner.diffusion.encode(outlined, recipe.classes)
+    if undecided.any():
+        clean.masked_fill_(undecided[:, None], 0.0)
     time, noisy = _noised(learner, clean, random)
     with learner.computing():
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
@@ -185,16 +190,17 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) 
 
     Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
     unlabelled crops each labelled crop takes the box of its neighbour. Of a mixed pair, the batch may keep one.
+    What of a labelled crop is not drawn carries no weight.
     """
     images, labels = batch.labelled, batch.labels
     zeros = torch.zeros(labels.shape, device=labels.device)
-    ones = zeros + 1
+    known = (labels != UNDECIDED).to(zeros)
     if of_cs is None or of_ds is None:
-        fields = [images, labels, labels, ones, zeros, zeros]
+        fields = [images, labels, labels, known, zeros, zeros]
         if batch.boxes is not None:
             fields = [_paste(field.roll(1, dims=0), field, batch.boxes) for field in fields]
         return Crops(*fields)
-    first = [images, labels, labels, ones, zeros, zeros]
+    first = [images, labels, labels, known, zeros, zeros]
     second = [
         batch.unlabelled, of_ds.classes, of_cs.classes, torch.zeros_like(of_ds.weight),
         of_ds.weight, of_cs.weight,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diffcl.data import array_cache
 from diffcl.data.cache import not_outlined, sequence_settings
 from diffcl.data.cases import LabelledCase
+from diffcl.data.partly_drawn import drawn_in_words
 from diffcl.data.preprocess import to_classes
 from diffcl.data.sequences import read_case
 from diffcl.errors import DataError
@@ -119,7 +120,9 @@ def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], 
     """The voxels of a scan and of its label, and where they lie."""
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
-    truth = to_classes(read_label(case.label), grid, recipe, case.label)
+    truth = to_classes(read_label(case.label), grid, recipe, case.label, partly=True)
+    if drawn := drawn_in_words(voxels(truth), grid):
+        raise DataError(case.label, f"{drawn}, so it cannot validate", "Finish it, or let the scan teach")
     unknown = not_outlined(case, recipe, voxels(truth))
     if unknown:
         names = ", ".join(entry.name for entry in recipe.labels if entry.value in unknown)

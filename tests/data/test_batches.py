@@ -9,6 +9,7 @@ import torch
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.cache import TrainingScan
+from diffcl.labels import UNDECIDED, UNKNOWN
 from diffcl.recipe import Recipe, parse_recipe
 
 STILL = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}
@@ -156,3 +157,32 @@ def test_background_of_a_scan_with_a_class_that_is_not_outlined_has_a_value_of_i
     assert torch.equal(one.labels[one.labels != plain.labels].unique(), torch.tensor([recipe.classes]))
     assert changed.any(dim=1).sum() == 1
     assert (plain.labels[one.labels != plain.labels] == 0).all()
+
+
+def test_what_is_not_drawn_is_undecided_and_its_scan_is_unlabelled_as_well(recipe: Recipe) -> None:
+    """The label of the only scan says nothing of half of it."""
+    (scan,) = scans(1, labelled=True)
+    assert scan.label is not None
+    label = scan.label.clone()
+    label[:, :, 10:] = UNKNOWN
+    partly = replace(scan, label=label, drawn="drawn on 10 of 20 axial slices")
+    still = recipe.changed(augmentation=STILL, training={"crop_on_object": 1.0})
+    made, plain = Batches([partly], [], still), Batches([scan], [], still)
+    start, later = made(3), made(9)
+    assert (start.labels == UNDECIDED).any()
+    known = start.labels != UNDECIDED
+    assert known.any()
+    assert torch.equal(start.labels[known] == 1, (start.labelled[:, 0] > 0)[known])
+    assert not (start.labels == UNKNOWN).any()
+    assert len(start.unlabelled) == len(plain(9).unlabelled) == 0
+    assert len(later.unlabelled) == 2
+
+
+def test_crops_are_not_drawn_around_what_is_unknown(recipe: Recipe) -> None:
+    """One voxel is of the class and all others are unknown: it is in every crop."""
+    label = torch.full((48, 16, 32), UNKNOWN, dtype=torch.uint8)
+    label[40, 8, 25] = 1
+    scan = TrainingScan("scan", torch.zeros(1, *label.shape), label, drawn="100 % of it is unknown")
+    for share in (1.0, 0.0):
+        made = Batches([scan], [], recipe.changed(training={"crop_on_object": share}, augmentation=STILL))
+        assert all((made(step).labels == 1).any(dim=(1, 2, 3)).all() for step in (1, 2, 3, 9))

@@ -151,7 +151,13 @@ class TestScans:
         mr, ct = put("oblique"), put("flipped", modality="CT")
         assert store.scans() == sorted([mr, ct])
         assert {store.image_notes(uid)["Modality"] for uid in (mr, ct)} == {"MR", "CT"}
-        assert store.status() == {"total": 2, "completed": 0, "label_tags": {}, "tasks": {}}
+        assert store.status() == {
+            "total": 2,
+            "completed": 0,
+            "label_tags": {},
+            "tasks": {},
+            "partly_drawn": {},
+        }
 
     def test_whose_a_series_is_stands_in_its_headers(
         self, store: ArchiveStudies, put: Put, patients: str
@@ -280,10 +286,33 @@ class TestLabels:
             "completed": 1,
             "label_tags": {"final": 1},
             "tasks": {"organ": 1},
+            "partly_drawn": {},
         }
         file = store.label_path(first, "final")
         assert same_place(sitk.ReadImage(file), sitk.ReadImage(store.image_path(first)))
         np.testing.assert_array_equal(voxels(file), sitk.GetArrayFromImage(make_label("oblique")))
+
+    def test_a_partly_drawn_label_stays_so(
+        self, store: ArchiveStudies, put: Put, label_file: Any, open_store: Open, tmp_path: Path
+    ) -> None:
+        """Its unknown voxels are a segment in the archive, which another server reads as such."""
+        uid, image = put("oblique"), make_label("oblique")
+        values = sitk.GetArrayFromImage(image)
+        values[[0, 1, 2, 3, 5, 7]] = 255
+        part = sitk.GetImageFromArray(values)
+        part.CopyInformation(image)
+        store.save_label(uid, label_file(part), "final", {"client_id": "ann"})
+        told = "drawn on 7 of 13 axial slices"
+        assert store.status()["partly_drawn"] == {uid: told}
+        for one in (store, open_store("other")):
+            np.testing.assert_array_equal(voxels(one.label_path(uid, "final")), values)
+            assert one.label_notes(uid, "final")["label_info"][-1] == {"name": "unknown", "idx": 255}
+            assert one.tasks_of(uid) == ["organ"]
+        assert open_store("other").status()["partly_drawn"] == {uid: "drawn in part"}, (
+            "nobody wrote it down there"
+        )
+        found = training_cases(store, ORGAN, 0.0, tmp_path / "organ")
+        assert [scan.drawn for scan in found.scans.labelled] == [told]
 
     def test_damaged_notes_are_none(
         self, store: ArchiveStudies, put: Put, label_file: Any, tmp_path: Path

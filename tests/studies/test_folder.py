@@ -79,7 +79,13 @@ class TestReading:
 
     def test_scans_of_the_folder_are_listed(self, store: Store) -> None:
         assert store.scans() == SCANS
-        assert store.status() == {"total": 4, "completed": 0, "label_tags": {}, "tasks": {}}
+        assert store.status() == {
+            "total": 4,
+            "completed": 0,
+            "label_tags": {},
+            "tasks": {},
+            "partly_drawn": {},
+        }
 
     def test_scans_that_come_and_go_by_hand_are_seen_at_once(self, store: Store, studies: Path) -> None:
         (studies / "oblique.nii.gz").rename(studies / "renamed.nii.gz")
@@ -176,6 +182,7 @@ class TestSubmittedLabels:
             "completed": 1,
             "label_tags": {"final": 1},
             "tasks": {"organ": 1},
+            "partly_drawn": {},
         }
 
     @pytest.mark.parametrize("name", SCANS)

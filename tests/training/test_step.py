@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from diffcl.data.batches import Batch
+from diffcl.labels import UNDECIDED
 from diffcl.losses.pseudo_label import PseudoLabel
+from diffcl.losses.segmentation import segmentation_loss
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.state import TrainingState
 from diffcl.training.step import StepLosses, StepWeights, arrange, diffcl_step, weights_at
@@ -200,3 +202,54 @@ def test_what_is_not_outlined_is_no_background(recipe: Recipe) -> None:
     labels[0][labels[0] == 3] = 0
     other = diffcl_step(TrainingState(recipe, torch.device("cpu")), replace(plain, labels=labels), 10)
     assert losses.cs_supervised < other.cs_supervised
+
+
+def test_what_is_not_drawn_has_no_supervised_loss(recipe: Recipe) -> None:
+    """Neither mixed nor unlabelled, and DS is told nothing there: whatever was there, the losses are the same."""
+    plain = batch(unlabelled=0)
+    half = torch.zeros(plain.labels.shape, dtype=torch.bool)
+    half[..., 4:] = True
+    labels = plain.labels.masked_fill(half, UNDECIDED)
+    crops = arrange(replace(plain, labels=labels), None, None)
+    assert torch.equal(crops.labelled, (~half).float())
+    learner = TrainingState(recipe, torch.device("cpu"))
+    losses = diffcl_step(learner, replace(plain, labels=labels), 3)
+    logits = learner.cs.network(plain.labelled)
+    wanted = segmentation_loss(logits, plain.labels, (~half).float())
+    torch.testing.assert_close(losses.cs_supervised, wanted)
+    assert torch.isfinite(losses.ds_supervised)
+    assert losses.ds_supervised > 0
+
+
+def test_crops_of_which_nothing_is_drawn_teach_nothing(recipe: Recipe) -> None:
+    learner = TrainingState(recipe, torch.device("cpu"))
+    before = [parameter.clone() for parameter in learner.cs.network.parameters()]
+    plain = batch(unlabelled=0)
+    losses = diffcl_step(learner, replace(plain, labels=torch.full_like(plain.labels, UNDECIDED)), 3)
+    assert losses.cs == losses.ds == 0
+    learner.learn(losses.cs, losses.ds, 3)
+    assert all(map(torch.equal, before, learner.cs.network.parameters()))
+
+
+def test_what_is_not_drawn_is_in_no_bank(recipe: Recipe) -> None:
+    learner = TrainingState(recipe, torch.device("cpu"))
+    plain = batch()
+    labels = torch.where(plain.labels == 1, UNDECIDED, plain.labels)
+    diffcl_step(learner, replace(plain, labels=labels), 10)
+    assert learner.bank.filled[1] == 0
+    diffcl_step(learner, plain, 10)
+    assert learner.bank.filled[1] > 0
+
+
+def test_mixed_crops_carry_what_is_not_drawn_along(recipe: Recipe) -> None:
+    made = batch(boxes=True)
+    assert made.boxes is not None
+    labels = made.labels.clone()
+    labels[0] = UNDECIDED
+    crops = arrange(replace(made, labels=labels), *opinions())
+    inside = made.boxes[0]
+    assert crops.labelled[2][inside].eq(0).all()
+    assert crops.cs_weight[2][inside].eq(0).all()
+    assert crops.cs_weight[2][~inside].eq(0.5).all()
+    losses = diffcl_step(TrainingState(recipe, torch.device("cpu")), replace(made, labels=labels), 10)
+    assert torch.isfinite(losses.cs + losses.ds)

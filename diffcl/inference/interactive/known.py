@@ -11,16 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from diffcl.data.partly_drawn import plane_across, whole_slices
 from diffcl.data.preprocess import to_classes
 from diffcl.errors import DataError, UsageError
 from diffcl.geometry import Geometry, difference, filled_up, voxels
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
-
-UNKNOWN: Final = 255
-"""Value of voxels of a label map that nobody has decided."""
-
-UNKNOWN_NAME: Final = "unknown"
-"""Name of the segment that stands for them in a viewer."""
 
 Meaning = Literal["slices", "voxels", "marked"]
 """What a partly drawn label decides.
@@ -32,8 +28,6 @@ Meaning = Literal["slices", "voxels", "marked"]
 """
 
 MEANINGS: Final = get_args(Meaning)
-
-_PLANES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
@@ -133,17 +127,6 @@ def decided(
                  crossing_remarks(classes, slices))  # fmt: skip
 
 
-def whole_slices(mask: NDArray[np.bool_]) -> dict[int, tuple[int, ...]]:
-    """Of each axis, the slices across it that are known as a whole; none along an axis with one voxel."""
-    found = {}
-    for axis, count in enumerate(mask.shape):
-        others = tuple(a for a in range(3) if a != axis)
-        full = np.flatnonzero(mask.all(axis=others))
-        if count > 1 and full.size:
-            found[axis] = tuple(full.tolist())
-    return found
-
-
 def drawn_slices(classes: NDArray[Any]) -> dict[int, tuple[int, ...]]:
     """Of each axis, the slices across it in which something is drawn: the fewest that hold all that is drawn.
 
@@ -220,7 +203,7 @@ def _in_words(slices: Mapping[int, Sequence[int]], scan: Geometry) -> str:
     """The known slices, counted from 0 as the file has them, and their plane."""
     parts = []
     for axis, found in slices.items():
-        plane = _PLANES[int(np.abs(scan.axes[:, axis]).argmax())]
+        plane = plane_across(axis, scan)
         shown = ", ".join(map(str, found[:12])) + (" and more" if len(found) > 12 else "")
         parts.append(f"{len(found)} {plane} slice{'s' * (len(found) > 1)} ({shown})")
     return "Known are " + " and ".join(parts) + ", background included"

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from diffcl.errors import DataError, UsageError, unknown_name
 from diffcl.geometry import Geometry, difference, filled_up, voxels
-from diffcl.inference.interactive.known import UNKNOWN_NAME, Known, Meaning, decided
+from diffcl.inference.interactive.known import Known, Meaning, decided
 from diffcl.io.isolated import read_label_isolated
+from diffcl.labels import UNKNOWN_NAME, name_in_task
 
 FOREGROUND_SCRIBBLES: Final = "foreground_scribbles"
 """Segment of strokes inside the chosen class."""
@@ -80,7 +81,7 @@ class Segments:
                 )
             if name in names:
                 classes[there] = names[name]
-            elif name == UNKNOWN_NAME:
+            elif _means_unknown(name):
                 unknown |= there
             elif name in (FOREGROUND_SCRIBBLES, BACKGROUND_SCRIBBLES, _BACKGROUND):
                 if name == FOREGROUND_SCRIBBLES:
@@ -139,7 +140,7 @@ def read_segments(
     classes, unknown, strokes = segments.classes(names, elsewhere, scan)
     where = segments.where
     meaning: Meaning = "voxels" if choice == "touched" else choice
-    marked = UNKNOWN_NAME in segments.values() and unknown.any()
+    marked = any(map(_means_unknown, segments.values())) and unknown.any()
     if marked:
         known = decided(classes, unknown, "marked", where, scan)
     elif choice == "touched":
@@ -163,6 +164,15 @@ def read_segments(
         raise DataError(where, "no slice between the drawn ones is left to find",
                         f"Mark what is unknown by a segment named {UNKNOWN_NAME}, or set known to touched")  # fmt: skip
     return both, classes
+
+
+def _means_unknown(name: str) -> bool:
+    """Whether a segment stands for what nobody has decided, of a map of several tasks too.
+
+    >>> _means_unknown("unknown"), _means_unknown("unknown (heart)"), _means_unknown("unknown_slices")
+    (True, True, False)
+    """
+    return name == UNKNOWN_NAME or name.startswith(name_in_task(UNKNOWN_NAME, "")[:-1])
 
 
 def _without_gap(known: Known) -> bool:

@@ -19,7 +19,7 @@ from diffcl.io.dicom.damage import OddValueError, damage_as, items, number, numb
 from diffcl.io.dicom.data_set import read_data_set
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.scan import Scan
-from diffcl.labels import LabelClass
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, LabelClass
 
 ON_GRID: Final = 0.25
 """A frame may lie this far, in voxels, from a slice of the grid it is put on: some headers round positions."""
@@ -61,7 +61,8 @@ def read_seg(
             leaves out, as some software does with empty ones, are background. Without it, the result
             reaches from the first to the last slice that the file holds.
         labels: Classes of the task. Segments are matched with them by name, or else by code, because other
-            software may number segments anew. Without them, values are the numbers of the segments.
+            software may number segments anew; a segment of the name `UNKNOWN_NAME` has the value `UNKNOWN`. Without
+            them, values are the numbers of the segments.
         others: Whether segments that are no class are left out rather than refused: those of other tasks.
 
     Raises:
@@ -100,6 +101,9 @@ def _values(
         values[segment_number] = segment_number
         if labels is not None:
             found = class_of(segment, labels)
+            if is_unknown(segment, labels):
+                values[segment_number] = UNKNOWN
+                continue
             if found is None and others:
                 values[segment_number] = 0
                 continue
@@ -131,6 +135,11 @@ def class_of(segment: Dataset, labels: Sequence[LabelClass]) -> LabelClass | Non
         and code == (one.type.value, [one.modifier.value] if one.modifier else [])
     ]  # fmt: skip
     return fitting[0] if len(fitting) == 1 else None
+
+
+def is_unknown(segment: Dataset, labels: Sequence[LabelClass]) -> bool:
+    """Whether an item of a SegmentSequence stands for what nobody has decided: by its name, unless a class has it."""
+    return _name_of(segment).casefold() == UNKNOWN_NAME and class_of(segment, labels) is None
 
 
 def _name_of(segment: Dataset) -> str:

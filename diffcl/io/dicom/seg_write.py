@@ -18,10 +18,11 @@ import SimpleITK as sitk
 from pydicom.sr.coding import Code as DicomCode
 
 from diffcl.geometry import Geometry, same_grid
+from diffcl.geometry import voxels as voxels_of
 from diffcl.io.dicom.derived import coded, identity, save_derived, type_code
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.source import made_from, refer, source_images, told_apart
-from diffcl.labels import LabelClass
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, Code, LabelClass
 from diffcl.version import version
 
 ARTIFICIAL_INTELLIGENCE: Final = DicomCode("123110", "DCM", "Artificial Intelligence")
@@ -29,6 +30,14 @@ ARTIFICIAL_INTELLIGENCE: Final = DicomCode("123110", "DCM", "Artificial Intellig
 
 SERIES_NUMBER: Final = 1000
 """Added to the number of the source series, so that results stand after the series of the scanner."""
+
+_UNKNOWN: Final[dict[str, Any]] = {
+    "name": UNKNOWN_NAME,
+    "color": (128, 128, 128),
+    "category": Code(value="309825002", meaning="Spatial and Relational Concept"),
+    "type": Code(value="261665006", meaning="Unknown"),
+}
+"""Segment of what nobody has decided; its category is of DICOM CID 7150, its type of SNOMED CT."""
 
 
 def write_seg(
@@ -74,10 +83,10 @@ def write_annotation(
     """Write what a person outlined as a binary DICOM segmentation of its series; see `write_seg`.
 
     Its segments count as made by hand, or semi-automatically if they began as a model's proposal; so it can
-    be told from what a model made alone.
+    be told from what a model made alone. Voxels that are `UNKNOWN` get a segment of their own, after the classes.
 
     Args:
-        label: See `write_seg`.
+        label: See `write_seg`; may hold `UNKNOWN`.
         series: See `write_seg`.
         labels: See `write_seg`.
         path: See `write_seg`.
@@ -90,6 +99,11 @@ def write_annotation(
     """
     kind: Literal["SEMIAUTOMATIC", "MANUAL"] = "SEMIAUTOMATIC" if proposed_by else "MANUAL"
     model, number = proposed_by or ("diffcl", 0)
+    grid, values = Geometry.of(label), voxels_of(label)
+    if (values == UNKNOWN).any():
+        last = len(labels) + 1
+        label = grid.place(np.where(values == UNKNOWN, last, values).astype(np.uint8))
+        labels = [*labels, LabelClass(value=last, **_UNKNOWN)]
     _write(_values(label, series, labels), "BINARY", series, labels, path, _Maker(kind, model, number, title))
 
 

@@ -29,6 +29,8 @@ def sentence(overview: Overview, moment: Moment) -> str:
         told.append(f"{counts['approved']} of them approved")
     if counts["flagged"]:
         told.append(f"{counts['flagged']} flagged")
+    if overview.partly_drawn:
+        told.append(f"{overview.partly_drawn} partly drawn")
     if counts["unusable"]:
         told.append(f"{counts['unusable']} cannot be used")
     working = [one.task for one in moment.trainings.values() if one.runs]

@@ -27,7 +27,7 @@ from diffcl.io.dicom.seg_write import (
 )
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.dicom.series_write import write_series
-from diffcl.labels import ANATOMICAL_STRUCTURE, Code, LabelClass
+from diffcl.labels import ANATOMICAL_STRUCTURE, UNKNOWN, Code, LabelClass
 from diffcl.recipe import load_recipe, shipped_recipes
 
 FORMERLY = {"91723000": "123037004"}
@@ -454,3 +454,20 @@ def test_every_shipped_class_has_codes_of_the_standard(name: str) -> None:
                 )  # the groups are extensible
                 assert code.scheme == known.scheme_designator
                 assert code.value in (known.value, FORMERLY.get(known.value))
+
+
+def test_what_nobody_has_decided_has_a_segment_of_its_own(source: DicomSeries, tmp_path: Path) -> None:
+    """It is read as the same value, whatever the classes; without it the file has the segments of the classes."""
+    grid = source.geometry
+    values = grid.zeros(np.uint8)
+    values[:, :, 1:] = UNKNOWN
+    values[1:3, 1:3, 0] = 2
+    write_annotation(grid.place(values), source, LABELS, tmp_path / "part.dcm")
+    assert_same(read_seg(tmp_path / "part.dcm", source, LABELS), grid.place(values))
+    assert_same(read_seg(tmp_path / "part.dcm", source, LABELS[1:], others=True), grid.place(values))
+    segments = pydicom.dcmread(tmp_path / "part.dcm").SegmentSequence
+    assert [one.SegmentLabel for one in segments] == ["atrium", "tumour", "unknown"]
+    assert segments[2].SegmentedPropertyTypeCodeSequence[0].CodeValue == "261665006"
+    values[values == UNKNOWN] = 0
+    write_annotation(grid.place(values), source, LABELS, tmp_path / "whole.dcm")
+    assert len(pydicom.dcmread(tmp_path / "whole.dcm").SegmentSequence) == 2

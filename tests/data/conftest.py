@@ -1,0 +1,5 @@
+"""A small task that trains in seconds."""
+
+from trainable import recipe
+
+__all__ = ["recipe"]
