@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from numpy.typing import NDArray
 from synthetic import ORGAN, SCANS, make_label, make_scan
 
 from diffcl.errors import DataError
@@ -43,7 +44,7 @@ def opened(studies: Path) -> FolderStudies:
 def submit(opened: FolderStudies, tmp_path: Path) -> Submit:
     """Submits values for a scan with the names of the segments 1, 2, ..., as Slicer does."""
 
-    def send(values: np.ndarray, *names: str, scan: str = "oblique", **more: Any) -> dict[str, Any]:
+    def send(values: NDArray[np.uint8], *names: str, scan: str = "oblique", **more: Any) -> dict[str, Any]:
         file = tmp_path / "sent.nii.gz"
         sitk.WriteImage(Geometry.of(make_scan(scan)).place(values), file)
         listed = [{"name": name, "idx": number} for number, name in enumerate(names, start=1)]
@@ -52,7 +53,7 @@ def submit(opened: FolderStudies, tmp_path: Path) -> Submit:
     return send
 
 
-def drawn(scan: str = "oblique", elsewhere: int = 3) -> np.ndarray:
+def drawn(scan: str = "oblique", elsewhere: int = 3) -> NDArray[np.uint8]:
     """The organ in slices 4 and 6, and another value everywhere else."""
     whole = voxels(make_label(scan))
     values = np.full_like(whole, elsewhere)
@@ -60,7 +61,7 @@ def drawn(scan: str = "oblique", elsewhere: int = 3) -> np.ndarray:
     return values
 
 
-def stored(opened: FolderStudies, tag: str = "final", scan: str = "oblique") -> np.ndarray:
+def stored(opened: FolderStudies, tag: str = "final", scan: str = "oblique") -> NDArray[np.uint8]:
     file = opened.label_path(scan, tag)
     assert file is not None
     return voxels(read_label(file))
@@ -189,7 +190,8 @@ def test_segments_of_two_tasks_share_what_is_unknown(opened: FolderStudies, subm
     ids=["all unknown", "a mask of 255", "no slice", "another word"],
 )
 def test_what_says_nothing_is_refused_and_nothing_is_lost(
-    values: np.ndarray, names: tuple[str, ...], said: dict[str, str], told: str, opened: FolderStudies, submit: Submit
+    values: NDArray[np.uint8], names: tuple[str, ...], said: dict[str, str], told: str,
+    opened: FolderStudies, submit: Submit,
 ) -> None:  # fmt: skip
     submit(drawn(), *NAMES)
     with pytest.raises(DataError, match=told):

@@ -36,6 +36,7 @@ def test_the_scans_and_their_labels_are_those_of_the_folder(former: FolderStudie
     }  # fmt: skip
     assert former.status() == {
         "total": 4, "completed": 2, "label_tags": {"final": 2, "original": 1}, "tasks": {"organ": 2},
+        "partly_drawn": {},
     }  # fmt: skip
 
 

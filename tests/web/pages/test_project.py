@@ -105,6 +105,18 @@ def test_every_name_is_shown_and_none_is_markup(
     assert ask(app, "/study/chart/days.svg", params={"theme": "dark"}).text.startswith("<?xml")
 
 
+def test_pages_say_how_much_of_a_label_is_drawn(get: Callable[..., httpx.Response], studies: Path) -> None:
+    empty_scans(studies, ["a"])
+    told = "drawn on 5 of 40 axial slices"
+    keep_versions(studies, "a", [{**record("2026-01-31", "ann"), "drawn": told}])
+    assert "1 partly drawn" in get("/").text
+    assert f"<br>{told}</td>" in get("/study/scans").text
+    text = ask(
+        application(project_of(studies, studies.parent / "store")), "/study/scan", params={"image": "a"}
+    ).text
+    assert f"{told}; 7 voxels unlike the label before" in text
+
+
 def test_a_scan_that_is_not_there_is_a_page_that_says_so(
     get: Callable[..., httpx.Response], studies: Path
 ) -> None:
