@@ -2,9 +2,10 @@
 
     PYTHONPATH=tests/support python benchmarks/glance.py --json
 
-A made-up project of 1,000 scans, 5,000 labels and 30 versions is read and looked at: the first time, again, and after a
-label was submitted. Times are those of a processor, but for the last one. Requests go through the application without a
-network. Memory is what the process holds more than before the project was looked at.
+A made-up project of 1,000 scans, 5,000 labels and 30 versions is read and looked at: the first time, again, and after
+labels were submitted while the first page was open, which asks again as often as it says. Times are those of a
+processor, but for the last two. Requests go through the application without a network. Memory is what the process holds
+more than before the project was looked at.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ PAGES = {
     "history of a scan": "/study/scan?image=scan-0001",
 }
 
+LABELS = 8
+"""That are submitted while a page is open."""
+
 CHARTS = ("days.svg?of=", "proposals.svg?of=", "versions.svg?of=organ", "learning.svg?of=organ")
 
 
@@ -39,6 +43,30 @@ def timed(app: Any, path: str, *, again: bool = True) -> tuple[float, int]:
     begin = time.process_time()
     answer = ask(app, path)
     return round(time.process_time() - begin, 4), len(answer.content)
+
+
+def seconds_until_seen(app: Any, studies: Path, labelled: int, count: int) -> float:
+    """Seconds until an open page shows a label that was submitted at some moment between two of its questions.
+
+    Args:
+        app: The pages.
+        studies: Of which every other scan had a label.
+        labelled: How many had.
+        count: How many of the others have one by now.
+    """
+    text = ask(app, "/").text
+    time.sleep(live(text) * count / LABELS)
+    keep_versions(studies, f"scan-{2 * count:04}", [record("2026-10-01", "eve")])
+    begin = time.perf_counter()
+    time.sleep(live(text) * (1 - count / LABELS))
+    while f"{labelled + count + 1} scans of" not in (text := ask(app, "/").text):
+        time.sleep(live(text))
+    return time.perf_counter() - begin
+
+
+def live(text: str) -> float:
+    """Seconds after which a page asks again."""
+    return float(text.partition('data-live="')[2].partition('"')[0])
 
 
 def main() -> None:
@@ -63,11 +91,12 @@ def main() -> None:
             found[f"{chart.partition('.')[0]} chart, s"], found[f"{chart.partition('.')[0]} chart, bytes"] = (
                 timed(app, f"/study/chart/{chart}&theme=light", again=False)
             )
-        keep_versions(Path(folder) / "studies", "scan-0000", [record("2026-10-01", "eve")])
-        begin = time.perf_counter()
-        while f"{arguments.scans // 2 + 1} scans of" not in ask(app, "/").text:
-            time.sleep(0.05)
-        found["a new label is seen after, s"] = round(time.perf_counter() - begin, 3)
+        seen = [
+            seconds_until_seen(app, Path(folder) / "studies", arguments.scans // 2, count)
+            for count in range(LABELS)
+        ]
+        found["a label is seen after, s"] = round(sorted(seen)[LABELS // 2], 3)
+        found["the last one of them after, s"] = round(max(seen), 3)
         found["memory, MiB"] = round((memory("VmRSS") - before) / 2**20, 1)
     show(found, as_json=arguments.json)
 

@@ -251,8 +251,8 @@ class ArchiveStudies(ArchiveScans):
             "partly_drawn": {uid: drawn for uid, drawn in newest.items() if drawn},
         }
 
-    def content(self) -> dict[str, Any]:
-        """See `Studies.content`."""
+    def content(self, *, older: bool = True) -> dict[str, Any]:  # noqa: ARG002
+        """See `Studies.content`; older versions are in the archive alone."""
         return {
             "name": self.name(),
             "description": self.description(),

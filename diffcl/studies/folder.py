@@ -208,10 +208,10 @@ class FolderStudies(FolderScans):
             },
         }
 
-    def content(self) -> dict[str, Any]:
-        """What the index holds, and older versions of final labels under tags of their own."""
+    def content(self, *, older: bool = True) -> dict[str, Any]:
+        """What the index holds, and older versions of final labels, of which the records of all scans are read."""
         found = self._contents.now().model_dump()
-        for image_id, entry in found["objects"].items():
+        for image_id, entry in found["objects"].items() if older else ():
             if "label_version" in entry["image"]["info"]:
                 for tag, record in self._older(image_id).items():
                     info = {**record, "name": f"{image_id}{LABEL_SUFFIX}"}

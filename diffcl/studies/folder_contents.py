@@ -54,6 +54,7 @@ class FolderContents:
         self._index = Index(folder)
         self._seen: tuple[int, ...] = ()
         self._history_seen = -1
+        self._newest: dict[str, object] = {}
         self._retry_at = 0.0
         self._staging = Staging()
         self._skipped: set[str] = set()
@@ -209,11 +210,8 @@ class FolderContents:
             OutputError: If the index cannot be written.
         """
         self._history_seen = self._history.changed
-        newest = {image_id: self._history.newest(image_id) for image_id in self._content.objects}
         behind = {
-            image_id: record
-            for image_id, record in newest.items()
-            if record and record["version"] != self._content.objects[image_id].image.info.get("label_version")
+            image_id: record for image_id in self._content.objects if (record := self._behind(image_id))
         }
         if behind:
             with self.change() as content:
@@ -230,6 +228,19 @@ class FolderContents:
                         raise
                     except DiffclError as error:
                         logger.error(f"The newest label of {image_id} is not put in place: {error}")
+
+    def _behind(self, image_id: str) -> dict[str, Any]:
+        """The record of the newest version of a scan that is not in its place; empty where it is.
+
+        Nothing is read of a scan whose versions are those of the last time, if the newest was put in its place.
+        """
+        mark = self._history.mark(image_id)
+        shown = self._content.objects[image_id].image.info.get("label_version")
+        if mark is not None and self._newest.get(image_id) == (mark, shown):
+            return {}
+        record = self._history.newest(image_id)
+        self._newest[image_id] = mark, record.get("version")
+        return record if record and record["version"] != shown else {}
 
     def _reconcile(self) -> None:
         """Make the index say what is on disk; the index is locked."""

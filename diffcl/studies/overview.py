@@ -102,6 +102,7 @@ class ScanState:
         time: When, ISO 8601; empty where that is not known.
         why: Why it is unusable; empty where it is not.
         drawn: How much of its label is drawn, for people; empty where all of it is.
+        warnings: What was odd of the last proposal for it.
     """
 
     image: str
@@ -111,6 +112,7 @@ class ScanState:
     time: str = ""
     why: str = ""
     drawn: str = ""
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class OverviewReader:
         Raises:
             ArchiveError: If an archive is behind it that fails.
         """
-        content = self._studies.content()
+        content = self._studies.content(older=False)
         objects: Mapping[str, Mapping[str, Any]] = content["objects"]
         self._known = {image: one for image, one in self._known.items() if image in objects}
         scans: dict[str, ScanState] = {}
@@ -214,5 +216,8 @@ def _state(image: str, entry: Mapping[str, Any], events: Sequence[LabelEvent], f
     why = failure or str(info.get("unusable") or "")
     if why:
         return ScanState(image, "unusable", submitted, last.by, last.time, why)
-    proposed = isinstance(info.get("proposal"), dict) or ORIGINAL in labels
-    return ScanState(image, "proposed" if proposed else "waiting", submitted, last.by, last.time)
+    about = info.get("proposal")
+    warnings = about.get("warnings") if isinstance(about, dict) else None
+    told = [str(one) for one in warnings] if isinstance(warnings, list) else []
+    state: State = "proposed" if isinstance(about, dict) or ORIGINAL in labels else "waiting"
+    return ScanState(image, state, submitted, last.by, last.time, warnings=told)

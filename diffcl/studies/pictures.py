@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import SimpleITK as sitk
+from matplotlib.text import Text
 
 from diffcl.errors import ScanError, named
 from diffcl.evaluation.charts import DRAWING
@@ -35,16 +36,18 @@ class Picture:
         label_ml: Millilitres of each class of the label; empty without one.
         proposal_ml: The same of the last proposal.
         has_doubt: Whether the map of doubt is in the picture.
+        colors: Of the outline of each class, as in #ff0000.
     """
 
     png: bytes
     label_ml: Mapping[str, float]
     proposal_ml: Mapping[str, float]
     has_doubt: bool
+    colors: Mapping[str, str]
 
 
 def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: str = "") -> Picture:
-    """Draw a scan. The outline of the label is a line, that of the proposal is dashed; below is the doubt.
+    """Draw a scan on black. The outline of the label is a line, that of the proposal is dashed; below is the doubt.
 
     Files are read in a process of their own, as those that nobody has looked at yet.
 
@@ -87,8 +90,11 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
         )
         figure.legends.clear()  # volumes stand beside the picture
         written = io.BytesIO()
-        figure.savefig(written, dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
-    return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None)
+        for text in figure.findobj(Text):
+            text.set_color("white")
+        figure.savefig(written, dpi=DOTS_PER_INCH, facecolor="black", metadata={"Software": None})
+    colors = {one.name: "#{:02x}{:02x}{:02x}".format(*one.color) for one in classes}
+    return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None, colors)
 
 
 def _on(grid: sitk.Image, label: sitk.Image) -> sitk.Image:

@@ -333,8 +333,12 @@ class Studies(ABC):
         """
 
     @abstractmethod
-    def content(self) -> dict[str, Any]:
-        """All that is known, in the form of MONAI Label's index file."""
+    def content(self, *, older: bool = True) -> dict[str, Any]:
+        """All that is known, in the form of MONAI Label's index file.
+
+        Args:
+            older: Whether older versions of final labels are told, under tags of their own, where they are shown so.
+        """
 
     @abstractmethod
     def export(self, limit: int | None = None) -> Path:

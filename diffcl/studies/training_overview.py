@@ -35,12 +35,14 @@ class FormerRun:
         version: That it became; None where that is not known.
         published: Whether that was put into use.
         reason: Why, one sentence.
+        ended: When that was decided, in seconds since 1970.
     """
 
     number: int
     version: int | None
     published: bool
     reason: str
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,10 @@ def _former(folder: Path) -> list[FormerRun]:
     found = []
     for number in sorted(numbers, reverse=True)[:MOST_RUNS]:
         try:
-            decision = json.loads((folder / str(number) / "decision.json").read_text(encoding="utf-8"))
-            found.append(
-                FormerRun(
-                    number, decision.get("version"), bool(decision["published"]), str(decision["reason"])
-                )
-            )
-        except (OSError, ValueError, KeyError, AttributeError):
+            file = folder / str(number) / "decision.json"
+            decision = json.loads(file.read_text(encoding="utf-8"))
+            published, reason = bool(decision["published"]), str(decision["reason"])
+            found.append(FormerRun(number, decision.get("version"), published, reason, file.stat().st_mtime))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found

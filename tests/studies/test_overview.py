@@ -9,7 +9,7 @@ from study_files import empty_scans, keep_versions, record
 from synthetic import ORGAN, make_label, make_scan
 
 from diffcl.studies.folder import FolderStudies
-from diffcl.studies.label_history import SETTLED_NS
+from diffcl.studies.label_history import SETTLED_NS, History
 from diffcl.studies.overview import LabelEvent, Overview, OverviewReader
 
 
@@ -90,6 +90,26 @@ def test_only_what_changed_is_read_again_and_everything_that_changed(
     assert reader.read().events[0].status == "approved"
     (folder / "b.nii.gz").unlink()
     assert [event.image for event in reader.read().events] == ["a"]
+
+
+def test_a_label_that_was_submitted_costs_reading_the_versions_of_its_scan_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_scans(folder, ["a", "b", "c"])
+    for name in "ab":
+        keep_versions(folder, name, [record("2026-01-31", "ann"), record("2026-02-01", "ann")])
+    time.sleep(2 * SETTLED_NS / 1e9)
+    reader = OverviewReader(FolderStudies(folder, lambda: [ORGAN]))
+    reader.read()
+    asked: set[str] = set()
+    one = History.record
+    monkeypatch.setattr(
+        History, "record", lambda self, image, number: (asked.add(image), one(self, image, number))[1]
+    )
+    keep_versions(folder, "c", [record("2026-02-02", "bob")])
+    time.sleep(2 * SETTLED_NS / 1e9)
+    assert reader.read().scans["c"].state == "submitted"
+    assert asked == {"c"}
 
 
 @pytest.mark.parametrize(

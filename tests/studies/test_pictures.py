@@ -47,6 +47,9 @@ def test_a_scan_is_drawn_with_label_proposal_and_doubt(
     pixels = imread(io.BytesIO(drawn.png))
     red, green, blue = (channel / 255 for channel in ORGAN.labels[0].color)
     assert (np.abs(pixels[..., :3] - (red, green, blue)).max(axis=-1) < 0.02).sum() > 20
+    assert drawn.colors["organ_head"] == "#{:02x}{:02x}{:02x}".format(*ORGAN.labels[0].color)
+    for edge in (pixels[0, :, :3], pixels[-1, :, :3], pixels[:, 0, :3], pixels[:, -1, :3]):
+        assert not edge.any()  # black around the planes, in light and in dark pages
     assert len(drawn.png) < 200_000
     assert (bare.label_ml, bare.proposal_ml, bare.has_doubt) == ({}, {}, False)
 

@@ -64,3 +64,4 @@ def test_the_last_runs_are_told_newest_first(tmp_path: Path) -> None:
     found = read(folder).former
     assert [run.number for run in found] == [number for number in range(MOST_RUNS + 2, 2, -1) if number != 7]
     assert (found[0].published, found[0].reason) == (True, f"Run {MOST_RUNS + 2}.")
+    assert found[0].ended == (folder / str(MOST_RUNS + 2) / "decision.json").stat().st_mtime

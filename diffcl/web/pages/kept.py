@@ -12,10 +12,10 @@ Value = TypeVar("Value")
 WAIT_SECONDS: Final = 0.15
 """How long somebody waits for a newer value than there is."""
 
-FRESH_SECONDS: Final = 2.0
+FRESH_SECONDS: Final = 0.5
 """How long a value is as good as a new one."""
 
-SHARE: Final = 0.1
+SHARE: Final = 0.2
 """Share of a processor, at most, that makes values anew."""
 
 
@@ -24,14 +24,15 @@ class Kept(Generic[Value]):
 
     Args:
         make: Makes it.
-        fresh: Seconds for which it is as good as a new one; longer where making it takes long.
+        fresh: Seconds for which it is as good as a new one; longer where making it took long twice in a row, for
+            what changed may cost more than what stayed, and the first time costs the most.
     """
 
     def __init__(self, make: Callable[[], Value], fresh: float = FRESH_SECONDS) -> None:
         self._make, self._fresh = make, fresh
         self._value: Value | None = None
         self._error: Exception | None = None
-        self._until = 0.0
+        self._until = self._cost = 0.0
         self._round, self._made = 0, 0
         self._state = Condition()
 
@@ -55,6 +56,12 @@ class Kept(Generic[Value]):
                 raise self._error
             return self._value
 
+    @property
+    def late(self) -> bool:
+        """Whether a newer value is being made."""
+        with self._state:
+            return self._round != self._made
+
     def forget(self) -> None:
         """What is asked for next is made anew: something has changed."""
         with self._state:
@@ -69,6 +76,7 @@ class Kept(Generic[Value]):
         cost = time.thread_time() - began
         with self._state:
             self._value, self._error = (self._value if error else value), error
-            self._until = time.monotonic() + max(self._fresh, cost / SHARE)
+            self._until = time.monotonic() + max(self._fresh, min(cost, self._cost) / SHARE)
+            self._cost = cost
             self._made = number
             self._state.notify_all()

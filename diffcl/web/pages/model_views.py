@@ -16,26 +16,18 @@ from diffcl.errors import DiffclError
 from diffcl.models.metadata import DOUBT_PICTURE
 from diffcl.publishing.version_list import VersionEntry
 from diffcl.web.pages.drawings import Drawings
+from diffcl.web.pages.findings import trend
 from diffcl.web.pages.kept import Kept
 from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import may, page, root_of, told
 from diffcl.web.pages.sums import by_month, by_version
+from diffcl.web.pages.words import STATUS_NAMES
 
 LIVE_SECONDS: Final = 3
 """After how long a page asks again while something is trained."""
 
 IDLE_SECONDS: Final = 10
 """After how long it asks again otherwise."""
-
-STATUS_NAMES: Final = {
-    "preparing": "Prepares",
-    "training": "Trains",
-    "judging": "Validates",
-    "done": "Done",
-    "failed": "Failed",
-    "stopped": "Stopped",
-}
-"""What people read of the state of a training."""
 
 SAID: Final = {
     "start": "The training begins. It is a process of its own and shows here in some seconds.",
@@ -72,6 +64,7 @@ class ModelViews:
             "moment": moment,
             "versions": versions,
             "months": by_month(moment.overview) if moment.overview else [],
+            "trends": {name: trend(every) for name, every in moment.versions.items()},
             "marks": marks,
             "troubles": moment.troubles,
         }

@@ -89,6 +89,12 @@ def told(request: Request, title: str, said: str, status: int) -> HTMLResponse:
     return page(request, "told.html", {"title": title, "said": said}, status=status)
 
 
+def report_page(text: str) -> Response:
+    """The report, which holds its figures and its style."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
+    return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+
 def svg(text: str) -> Response:
     """A chart. Its colours stand in attributes `style`, which only it itself may have."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"

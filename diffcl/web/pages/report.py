@@ -38,9 +38,15 @@ def write_report(studies: Path, out: Path, *folders: Path) -> None:
         folders: Of the models; those of the studies themselves are looked into first.
 
     Raises:
-        UsageError: If there is no such folder, or the file is to be of another kind.
+        UsageError: If there is no such folder, as for an archive, or the file is to be of another kind.
         OutputError: If it cannot be written.
     """
+    if studies.parts[:1] in (("http:",), ("https:",)):
+        raise UsageError(
+            "the archive",
+            "a server that serves it writes its report",
+            "Open /study/report there, and save or print it",
+        )
     if not studies.is_dir():
         raise UsageError(studies, "no such folder", "Name the folder of scans that was served")
     if out.suffix.lower() not in (".html", ".htm"):
@@ -49,24 +55,24 @@ def write_report(studies: Path, out: Path, *folders: Path) -> None:
         )
     project = _project(studies, *folders)
     moment = ProjectReader(lambda: project).read()
-    write_text(out, environment().get_template("report.html").render(**content(moment, studies.name)))
+    write_text(out, report_text(moment, studies.name, Drawings()))
 
 
-def content(moment: Moment, name: str) -> dict[str, Any]:
-    """What the report says of a project.
+def report_text(moment: Moment, name: str, drawings: Drawings) -> str:
+    """The report of a project, as HTML.
 
     Args:
         moment: What is known of it.
         name: Of the studies.
+        drawings: Draw its charts.
     """
     overview = moment.overview or Overview()
-    drawings = Drawings()
     used = {
         model: next((one for one in every if one.in_use and one.info), None)
         for model, every in moment.versions.items()
     }
     infos = {model: one.info for model, one in used.items() if one is not None and one.info is not None}
-    return {
+    content: dict[str, Any] = {
         "name": name,
         "made": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "program": version(),
@@ -83,6 +89,7 @@ def content(moment: Moment, name: str) -> dict[str, Any]:
         "chart": partial(_chart, drawings, moment),
         "troubles": moment.troubles,
     }
+    return environment().get_template("report.html").render(**content)
 
 
 def methods(info: ModelInfo) -> str:

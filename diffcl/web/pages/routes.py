@@ -25,6 +25,7 @@ def routes(project: Callable[[], Project]) -> list[BaseRoute]:
         Route("/", views.project),
         Route("/study/scans", views.scans),
         Route("/study/scan", views.scan),
+        Route("/study/report", views.report),
         Route("/study/picture.png", views.picture),
         Route("/study/quality", models.quality),
         Route("/study/training", models.training),

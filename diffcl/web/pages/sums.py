@@ -20,23 +20,23 @@ DAYS: Final = 30
 
 
 def sentence(overview: Overview, moment: Moment) -> str:
-    """Where a project stands in one sentence."""
+    """Where a project stands in a few short sentences."""
     counts, total = overview.counts, len(overview.scans)
     told = [
-        f"{plural(overview.labelled, 'scan')} of {total} {'has' if overview.labelled == 1 else 'have'} a label"
+        f"{plural(overview.labelled, 'scan')} of {total} {'has' if overview.labelled == 1 else 'have'} a label."
     ]
-    if counts["approved"]:
-        told.append(f"{counts['approved']} of them approved")
-    if counts["flagged"]:
-        told.append(f"{counts['flagged']} flagged")
+    reviewed = counts["approved"] + counts["flagged"]
+    if reviewed:
+        kinds = [f"{counts[state]} {state}" for state in ("approved", "flagged") if counts[state]]
+        told.append(f"{reviewed} of them {'was' if reviewed == 1 else 'were'} reviewed: {', '.join(kinds)}.")
+    elif overview.labelled:
+        told.append("None was reviewed yet.")
     if overview.partly_drawn:
-        told.append(f"{overview.partly_drawn} partly drawn")
+        told.append(f"{plural(overview.partly_drawn, 'label')} partly drawn.")
     if counts["unusable"]:
-        told.append(f"{counts['unusable']} cannot be used")
-    working = [one.task for one in moment.trainings.values() if one.runs]
-    if working:
-        told.append(f"{working[0]} is being trained")
-    return f"{', '.join(told)}."
+        told.append(f"{plural(counts['unusable'], 'scan')} cannot be used.")
+    told += [f"{one.task} is being trained." for one in moment.trainings.values() if one.runs]
+    return " ".join(told)
 
 
 def last_days(overview: Overview) -> dict[str, dict[str, int]]:

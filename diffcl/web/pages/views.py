@@ -15,11 +15,14 @@ from diffcl.studies.overview import STATES, LabelEvent
 from diffcl.studies.pictures import Picture, draw_scan
 from diffcl.studies.protocol import Studies
 from diffcl.web.pages.drawings import Drawings
+from diffcl.web.pages.findings import odd_scans, trend
 from diffcl.web.pages.kept import Kept
 from diffcl.web.pages.pictures import Pictures
 from diffcl.web.pages.project import Moment, Project
-from diffcl.web.pages.rendering import page, svg, told
+from diffcl.web.pages.rendering import page, report_page, svg, told
+from diffcl.web.pages.report import report_text
 from diffcl.web.pages.sums import days_in_words, last_days, sentence
+from diffcl.web.pages.words import STATUS_NAMES
 
 STATE_NAMES: Final = {
     "waiting": "without label",
@@ -34,11 +37,20 @@ STATE_NAMES: Final = {
 ON_A_PAGE: Final = 50
 """Scans of a page of the list."""
 
-LIVE_SECONDS: Final = 10
+LIVE_SECONDS: Final = 2
 """After how long a page that is open asks again."""
 
 MAKING_SECONDS: Final = 1
 """The same while a picture is made."""
+
+SOON_SECONDS: Final = 0.5
+"""The same while what is known is read anew: the page may show what it was."""
+
+MOST_ODD: Final = 12
+"""Odd scans that are listed; the list of the scans has them all by their states."""
+
+REPORT_SECONDS: Final = 10
+"""How long a report is as good as a new one."""
 
 
 class Views:
@@ -53,6 +65,7 @@ class Views:
         self._project, self._moment = project, moment
         self._drawings = Drawings()
         self._pictures = Pictures(self._draw)
+        self._report = Kept(self._write_report, REPORT_SECONDS)
 
     def project(self, request: Request) -> Response:
         """Where the project stands, and what comes next."""
@@ -68,6 +81,12 @@ class Views:
             "sentence": sentence(overview, moment) if overview else "",
             "state_names": STATE_NAMES,
             "upcoming": moment.upcoming,
+            "models": {name: trend(every) for name, every in moment.versions.items()},
+            "learning": moment.learning,
+            "trainings": {task: one for task, one in moment.trainings.items() if one.told},
+            "status_names": STATUS_NAMES,
+            "odd": list(odd_scans(overview, moment.trainings).items()) if overview else [],
+            "most_odd": MOST_ODD,
             "days": days,
             "days_alt": days_in_words(days),
             "version": Drawings.mark(days),
@@ -76,7 +95,9 @@ class Views:
             "how_to_add": how_to_add(self._project()),
             "troubles": moment.troubles,
         }
-        return page(request, "project.html", content, live=LIVE_SECONDS)
+        return page(
+            request, "project.html", content, live=SOON_SECONDS if self._moment.late else LIVE_SECONDS
+        )
 
     def scans(self, request: Request) -> Response:
         """The list of the scans, by state and by a part of the name."""
@@ -135,7 +156,8 @@ class Views:
             "mark": mark,
             "troubles": moment.troubles,
         }
-        return page(request, "scan.html", content, live=LIVE_SECONDS if found else MAKING_SECONDS)
+        live = LIVE_SECONDS if found else MAKING_SECONDS
+        return page(request, "scan.html", content, live=SOON_SECONDS if self._moment.late else live)
 
     def picture(self, request: Request) -> Response:
         """The picture of a scan."""
@@ -148,6 +170,18 @@ class Views:
     def _draw(self, image: str, task: str) -> Picture:
         project = self._project()
         return draw_scan(project.studies, image, project.tasks(), task)
+
+    def report(self, request: Request) -> Response:
+        """The report of the project, to be saved or printed."""
+        text = self._report.now()
+        return page(request, "reading.html", {}) if text is None or self._report.late else report_page(text)
+
+    def _write_report(self) -> str | None:
+        moment = self._moment.now()
+        if moment is None:
+            return None
+        name = moment.overview.name if moment.overview else "studies"
+        return report_text(moment, self._project().tell(name), self._drawings)
 
     def chart(self, request: Request) -> Response:
         """One of the charts, in the colours of a theme."""

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from typing import Final
+
+STATUS_NAMES: Final = {
+    "preparing": "Prepares",
+    "training": "Trains",
+    "judging": "Validates",
+    "done": "Done",
+    "failed": "Failed",
+    "stopped": "Stopped",
+}
+"""What people read of the state of a training."""
+
 
 def percent(value: float | None) -> str:
     """A share for people.
@@ -30,6 +43,18 @@ def moment(value: str) -> str:
     ('2026-01-31 09:30', 'not known')
     """
     return value[:16].replace("T", " ") if value else "not known"
+
+
+def clock(seconds: float) -> str:
+    """A time for people, in UTC.
+
+    >>> clock(1_769_851_812)
+    '2026-01-31 09:30'
+
+    Args:
+        seconds: Since 1970.
+    """
+    return moment(datetime.fromtimestamp(seconds, timezone.utc).isoformat())
 
 
 def plural(count: int, word: str) -> str:

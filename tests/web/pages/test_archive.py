@@ -56,9 +56,11 @@ def test_series_are_shown_with_a_way_to_the_viewer_and_never_with_their_patient(
         assert f'href="/ohif/monai-label?StudyInstanceUIDs={study}"' in text
         assert '<th scope="row" class="number">1</th>' in text
         assert "<td>ann</td>" in text
-        assert '<th scope="row">organ_head</th>' in text
+        assert ' organ_head</th><td class="number">' in text
         picture = ask(app, f"/study/picture.png?image={uid}").content
-        for page in (text.encode(), ask(app, "/").content, ask(app, "/study/scans").content, picture):
+        report = ask(app, "/study/report").content
+        assert b"1 scan, 1 with a label of a person; 1 version of labels by 1 annotator: ann." in report
+        for page in (text.encode(), ask(app, "/").content, ask(app, "/study/scans").content, picture, report):
             assert b"Phantom" not in page
             assert PATIENT.encode() not in page
     finally:

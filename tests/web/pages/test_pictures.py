@@ -13,7 +13,7 @@ from diffcl.web.pages.pictures import WAITING, Pictures
 
 
 def picture(size: int = 10) -> Picture:
-    return Picture(b"x" * size, {}, {}, has_doubt=False)
+    return Picture(b"x" * size, {}, {}, has_doubt=False, colors={})
 
 
 def test_a_picture_is_made_once_and_again_when_it_changes() -> None:
@@ -84,7 +84,7 @@ def test_the_page_of_a_scan_shows_its_picture_and_volumes(tmp_path: Path) -> Non
     while "The picture is being made." in (text := ask(app, "/study/scan?image=straight").text):
         time.sleep(0.05)
     assert "with the outline of the proposal" in text
-    assert '<th scope="row">organ_head</th><td class="number">0.12</td>' in text  # 120 voxels of 1 mm
+    assert 'organ_head</th><td class="number">0.12</td>' in text  # 120 voxels of 1 mm
     assert "By organ version 3: organ_head 0.10 ml." in text
     assert "Cut off" in text
     answer = ask(app, "/study/picture.png?image=straight")

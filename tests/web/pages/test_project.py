@@ -73,7 +73,10 @@ def test_the_counts_are_those_of_the_scans(studies: Path) -> None:
         (1, "unusable"),
     ):
         assert f'?state={state}"><strong>{count}</strong>' in text
-    assert "3 scans of 6 have a label, 1 of them approved, 1 flagged, 1 cannot be used." in text
+    assert (
+        "3 scans of 6 have a label. 2 of them were reviewed: 1 approved, 1 flagged. 1 scan cannot be used."
+        in text
+    )
     assert "<td>3</td><td>bob 3</td>" in text
     listed = ask(application(project), "/study/scans?state=unusable").text
     assert "d: not an image" in listed
@@ -129,7 +132,7 @@ def test_a_scan_that_is_not_there_is_a_page_that_says_so(
 def test_an_archive_that_is_away_is_told_and_the_rest_is_there(
     get: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(self: object) -> dict[str, Any]:  # noqa: ARG001
+    def away(*_: object, **__: object) -> dict[str, Any]:
         raise ArchiveDownError("archive http://pacs:8042", "does not answer", "Try again later")
 
     monkeypatch.setattr(FolderStudies, "content", away)
@@ -207,7 +210,34 @@ def test_what_takes_long_keeps_nobody_waiting() -> None:
     assert kept.now(wait=2) == 0
     kept.forget()
     assert kept.now(wait=0) == 0
+    assert kept.late
     assert kept.now(wait=2) == 1
+    assert not kept.late
+
+
+def test_a_value_that_is_made_anew_at_little_cost_is_fresh_although_the_first_one_cost_much() -> None:
+    values = iter(range(10))
+
+    def dear_at_first() -> int:
+        value, begin = next(values), time.thread_time()
+        while value == 0 and time.thread_time() - begin < 0.2:
+            pass
+        return value
+
+    kept = Kept(dear_at_first, fresh=0.01)
+    assert kept.now(wait=20) == 0
+    time.sleep(0.02)
+    assert kept.now(wait=20) == 1
+
+
+def test_a_page_that_may_show_what_was_asks_again_soon(
+    get: Callable[..., httpx.Response], studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_scans(studies, ["a"])
+    assert 'data-live="2"' in get("/").text
+    monkeypatch.setattr(Kept, "late", True)
+    assert 'data-live="0.5"' in get("/").text
+    assert 'data-live="0.5"' in get("/study/scan?image=a").text
 
 
 def test_a_fault_is_told_to_whoever_asks_and_the_next_one_tries_again() -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import application, ask, project_of
 from study_files import describe_version, empty_scans, keep_training, keep_versions, record
 
 from diffcl.cli.main import run
@@ -64,6 +65,21 @@ def test_a_report_of_no_folder_and_as_another_kind_is_refused(studies: Path, tmp
         write_report(tmp_path / "nowhere", tmp_path / "report.html")
     with pytest.raises(UsageError, match="is not an HTML file"):
         write_report(studies, tmp_path / "report.pdf")
+    with pytest.raises(
+        UsageError, match=r"a server that serves it writes its report\. Open /study/report there"
+    ):
+        write_report(Path("http://127.0.0.1:8042/dicom-web"), tmp_path / "report.html")
+
+
+def test_a_server_writes_the_same_report(studies: Path, tmp_path: Path) -> None:
+    keep_versions(studies, "scan0", [record("2026-01-31", "ann", 0.7)])
+    describe_version(tmp_path / "store", 1, 2, 0.747)
+    app = application(project_of(studies, tmp_path / "store"))
+    assert 'href="/study/report"' in ask(app, "/").text
+    answer = ask(app, "/study/report")
+    assert "5 scans, 1 with a label of a person; 1 version of labels by 1 annotator: ann." in answer.text
+    assert "was segmented by organ version 1" in answer.text
+    assert "style-src 'unsafe-inline'; img-src data:" in answer.headers["content-security-policy"]
 
 
 def test_a_report_needs_no_server() -> None:

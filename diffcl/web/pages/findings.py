@@ -1,0 +1,82 @@
+"""What the numbers of a project say at a glance: whether a model gets better, and which scans are odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from diffcl.publishing.version_list import VersionEntry, same_validation
+from diffcl.studies.overview import LabelEvent, Overview
+from diffcl.studies.training_overview import TrainingOverview
+from diffcl.web.pages.words import dice
+
+SAME: Final = 0.005
+"""Two mean Dice that differ by less are told as the same."""
+
+AGREES_LITTLE: Final = 0.7
+"""Dice of the labels of two people below which a scan is odd."""
+
+CHANGED_MUCH: Final = 0.5
+"""Dice of a proposal with what a person made of it below which a scan is odd."""
+
+
+def trend(versions: Sequence[VersionEntry]) -> str:
+    """Whether a model gets better, in a sentence; empty where no version was validated.
+
+    Args:
+        versions: Of the model, oldest first.
+    """
+    measured = [(one.dice, one) for one in versions if one.dice is not None]
+    if not measured:
+        return ""
+    reached, newest = measured[-1]
+    told = f"version {newest.number} reaches a validation Dice of {dice(reached)}"
+    if len(measured) == 1:
+        return f"The first one: {told}. Whether it gets better shows the next one."
+    best, former = max(measured[:-1], key=lambda one: one[0])
+    if abs(reached - best) < SAME:
+        answer, compared = "About the same", f"as good as version {former.number}"
+    elif reached > best:
+        answer, compared = "Better", f"{reached - best:.3f} more than version {former.number}"
+    else:
+        answer, compared = "Not better", f"{best - reached:.3f} less than version {former.number}"
+    used = next((one.number for one in versions if one.in_use), newest.number)
+    more = "" if used == newest.number else f" Version {used} is in use."
+    if not same_validation(list(versions)):
+        more += " Not all versions were validated on the same scans."
+    return f"{answer}: {told}, {compared}, the best before it.{more}"
+
+
+def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> dict[str, str]:
+    """Why somebody should look at a scan, by its id: those first that cannot be used.
+
+    Args:
+        overview: Of the project.
+        trainings: Of each task.
+    """
+    newest = {event.image: event for event in overview.events if not event.removed}
+    states = overview.scans.values()
+    found = [(one.image, f"cannot be used: {one.why}") for one in states if one.state == "unusable"]
+    for task, training in trainings.items():
+        found += [
+            (image, f"left out of the last training of {task}: {why}")
+            for image, why in training.refused.items()
+            if image in overview.scans
+        ]
+    found += [(one.image, "flagged by a reviewer") for one in states if one.state == "flagged"]
+    found += [(event.image, _little(event)) for event in newest.values() if _little(event)]
+    found += [(one.image, warning) for one in states if one.state == "proposed" for warning in one.warnings]
+    why: dict[str, str] = {}
+    for image, reason in found:
+        why[image] = f"{why[image]}; {reason}" if image in why else reason
+    return why
+
+
+def _little(event: LabelEvent) -> str:
+    """What of the label of a person is unlike that of another or unlike its proposal; empty for nothing."""
+    told = []
+    if event.agreement is not None and event.agreement < AGREES_LITTLE:
+        told.append(f"two people agree with a Dice of {dice(event.agreement)} only")
+    if event.dice is not None and event.dice < CHANGED_MUCH:
+        told.append(f"its proposal was changed much: Dice {dice(event.dice)}")
+    return "; ".join(told)

@@ -1,0 +1,100 @@
+"""What the first page says at a glance: whether the model gets better, which scans are odd, what a training did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import application, ask, project_of
+from study_files import describe_version, empty_scans, keep_training, keep_versions, record
+
+from diffcl.models import ModelRegistry
+from diffcl.publishing.version_list import VersionReader
+from diffcl.studies.overview import LabelEvent, Overview, ScanState
+from diffcl.studies.training_overview import TrainingOverview
+from diffcl.web.pages.findings import odd_scans, trend
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ([], ""),
+        ([None], ""),
+        ([0.7], "The first one: version 1 reaches a validation Dice of 0.700."),
+        (
+            [0.7, 0.8],
+            "Better: version 2 reaches a validation Dice of 0.800, 0.100 more than version 1, the best",
+        ),
+        (
+            [0.8, 0.7, 0.75],
+            "Not better: version 3 reaches a validation Dice of 0.750, 0.050 less than version 1",
+        ),
+        (
+            [0.8, None, 0.802],
+            "About the same: version 3 reaches a validation Dice of 0.802, as good as version 1",
+        ),
+    ],
+    ids=["no version", "not validated", "the first", "better", "worse", "the same"],
+)
+def test_whether_a_model_gets_better_is_said_by_the_best_version_before(
+    measured: list[float | None], said: str, tmp_path: Path
+) -> None:
+    for number, dice in enumerate(measured, start=1):
+        describe_version(tmp_path, number, 2 * number, dice)
+    found = trend(VersionReader(ModelRegistry(tmp_path)).read("organ"))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
+def test_the_version_in_use_is_named_where_it_is_not_the_newest(tmp_path: Path) -> None:
+    describe_version(tmp_path, 1, 2, 0.8)
+    describe_version(tmp_path, 2, 4, 0.7, published=False)
+    assert trend(VersionReader(ModelRegistry(tmp_path)).read("organ")).endswith("Version 1 is in use.")
+
+
+def test_a_scan_is_odd_for_each_of_its_reasons_and_others_are_not() -> None:
+    scans = {
+        "broken": ScanState("broken", "unusable", why="is empty"),
+        "fine": ScanState("fine", "approved"),
+        "flagged": ScanState("flagged", "flagged"),
+        "new": ScanState("new", "waiting"),
+        "warned": ScanState("warned", "proposed", warnings=["tail is small"]),
+    }
+    events = (
+        LabelEvent("flagged", 1, "2026-01-01", "ann", agreement=0.3),
+        LabelEvent("flagged", 2, "2026-01-02", "bob", agreement=0.6, dice=0.4),
+        LabelEvent("fine", 1, "2026-01-01", "ann", agreement=0.2, dice=0.1),
+        LabelEvent("fine", 2, "2026-01-02", "ann", agreement=0.9, dice=0.9),
+    )
+    training = TrainingOverview("organ", {"refused": {"flagged": "its label has a hole", "gone": "gone"}})
+    assert odd_scans(Overview("", scans, events), {"organ": training}) == {
+        "broken": "cannot be used: is empty",
+        "flagged": "left out of the last training of organ: its label has a hole; flagged by a reviewer; "
+        "two people agree with a Dice of 0.600 only; its proposal was changed much: Dice 0.400",
+        "warned": "tail is small",
+    }
+
+
+def test_the_first_page_answers_what_people_ask_every_morning(tmp_path: Path) -> None:
+    studies, store = tmp_path / "studies", tmp_path / "store"
+    empty_scans(studies, ["a", "b", "c"])
+    keep_versions(studies, "a", [record("2026-01-31", "ann", 0.3)])
+    for number, (labelled, dice) in enumerate(((2, 0.747), (4, 0.823)), start=1):
+        describe_version(store, number, labelled, dice)
+    keep_training(studies, "done", message="Published: Dice 0.823.", start_ts=1_769_851_812)
+    text = ask(application(project_of(studies, store)), "/").text
+    for sentence in (
+        "1 scan of 3 has a label. None was reviewed yet.",
+        "Better: version 2 reaches a validation Dice of 0.823, 0.076 more than version 1",
+        "more label",
+        "begun 2026-01-31 09:30 UTC: <strong>Done</strong>. Published: Dice 0.823.",
+        "a</a>: its proposal was changed much: Dice 0.300",
+    ):
+        assert sentence in text
+
+
+def test_at_the_first_start_the_model_is_what_comes_later(tmp_path: Path) -> None:
+    empty_scans(tmp_path / "studies", ["a"])
+    text = ask(application(project_of(tmp_path / "studies", tmp_path / "store")), "/").text
+    assert "No version was validated yet. Label some scans, submit them, and train." in text
+    assert "No scan stands out" in text
