@@ -91,7 +91,7 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
         figure.legends.clear()  # volumes stand beside the picture
         written = io.BytesIO()
         for text in figure.findobj(Text):
-            text.set_color("white")
+            text.set(color="white")
         figure.savefig(written, dpi=DOTS_PER_INCH, facecolor="black", metadata={"Software": None})
     colors = {one.name: "#{:02x}{:02x}{:02x}".format(*one.color) for one in classes}
     return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None, colors)
