@@ -82,7 +82,9 @@ def test_the_first_page_answers_what_people_ask_every_morning(tmp_path: Path) ->
     for number, (labelled, dice) in enumerate(((2, 0.747), (4, 0.823)), start=1):
         describe_version(store, number, labelled, dice)
     keep_training(studies, "done", message="Published: Dice 0.823.", start_ts=1_769_851_812)
-    text = ask(application(project_of(studies, store)), "/").text
+    app = application(project_of(studies, store))
+    assert "<strong>organ</strong>. Better: version 2 reaches" in ask(app, "/study/quality").text
+    text = ask(app, "/").text
     for sentence in (
         "1 scan of 3 has a label. None was reviewed yet.",
         "Better: version 2 reaches a validation Dice of 0.823, 0.076 more than version 1",
