@@ -32,7 +32,8 @@ def sentence(overview: Overview, moment: Moment) -> str:
     elif overview.labelled:
         told.append("None was reviewed yet.")
     if overview.partly_drawn:
-        told.append(f"{plural(overview.partly_drawn, 'label')} partly drawn.")
+        verb = "is" if overview.partly_drawn == 1 else "are"
+        told.append(f"{plural(overview.partly_drawn, 'label')} {verb} partly drawn.")
     if counts["unusable"]:
         told.append(f"{plural(counts['unusable'], 'scan')} cannot be used.")
     told += [f"{one.task} is being trained." for one in moment.trainings.values() if one.runs]
