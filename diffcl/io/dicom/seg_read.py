@@ -151,7 +151,7 @@ def _frames(content: Dataset) -> list[Frame]:
     shape = (-1, int(number(content.Rows)), int(number(content.Columns)))
     groups = items(content, "PerFrameFunctionalGroupsSequence")
     masks = content.pixel_array
-    if not groups or masks.size != len(groups) * shape[1] * shape[2]:
+    if not groups or min(shape[1:]) < 1 or masks.size != len(groups) * shape[1] * shape[2]:
         raise OddValueError
     frames = []
     for mask, group in zip(masks.reshape(shape).astype(bool), groups, strict=True):

@@ -406,6 +406,19 @@ def test_a_segmentation_whose_sequence_is_a_text_is_refused_in_one_line(
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_a_segmentation_without_voxels_is_refused_in_one_line(
+    keyword: str, series: Path, label: sitk.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "seg.dcm"
+    write_seg(label, read_scan(series).series, LABELS, path, **MODEL)
+    content = pydicom.dcmread(path)
+    setattr(content, keyword, 0)
+    content.save_as(path)
+    with pytest.raises(ScanError, match="a damaged DICOM segmentation"):
+        read_seg(path)
+
+
 def holders(content: Dataset, keyword: str) -> list[Dataset]:
     """The data sets, the whole or items at any depth, that have a sequence."""
     found = [content] if keyword in content else []
