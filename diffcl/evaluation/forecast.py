@@ -89,10 +89,10 @@ class LabelsNeeded:
         >>> LabelsNeeded(0.9, 4, 6, None, 56).in_words()
         'about 6 more labels for 0.90 (4 or more; perhaps not with 56)'
         >>> LabelsNeeded(0.9, 4, None, None, 56).in_words()
-        '0.90 is less likely than not with 56 more labels'
+        '0.90 is probably not reached even with 56 more labels'
         """
         if self.middle is None:
-            return f"{self.target:.2f} is less likely than not with {self.horizon} more labels"
+            return f"{self.target:.2f} is probably not reached even with {self.horizon} more labels"
         if self.middle == 0:
             return f"{self.target:.2f} is about reached"
         about = f"about {self.middle} more label{'s' * (self.middle != 1)} for {self.target:.2f}"

@@ -70,7 +70,7 @@ def test_what_no_label_brings_is_not_promised() -> None:
     flat = Forecast([Point(4, 0.80), Point(8, 0.801), Point(16, 0.80)])
     needed = flat.needed(0.95)
     assert (needed.middle, needed.high, needed.horizon) == (None, None, 16 * (FURTHEST - 1))
-    assert needed.in_words() == "0.95 is less likely than not with 112 more labels"
+    assert needed.in_words() == "0.95 is probably not reached even with 112 more labels"
 
 
 def test_a_model_that_got_worse_is_not_said_to_get_worse_for_ever() -> None:

@@ -69,7 +69,7 @@ def test_versions_are_shown_with_their_margin_and_a_forecast_with_its_range(
         describe_version(store, number, labelled, dice)
     app = application(project_of(studies, store))
     text = ask(app, "/study/quality").text
-    assert "more labels for 0.90" in text or "0.90 is less likely than not with 56 more labels" in text
+    assert "more labels for 0.90" in text or "0.90 is probably not reached even with 56 more labels" in text
     assert "8 of 10 within" in text
     assert "0.852 ± 0.015" in text  # 1.96 times 0.03 over the root of 15
     for chart in ("learning", "versions"):
