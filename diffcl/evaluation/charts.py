@@ -109,7 +109,7 @@ def proposals(groups: Mapping[str, Sequence[float]], theme: Theme) -> str:
         few = [(place, dice) for place, dice in enumerate(groups.values()) if place not in many]
         spread = [place + step for place, dice in few for step in _spread(len(dice))]
         shown = [value for _, dice in few for value in dice]
-        axes.plot(spread, shown, "o", color=theme.series[0], alpha=0.6, markersize=4, mew=0)
+        axes.plot(spread, shown, "o", color=theme.series[0], alpha=0.8, markersize=6, mew=0)
         places, medians = np.arange(len(groups)), [np.median(dice) for dice in groups.values()]
         axes.hlines(medians, places - 0.35, places + 0.35, theme.series[1], linewidth=2.5)
         step = max(1, len(groups) // 8)
