@@ -55,7 +55,7 @@ def test_series_are_shown_with_a_way_to_the_viewer_and_never_with_their_patient(
             time.sleep(0.1)
         assert f'href="/ohif/monai-label?StudyInstanceUIDs={study}"' in text
         assert '<th scope="row" class="number">1</th>' in text
-        assert "<td>ann</td>" in text
+        assert '<td class="who">ann</td>' in text
         assert ' organ_head</th><td class="number">' in text
         picture = ask(app, f"/study/picture.png?image={uid}").content
         report = ask(app, "/study/report").content

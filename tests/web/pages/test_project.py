@@ -77,7 +77,7 @@ def test_the_counts_are_those_of_the_scans(studies: Path) -> None:
         "3 scans of 6 have a label. 2 of them were reviewed: 1 approved, 1 flagged. 1 scan cannot be used."
         in text
     )
-    assert "<td>3</td><td>bob 3</td>" in text
+    assert '<td>3</td><td class="who">bob 3</td>' in text
     listed = ask(application(project), "/study/scans?state=unusable").text
     assert "d: not an image" in listed
     assert "1 scan." in listed
