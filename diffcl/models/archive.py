@@ -73,7 +73,7 @@ def open_package(archive: BinaryIO, folder: Path, where: str) -> Model:
 
 def _members(package: ZipFile, where: str) -> list[ZipInfo]:
     """The files of a package, all of them those of a model, perhaps in one folder."""
-    members = [member for member in package.infolist() if not member.is_dir()]
+    members = [member for member in package.infolist() if not member.filename.endswith("/")]
     paths = [PurePosixPath(member.filename) for member in members]
     for path, member in zip(paths, members, strict=True):
         outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename

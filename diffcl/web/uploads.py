@@ -111,7 +111,7 @@ def unpack_zip(archive: Path, folder: Path, where: str, limits: ZipLimits | None
     left, count = limits.bytes_of(archive), 0
     try:
         with ZipFile(archive) as package:
-            members = [one for one in package.infolist() if not one.is_dir()]
+            members = [one for one in package.infolist() if not one.filename.endswith("/")]
             if len(members) > limits.files:
                 raise UsageError(where, f"{len(members)} files in it. Send at most {limits.files}")
             for member in members:

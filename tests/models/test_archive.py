@@ -95,6 +95,15 @@ def test_what_is_no_part_of_a_model_is_not_unpacked(
     assert list(place.parent.rglob("*")) == [place]
 
 
+def test_a_member_without_a_name_is_no_part_of_a_model(place: Path) -> None:
+    archive = io.BytesIO()
+    with ZipFile(archive, "w") as package:
+        package.writestr("weights", b"")
+        package.filelist[0].filename = ""
+    with pytest.raises(ModelError, match="holds '', which is no part of a model"):
+        open_package(archive, place, "it")
+
+
 def header(shapes: dict[str, list[int]]) -> bytes:
     """A safetensors file that promises tensors and holds none."""
     text = json.dumps(

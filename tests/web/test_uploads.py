@@ -96,6 +96,15 @@ def test_a_header_that_promises_less_than_comes_is_refused(tmp_path: Path) -> No
         unpacked(archive)
 
 
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with ZipFile(archive, "w") as package:
+        package.writestr("1.dcm", b"one")
+        package.filelist[0].filename = ""
+    with pytest.raises(UsageError, match="cannot be a file's name"):
+        unpacked(archive)
+
+
 def test_too_many_members_are_refused(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", *((f"{number}.dcm", b"") for number in range(9)))
     with pytest.raises(UsageError, match="Send at most 8"):
