@@ -112,7 +112,7 @@ def test_pages_say_how_much_of_a_label_is_drawn(get: Callable[..., httpx.Respons
     empty_scans(studies, ["a"])
     told = "drawn on 5 of 40 axial slices"
     keep_versions(studies, "a", [{**record("2026-01-31", "ann"), "drawn": told}])
-    assert "1 partly drawn" in get("/").text
+    assert "1 label is partly drawn" in get("/").text
     assert f"<br>{told}</td>" in get("/study/scans").text
     text = ask(
         application(project_of(studies, studies.parent / "store")), "/study/scan", params={"image": "a"}
