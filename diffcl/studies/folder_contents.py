@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import filecmp
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from diffcl.errors import DiffclError, OutputError
 from diffcl.files import make_folder
-from diffcl.io.case_files import FIRST, first_files, siblings
-from diffcl.io.formats import scan_name
-from diffcl.json_text import unreadable
+from diffcl.io.case_files import FIRST, siblings
+from diffcl.studies.folder_listing import FolderListing
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
 from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
 from diffcl.studies.protocol import FINAL, ORIGINAL
@@ -23,12 +21,6 @@ from diffcl.studies.removed_files import RemovedFiles
 from diffcl.studies.staging import Staging, replace_files
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-"""Formats of scans: those that are one file."""
-
-LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd")
-"""Formats of labels: the same, and 3D Slicer's own."""
 
 RETRY_SECONDS = 5.0
 """Between two attempts to put a label in its place for which the disk has no space."""
@@ -57,7 +49,7 @@ class FolderContents:
         self._newest: dict[str, object] = {}
         self._retry_at = 0.0
         self._staging = Staging()
-        self._skipped: set[str] = set()
+        self._listing = FolderListing()
         with self._index.locked():
             self._content = self._index.read()
         self.refresh()
@@ -256,23 +248,20 @@ class FolderContents:
         begins = not content.objects
         known = {image_id: entry.image.ext for image_id, entry in content.objects.items()}
         folder = self._folder / content.images_dir
-        images = self._listing(folder, known, SUFFIXES)
-        if self._several():
-            images = _cases(images)
+        images = self._listing.scans(folder, known, several=self._several())
         content.objects = {
             image_id: content.objects.get(image_id) or self.new_entry(image_id, suffix, begins=begins)
             for image_id, suffix in sorted(images.items())
         }
         root = self._labels(content, "")
         found = {}
-        for tag in [entry.name for entry in _entries(root) if entry.is_dir()]:
-            if not tag.startswith(".") and self._has_a_name(root, tag):
-                known = {
-                    image_id: entry.labels[tag].ext
-                    for image_id, entry in content.objects.items()
-                    if tag in entry.labels
-                }
-                found[tag] = self._listing(root / tag, known, LABEL_SUFFIXES)
+        for tag in self._listing.tags(root):
+            known = {
+                image_id: entry.labels[tag].ext
+                for image_id, entry in content.objects.items()
+                if tag in entry.labels
+            }
+            found[tag] = self._listing.labels(root / tag, known)
         for image_id, entry in content.objects.items():
             entry.image.ext = images[image_id]
             entry.labels = {
@@ -312,57 +301,3 @@ class FolderContents:
             *(root / tag for tag in sorted(tags)),
         ]
         return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
-
-    def _listing(self, folder: Path, known: Mapping[str, str], suffixes: Sequence[str]) -> dict[str, str]:
-        """Id and suffix of every scan or label file of a folder.
-
-        Of files that differ in the suffix only, the known one counts, or the first of `suffixes`.
-        """
-        found: dict[str, list[str]] = {}
-        for entry in _entries(folder):
-            name = scan_name(Path(entry.name))
-            if entry.name.startswith(".") or entry.name[len(name) :].lower() not in suffixes:
-                continue
-            if _is_file(entry) and self._has_a_name(folder, entry.name):
-                found.setdefault(name, []).append(entry.name[len(name) :])
-        order = {suffix: rank for rank, suffix in enumerate(suffixes)}
-        return {
-            name: known[name]
-            if known.get(name) in endings
-            else min(endings, key=lambda ending: order[ending.lower()])
-            for name, endings in found.items()
-        }
-
-    def _has_a_name(self, folder: Path, name: str) -> bool:
-        """Whether the name of a file can be told to a viewer; the log says once of each that cannot."""
-        what = unreadable(name)
-        if what and name not in self._skipped:
-            self._skipped.add(name)
-            logger.warning(f"{folder.name}/{name!r}: is left out, for its name is not UTF-8. Rename it")
-        return not what
-
-
-def _cases(images: Mapping[str, str]) -> dict[str, str]:
-    """Id and suffix of scans of several images, of which the first one alone is listed, with its number in the suffix.
-
-    >>> _cases({"p1_0000": ".nii.gz", "p1_0001": ".nrrd", "p2": ".nii"})
-    {'p1': '_0000.nii.gz', 'p2': '.nii'}
-    """
-    paths = [Path(name) for name in images]
-    found = {}
-    for path in first_files(paths):
-        case = path.name.removesuffix(FIRST)
-        found[case] = f"{path.name[len(case) :]}{images[path.name]}"
-    return found
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing where there is none."""
-    return list(os.scandir(folder)) if folder.is_dir() else []
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself, or a disk that fails
-        return False

@@ -24,7 +24,8 @@ from diffcl.io.formats import image_suffix
 from diffcl.io.isolated import read_first_isolated, read_scan_isolated
 from diffcl.io.read import read_scans
 from diffcl.recipe import Recipe
-from diffcl.studies.folder_contents import SUFFIXES, FolderContents
+from diffcl.studies.folder_contents import FolderContents
+from diffcl.studies.folder_listing import SUFFIXES
 from diffcl.studies.index import ScanEntry
 from diffcl.studies.label_history import LABEL_SUFFIX, History, stamp
 from diffcl.studies.names import check_name
