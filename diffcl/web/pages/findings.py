@@ -32,7 +32,7 @@ def trend(versions: Sequence[VersionEntry]) -> str:
     reached, newest = measured[-1]
     told = f"version {newest.number} reaches a validation Dice of {dice(reached)}"
     if len(measured) == 1:
-        return f"The first one: {told}. Whether it gets better shows the next one."
+        return f"So far {told}. The next version will show whether it gets better."
     best, former = max(measured[:-1], key=lambda one: one[0])
     if abs(reached - best) < SAME:
         answer, compared = "About the same", f"as good as version {former.number}"

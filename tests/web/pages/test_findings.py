@@ -20,7 +20,7 @@ from diffcl.web.pages.findings import odd_scans, trend
     [
         ([], ""),
         ([None], ""),
-        ([0.7], "The first one: version 1 reaches a validation Dice of 0.700."),
+        ([0.7], "So far version 1 reaches a validation Dice of 0.700."),
         (
             [0.7, 0.8],
             "Better: version 2 reaches a validation Dice of 0.800, 0.100 more than version 1, the best",
