@@ -2,10 +2,11 @@
 
 import pytest
 from served import label_file, store, studies
+from two_tasks import opened, submit
 
 from diffcl.studies import archive_contents as contents
 
-__all__ = ["label_file", "store", "studies"]
+__all__ = ["label_file", "opened", "store", "studies", "submit"]
 
 
 @pytest.fixture

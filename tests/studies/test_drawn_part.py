@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from synthetic import ORGAN, SCANS, make_label, make_scan
+from two_tasks import Submit
 
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label
 from diffcl.labels import UNKNOWN
-from diffcl.recipe import Recipe
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.label_changes import compare
 from diffcl.studies.label_parts import with_hidden
@@ -26,31 +24,9 @@ from diffcl.studies.submission import told_of
 from diffcl.studies.training_cases import Roles, training_cases, validation_scans
 from diffcl.training.label_remarks import label_remarks
 
-HEART = Recipe.model_validate({"name": "heart", "labels": [{"value": 1, "name": "atrium"}]})
-
 ON_TWO = "drawn on 2 of 13 axial slices"
 
 NAMES = ("organ_head", "organ_tail", "unknown")
-
-Submit = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def opened(studies: Path) -> FolderStudies:
-    return FolderStudies(studies, lambda: [ORGAN, HEART])
-
-
-@pytest.fixture
-def submit(opened: FolderStudies, tmp_path: Path) -> Submit:
-    """Submits values for a scan with the names of the segments 1, 2, ..., as Slicer does."""
-
-    def send(values: NDArray[np.uint8], *names: str, scan: str = "oblique", **more: Any) -> dict[str, Any]:
-        file = tmp_path / "sent.nii.gz"
-        sitk.WriteImage(Geometry.of(make_scan(scan)).place(values), file)
-        listed = [{"name": name, "idx": number} for number, name in enumerate(names, start=1)]
-        return opened.save_label(scan, file, "final", {**({"label_info": listed} if names else {}), **more})
-
-    return send
 
 
 def drawn(scan: str = "oblique", elsewhere: int = 3) -> NDArray[np.uint8]:

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from synthetic import ORGAN, make_label, make_scan
+from two_tasks import HEART, Submit
 
 from diffcl.errors import DataError, NotFoundError, UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.io import read_label
-from diffcl.recipe import Recipe
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.label_history import History, restore_label
 from diffcl.studies.label_parts import TaskLabel, combined
 
-HEART = Recipe.model_validate({"name": "heart", "labels": [{"value": 1, "name": "atrium"}]})
-
 HEAD, TAIL, ATRIUM = (1, "organ_head"), (2, "organ_tail"), (1, "atrium")
 
 SCAN = "oblique"
-
-Submit = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def opened(studies: Path) -> FolderStudies:
-    return FolderStudies(studies, lambda: [ORGAN, HEART])
-
-
-@pytest.fixture
-def submit(opened: FolderStudies, tmp_path: Path) -> Submit:
-    """Submits values with names, as Slicer does."""
-
-    def send(values: np.ndarray, *names: str, tag: str = "final", **more: Any) -> dict[str, Any]:
-        file = tmp_path / "sent.nii.gz"
-        sitk.WriteImage(grid().place(values), file)
-        listed = [{"name": name, "idx": number} for number, name in enumerate(names, start=1)]
-        return opened.save_label(SCAN, file, tag, {"label_info": listed, **more})
-
-    return send
 
 
 def grid() -> Geometry:
