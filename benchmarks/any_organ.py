@@ -77,7 +77,7 @@ SETS = (
 """Sets whose splits are those of published comparisons; two volumes of a cardiac patient stand on one side."""
 
 VALIDATING_SHARE = 5
-"""Of the scans of any other set, one in so many validates."""
+"""One in so many scans of any other set validates."""
 
 
 @dataclass(frozen=True)

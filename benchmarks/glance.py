@@ -31,7 +31,7 @@ PAGES = {
 }
 
 LABELS = 8
-"""That are submitted while a page is open."""
+"""How many labels are submitted while a page is open."""
 
 CHARTS = ("days.svg?of=", "proposals.svg?of=", "versions.svg?of=organ", "learning.svg?of=organ")
 

@@ -35,7 +35,7 @@ SCAN = (2, 64, 24576)
 """Items, channels and tokens of the scan."""
 STATES = 16
 OPERATIONS = 7
-"""Of the scan for each token, channel and state: decay, its exponential, input, state, output."""
+"""Operations of the selective scan for each token, channel and state: decay, its exponential, input, state, output."""
 COPIED = 256 * 2**20
 """Bytes of the copy, far more than caches hold."""
 

@@ -37,7 +37,7 @@ _BLOCK = 4096
 """Bytes; with less, nothing more can be written."""
 
 _HERE, _EXCHANGE = -100, 2
-"""Of Linux's renameat2: paths count from the working folder, and both names change places."""
+"""Arguments of Linux's renameat2: paths count from the working folder, and both names change places."""
 
 
 def temporary_beside(path: Path) -> Path:

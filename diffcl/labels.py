@@ -30,10 +30,10 @@ UNKNOWN: Final = 255
 """Value of voxels of a label map that nobody has decided; no class of a recipe has it."""
 
 UNKNOWN_NAME: Final = "unknown"
-"""Name of the segment that stands for them."""
+"""Name of the segment that stands for voxels that nobody has decided."""
 
 UNDECIDED: Final = -100
-"""Class of such a voxel as networks learn it, which must not carry a weight; PyTorch's own value for that."""
+"""Class of a voxel that nobody has decided, as networks learn it: PyTorch's own value for what carries no weight."""
 
 
 class LabelClass(BaseModel):

@@ -35,7 +35,7 @@ from diffcl.files import make_folder, remove, remove_leftovers, replace_folder
 from diffcl.io.formats import files_of
 
 VERSION = 3
-"""Of what is kept and how it is prepared; entries of another one are never read, and removed when they are old."""
+"""Version of the form of the entries; those of another one are never read, and removed when they are old."""
 
 SAFE_SECONDS = 24 * 3600
 """What was used within a day may belong to a training that goes on."""
@@ -44,7 +44,7 @@ OLD_SECONDS = 30 * 24 * 3600
 """What was not used for a month is removed."""
 
 LARGEST_BYTES = 20 * 2**30
-"""Of all entries together; beyond it go those that were not used for the longest time."""
+"""Bytes of all entries together; beyond, those go that were not used for the longest time."""
 
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.npz)?")
 _CHUNK = 2**20

@@ -22,7 +22,7 @@ from diffcl.labels import UNDECIDED, UNKNOWN
 from diffcl.recipe import Recipe
 
 LEFT_OUT = 0.2
-"""Of the crops, in which a sequence that a case may lack is empty, so that the networks learn to do without it."""
+"""Share of the crops in which a sequence that cases may lack is empty, so that the networks learn to do without."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from diffcl.geometry import Geometry, extent
 from diffcl.labels import UNKNOWN
 
 NEARLY: Final = 1e-3
-"""Of a voxel: a grid that is coarser by no more than this counts as one that is not."""
+"""Share of a voxel by which a grid may be coarser than another one and still counts as equally fine."""
 
 PLANES: Final = ("sagittal", "coronal", "axial")
 """The plane across each axis of a patient: right-left, front-back and foot-head."""

@@ -11,10 +11,10 @@ from typing import Final
 from diffcl.errors import DataError
 
 FILE: Final = "patients.csv"
-"""In a folder of scans: a line of `scan,patient` for each."""
+"""Name of the file in a folder of scans that has a line of `scan,patient` for each of them."""
 
 PLACE: Final = "{patient}"
-"""Stands in a pattern for the part of a scan's name that is the patient."""
+"""The part of a pattern that stands for the patient in the name of a scan."""
 
 
 def patient_in(name: str, pattern: str) -> str | None:

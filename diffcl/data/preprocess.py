@@ -28,7 +28,7 @@ from diffcl.recipe import Intensity, Recipe
 from diffcl.recipe.preparation import Axes
 
 NARROWEST = 0.05
-"""Of its window that the values of a scan may span; in Hounsfield units air and tissue alone span more."""
+"""Share of the intensity window that the values of a scan must span; in Hounsfield units air and tissue span more."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ Case: TypeAlias = "Image | Sequence[Image | None] | Mapping[str, Image]"
 """What a case can be given as: an image, all images in their order, None for an absent one, or some by name."""
 
 LEAST_COVERED = 0.5
-"""Of the first sequence, which another one shows without a remark."""
+"""Share of the first sequence that another one must cover, or a remark says so."""
 
 _NAMES = "Give the files of a case as CASE_0000, CASE_0001 and so on, or its images by name"
 

@@ -25,16 +25,16 @@ SIZE: Final = (6.4, 3.0)
 """Inches."""
 
 MARGINS: Final = {"left": 0.11, "right": 0.985, "bottom": 0.17, "top": 0.86, "wspace": 0.3}
-"""Of the panels within a chart, in shares of it: room for the ticks, for words below and beside, and for a legend."""
+"""Margins of the panels as shares of a chart: room for the ticks, for words below and beside, and for a legend."""
 
 PLOT_POINTS: Final = 72 * SIZE[0] * (MARGINS["right"] - MARGINS["left"])
 """Width of a single panel in points."""
 
 FEW: Final = 20
-"""Labels of a version that are drawn one by one; of more the tenths and the quarters."""
+"""Up to so many labels of a version are drawn one by one; of more, the tenths and the quarters."""
 
 NETWORKS: Final = {"L_c": "CS", "L_d": "DS"}
-"""Whose losses they are."""
+"""The network of each loss."""
 
 DRAWING: Final = Lock()
 """matplotlib's settings belong to the whole process."""
@@ -59,7 +59,7 @@ THEMES: Final[Mapping[str, Theme]] = {
     "light": Theme("#1c2430", "#d3d9e2", ("#0b62a8", "#c2570c", "#6b4fa0", "#00796b", "#8d5a00", "#5b6777")),
     "dark": Theme("#e8ecf2", "#3a4554", ("#6cb6f5", "#f2a65e", "#bda4f0", "#57cdbb", "#e3c04f", "#aab6c6")),
 }
-"""By what a page is called in CSS."""
+"""The colours of a light and of a dark page, by the names that CSS has for these."""
 
 
 def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:

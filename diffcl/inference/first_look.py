@@ -21,10 +21,10 @@ from diffcl.geometry import Box
 from diffcl.inference.sliding import crop_of, shows_nothing
 
 FEWER = 1.5
-"""A first look is taken where the closer reading has so many times its windows. In fewer it would save little."""
+"""A first look is taken where the closer reading has at least so many times its windows; else it would save little."""
 
 ENOUGH = 12
-"""From so many windows on it is given up as soon as more than half of those seen hold anything possible."""
+"""Windows after which a first look is given up as soon as more than half of those seen hold anything possible."""
 
 POSSIBLE = 0.01
 """Probability of all classes but the background from which on they are possible."""

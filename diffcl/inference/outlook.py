@@ -11,7 +11,7 @@ from typing import Any
 logger = logging.getLogger("diffcl")
 
 LONG_SECONDS = 10.0
-"""From here on a person wants to know how long it will take."""
+"""Duration from which on a person wants to know how long a prediction will take."""
 
 TIMED_WINDOW = 2
 """Which window is timed: the first one may load libraries and compile."""

@@ -35,7 +35,7 @@ SURE = 1e-4
 """Probability of all classes but the background below which its uncertainty is less than one of 255 steps."""
 
 STEPS = np.float32(255)
-"""Of an uncertainty between 0 and 1."""
+"""Steps in which an uncertainty between 0 and 1 is kept."""
 
 
 class Report(BaseModel):

@@ -16,7 +16,7 @@ from diffcl.io.formats import is_scan, scan_name
 from diffcl.recipe import ImageSequence
 
 FIRST = "_0000"
-"""Ends the name of the first image of a case."""
+"""End of the name of the first image of a case."""
 
 _NUMBERED = re.compile(r"(.+)_(00\d\d)")
 

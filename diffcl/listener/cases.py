@@ -19,10 +19,10 @@ from diffcl.listener.queue import Job, Queue
 from diffcl.recipe import ImageSequence
 
 REQUIRED_SECONDS: Final = 600.0
-"""After the first sequence has come, for a further one that is required."""
+"""How long a further sequence that is required is waited for after the first one has come."""
 
 OPTIONAL_SECONDS: Final = 60.0
-"""The same for one that may be absent."""
+"""How long a further sequence that may be absent is waited for after the first one has come."""
 
 ASK_AGAIN: Final = 10.0
 """Seconds before it is looked again whether another one has come."""

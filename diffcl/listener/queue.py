@@ -44,15 +44,16 @@ LONGEST_WAIT: Final = 600.0
 """Seconds; no wait is longer."""
 
 MOST_ATTEMPTS: Final = 150
-"""Then it is given up: after a day of waiting."""
+"""Attempts after which something is given up; that is after a day of waiting."""
 
 RECORDS: Final = 1000
+"""Series that are done of which a record stays, the latest ones."""
 
 KEPT_HOURS: Final = 24.0
 """Images of a series that is done are kept so long, for those that may come late."""
 
 KEPT_BYTES: Final = 20 * 10**9
-"""They are kept up to this size altogether; those of the series that was done first go first."""
+"""Size up to which the images of series that are done are kept altogether; those that were done first go first."""
 
 SPARE_BYTES: Final = 10**8
 """Nothing is received that would leave less of the disk, or a twentieth of it if that is less: results need space."""

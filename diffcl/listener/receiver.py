@@ -45,19 +45,19 @@ NO_SPACE: Final = 0xA700
 NOT_UNDERSTOOD: Final = 0xC000
 
 MOST_ASSOCIATIONS: Final = 200
-"""Further senders are refused."""
+"""Senders at one time; further ones are refused."""
 
 MOST_CONNECTIONS: Final = 250
-"""Further connections are closed before anything is read."""
+"""Connections at one time; further ones are closed before anything is read."""
 
 ASSOCIATE_SECONDS: Final = 5
-"""A connection on which nobody asks for an association is closed."""
+"""Time after which a connection is closed on which nobody asks for an association."""
 
 IDLE_SECONDS: Final = 30
-"""An association on which nothing comes is ended."""
+"""Time after which an association is ended on which nothing comes."""
 
 PDU_SECONDS: Final = 60
-"""A message must have come by then, however slowly."""
+"""Time within which a message must have come, however slowly."""
 
 MOST_PDU: Final = 1 << 20
 """Bytes of the messages in which an image comes; a sender that exceeds it is cut off."""
@@ -66,7 +66,7 @@ MOST_OBJECT: Final = 2 << 30
 """Bytes of an image with all its frames; a sender that exceeds it is cut off."""
 
 STALLED: Final = 10
-"""A sender that keeps its association open is waited for this many times as long."""
+"""How many times as long a sender is waited for that keeps its association open."""
 
 
 class Receiver:

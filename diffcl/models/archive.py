@@ -21,7 +21,7 @@ from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 
 LARGEST = {WEIGHTS: 2 * 1024**3, DESCRIPTION: 1024**2, "card.md": 1024**2}
-"""The files of a model, and bytes that each may have; the first two must be there."""
+"""Bytes that each file of a model may have; the first two files must be there."""
 
 NEXT_STEP = f"Send a ZIP of {WEIGHTS} and {DESCRIPTION} as diffcl publish writes them"
 

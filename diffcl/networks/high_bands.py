@@ -17,7 +17,7 @@ from diffcl.networks.kernels.threads import for_each
 from diffcl.networks.tracing import is_written
 
 BANDS = high_band_count()
-"""Of the compiled kernels."""
+"""High bands with which the compiled kernels are called."""
 
 
 def high_bands(features: Tensor, strides: Sequence[int] = EVERY) -> Tensor:

@@ -20,7 +20,7 @@ SLOPE = 0.01
 """Slope of the leaky ReLU below zero."""
 
 EPSILON = 1e-5
-"""Added to a variance."""
+"""What is added to a variance before its root is divided by."""
 
 
 class NormActivation(nn.Module):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from diffcl.recipe.section import Millimetres, Section, Side
 
 Axes = Literal["patient", "slices"]
-"""Of a scan, along which its working grid lies: those nearest to the patient's, or those of its slices."""
+"""Along what the working grid of a scan lies: the axes nearest to the patient's, or those of the slices."""
 
 LARGEST_WINDOW = 256**3
 """Voxels of a crop or window at most; the networks' features of a larger one take tens of GB."""

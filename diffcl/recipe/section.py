@@ -13,13 +13,13 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=0, le=10_000_000)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Crops = Annotated[int, Field(ge=1, le=256)]
-"""Of a step."""
+"""Crops of a training step."""
 Vectors = Annotated[int, Field(ge=1, le=65_536)]
-"""Of the contrastive loss."""
+"""Feature vectors of the contrastive loss."""
 Side = Annotated[int, Field(ge=1, le=512)]
 """Voxels of a crop or window along an axis."""
 Millimetres = Annotated[float, Field(ge=0.2, le=20)]
-"""Between voxels of a working grid; finer ones of a body would not fit into memory."""
+"""Distance between voxels of a working grid; a finer one of a body would not fit into memory."""
 Width = Annotated[int, Field(ge=1, le=1024)]
 """Channels of a network."""
 Depth = Annotated[int, Field(ge=1, le=16)]

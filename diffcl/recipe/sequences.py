@@ -11,7 +11,7 @@ from diffcl.recipe.preparation import Intensity
 from diffcl.recipe.section import Section
 
 MOST_SEQUENCES = 16
-"""Of a task."""
+"""Sequences that a task may have."""
 
 
 class ImageSequence(Section):

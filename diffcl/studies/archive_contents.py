@@ -19,10 +19,10 @@ from diffcl.studies.segmentations import Segmentation, Segmentations
 MODALITIES = ("CT", "MR")
 
 FRESH_SECONDS = 1.0
-"""The archive is not asked again sooner for what it has."""
+"""Time before which an archive is not asked again for what it has."""
 
 REST = 10
-"""Nor sooner than after this many times as long as asking took."""
+"""An archive is not asked again before so many times as long has passed as asking took."""
 
 STUDY_LEVEL = ("Study", "Patient", "Accession")
 """Beginnings of the attributes that a series and its segmentation share."""

@@ -23,7 +23,7 @@ from diffcl.studies.staging import Staging, replace_files
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
-"""Between two attempts to put a label in its place for which the disk has no space."""
+"""Time between two attempts to put a label in its place for which the disk has no space."""
 
 
 class FolderContents:

@@ -24,10 +24,10 @@ from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies
 logger = logging.getLogger(__name__)
 
 DRAWN: Final = "drawn"
-"""In the record of a label of which a part is unknown: how much of it is drawn, for people."""
+"""Field of the record of a partly drawn label that says how much of it is drawn, for people."""
 
 IN_PART: Final = "drawn in part"
-"""The same of a label by other software, of which nobody has written it down."""
+"""What is told of a partly drawn label by other software, which does not say how much of it is drawn."""
 
 
 def compare(

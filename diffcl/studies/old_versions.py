@@ -10,7 +10,7 @@ from diffcl.studies.agreement import author
 from diffcl.studies.review import review_of
 
 TAG: Final = re.compile(r"version_([1-9][0-9]{0,8})")
-"""By such a tag 3D Slicer's module MONAILabelReviewer asks for an older version of a final label."""
+"""The tags by which 3D Slicer's module MONAILabelReviewer asks for an older version of a final label."""
 
 
 def tag_of(record: Mapping[str, Any]) -> str:

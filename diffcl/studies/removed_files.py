@@ -19,7 +19,7 @@ from diffcl.errors import FullDiskError
 from diffcl.files import make_folder, not_written, settle, temporary_beside
 
 MOST_BYTES: Final = 50 * 10**9
-"""Of all that is kept; then nothing more is removed or replaced until somebody has looked through it."""
+"""Size of all that is kept, beyond which nothing more is removed or replaced until somebody has looked through it."""
 
 
 class RemovedFiles:

@@ -48,7 +48,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         ("5XX", "Not possible now, in one sentence, or a fault, with its error id."),
     )
 }
-"""For every operation."""
+"""The refusals that the description of every operation names."""
 
 
 def new_application(

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 RETRY_SECONDS: Final = 5
-"""After how long a client that was sent away should come again."""
+"""Time after which a client that was sent away should come again."""
 
 Handler = Callable[..., Awaitable[Any]]
 

@@ -16,10 +16,10 @@ HEADERS: Final = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "cache-control": "no-store",
 }
-"""For every answer that does not say otherwise itself: scans and labels stay in no cache, and nothing in them runs."""
+"""Headers of every answer that has no others: scans and labels stay in no cache, and nothing in them runs."""
 
 TRANSPORT: Final = "max-age=31536000"
-"""For how many seconds a browser that came by TLS shall come by nothing else."""
+"""The header by which a browser that came by TLS comes by nothing else for a year."""
 
 
 class SecurityHeaders:

@@ -20,10 +20,10 @@ from diffcl.web.log_lines import OneLine, readable_lines, without_paths
 from diffcl.web.metrics import Metrics, Sample
 
 LINES: Final = 10_000
-"""Of a log, how many may be asked for."""
+"""Lines of a log that may be asked for."""
 
 LEAST_BYTES = 16 << 20
-"""Of the disk of the studies; with less the next label may be refused."""
+"""Bytes that the disk of the studies must have free; with less the next label may be refused."""
 
 
 class Operations:

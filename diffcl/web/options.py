@@ -21,7 +21,7 @@ NETWORKS = ("ensemble", "cs", "ds")
 
 
 OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
-"""Of a task, what its address says, and what would put a folder into the search path of its program."""
+"""Options of a task that no client sets: its address says them, or they would name a folder with programs."""
 
 
 class Options(BaseModel):

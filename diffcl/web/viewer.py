@@ -27,13 +27,13 @@ SETTINGS: Final = "app-config.js"
 STYLES: Final = "app.bundle.css"
 
 FONTS: Final = re.compile(r"<link [^>]*fonts\.g[^>]*>|@import url\(https://fonts\.g[^)]*\);")
-"""Where the viewer loads its fonts from another site; it has others."""
+"""The lines by which the viewer would load fonts from another site; it has others of its own."""
 
 SERVER_COOKIE: Final = "MONAILABEL_SERVER_URL"
-"""Where OHIF's plug-in looks for the address of the server."""
+"""Name of the cookie in which OHIF's plug-in looks for the address of the server."""
 
 UPLOADS: Final = "dicomUploadEnabled: true"
-"""By which the viewer offers to put files of its user's disk into the archive."""
+"""The setting by which the viewer offers to put files of its user's disk into the archive."""
 
 NO_CONTENT: Final = 204
 """The status of an answer without content."""
@@ -51,7 +51,7 @@ TEXTS: Final = {
 CHUNK: Final = 1 << 20
 
 ADDED: Final = Path(__file__).with_suffix(".js")
-"""Goes to the end of the viewer's settings."""
+"""The script that goes to the end of the viewer's settings."""
 
 
 class Viewer:

@@ -30,7 +30,7 @@ SOFT_MM = 1.0
 """Distance from the outline at which a voxel is on its side with odds of 2.7 to 1; chosen on validation scans."""
 
 MARGIN_MM = 12.0
-"""Around all that is drawn or proposed, where a label may be found."""
+"""Width of the border around all that is drawn or proposed in which a label may be found."""
 
 NOT_LEARNED = "This model has not learned to complete: what is drawn is held while it denoises."
 

@@ -26,7 +26,7 @@ SYNTAX: Final = struct.pack("<HH", 0x0002, 0x0010)
 CHUNK: Final = 1 << 20
 
 RATIO: Final = 200
-"""Times the size of its file that a data set may be; that of a mask is a hundred times, of a bomb a thousand."""
+"""A data set may be so many times as large as its file; that of a mask is a hundred times, of a bomb a thousand."""
 
 ALWAYS: Final = 64 << 20
 """Bytes that a data set may have whatever the size of its file."""

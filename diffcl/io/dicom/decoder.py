@@ -27,13 +27,13 @@ import pydicom
 DAMAGED: Final = "its pixels are damaged or end early"
 
 START_SECONDS: Final = 120.0
-"""The process may take this long to start."""
+"""Time that the process may take to start."""
 
 LEAST_SECONDS: Final = 30.0
-"""An image may take this long to decode, and longer the larger its file is."""
+"""Time that an image may take to decode; see `SECONDS_A_MEGABYTE`."""
 
 SECONDS_A_MEGABYTE: Final = 5.0
-"""Of the file."""
+"""Time that an image may take beyond `LEAST_SECONDS` for each megabyte of its file."""
 
 LEAST_MEMORY: Final = 2 << 30
 """Bytes of addresses that the process may use, and more the larger its image is."""

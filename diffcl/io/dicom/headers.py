@@ -48,7 +48,7 @@ USED: Final = (
 IDENTIFIERS: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
 )  # fmt: skip
-"""Those of which an image has one each, by which it is referred to."""
+"""The identifiers by which an image is referred to; it has one of each."""
 
 
 @dataclass(frozen=True)

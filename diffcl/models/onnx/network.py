@@ -14,12 +14,12 @@ from diffcl.errors import ModelError
 from diffcl.models.metadata import ModelInfo
 
 FILES = {"cs": "cs.onnx", "ds": "ds.onnx"}
-"""Of CS and of one step of DS, beside the weights."""
+"""Files of CS and of one step of DS, beside the weights."""
 
 NEXT_STEP = "Write it again with diffcl export --onnx"
 
 TOLERANCE = 1e-3
-"""Between the probabilities of two engines."""
+"""Largest difference between the probabilities of two engines that agree."""
 
 AGREEMENT = 0.9999
 """Share of the voxels of which two engines must say the same."""

@@ -24,10 +24,10 @@ from diffcl.web.pages.sums import by_month, by_version
 from diffcl.web.pages.words import STATUS_NAMES
 
 LIVE_SECONDS: Final = 3
-"""After how long a page asks again while something is trained."""
+"""Time after which a page asks again while something is trained."""
 
 IDLE_SECONDS: Final = 10
-"""After how long it asks again otherwise."""
+"""Time after which a page asks again while nothing is trained."""
 
 SAID: Final = {
     "start": "The training begins. It is a process of its own and shows here in some seconds.",

@@ -12,7 +12,7 @@ from diffcl.web.answers import header, route_path
 from diffcl.web.pages.rendering import told
 
 TITLES: Final = {403: "Not allowed", 404: "Not found"}
-"""Of answers that have a name."""
+"""Titles of the pages for answers that have a name."""
 
 
 class RefusedPages:

@@ -38,13 +38,13 @@ ON_A_PAGE: Final = 50
 """Scans of a page of the list."""
 
 LIVE_SECONDS: Final = 2
-"""After how long a page that is open asks again."""
+"""Time after which a page that is open asks again."""
 
 MAKING_SECONDS: Final = 1
-"""The same while a picture is made."""
+"""Time after which a page asks again while a picture is made."""
 
 SOON_SECONDS: Final = 0.5
-"""The same while what is known is read anew: the page may show what it was."""
+"""Time after which a page asks again while what is known is read anew, so that the page may show what it was."""
 
 MOST_ODD: Final = 12
 """Odd scans that are listed; the list of the scans has them all by their states."""
