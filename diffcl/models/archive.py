@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from diffcl.errors import ModelError
 from diffcl.files import not_written
-from diffcl.models.metadata import DESCRIPTION, DOUBT_PICTURE, WEIGHTS, read_info
+from diffcl.models.metadata import DESCRIPTION, DOUBT_PICTURE, JUDGED_WEIGHTS, WEIGHTS, read_info
 from diffcl.models.onnx.network import FILES
 from diffcl.models.weights import Model, load_model
 from diffcl.networks.cs import ConvolutionSegmenter
@@ -27,8 +27,8 @@ NEXT_STEP = f"Send a ZIP of {WEIGHTS} and {DESCRIPTION} as diffcl publish writes
 
 _CHUNK = 1024**2
 
-_LEFT_OUT = {*FILES.values(), DOUBT_PICTURE}
-"""Files of a model that are written anew from its weights and scores."""
+_LEFT_OUT = {*FILES.values(), DOUBT_PICTURE, JUDGED_WEIGHTS}
+"""Files of a model that are written anew from its weights and scores, and the weights that judged it elsewhere."""
 
 
 def open_package(archive: BinaryIO, folder: Path, where: str) -> Model:

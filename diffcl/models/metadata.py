@@ -12,6 +12,7 @@ from diffcl.models.profile import Profile
 from diffcl.recipe import Recipe, first_fault
 
 WEIGHTS = "weights.safetensors"
+JUDGED_WEIGHTS = "judged.safetensors"
 DESCRIPTION = "model.json"
 DOUBT_PICTURE = "doubt.png"
 
@@ -29,7 +30,8 @@ class ModelInfo(BaseModel):
         version: Number of the published version, from 1.
         created: UTC time, ISO 8601.
         recipe: All settings of its training and inference.
-        scores: Measured on the validation scans, by the Predictor.
+        scores: Measured on the validation scans, by the Predictor, with weights that had not learned from them: those
+            of `judged.safetensors` where there are such.
         provenance: The scans it learned from, steps, program version, the command that repeats it, what computed its
             scores, and those of each class.
         profile: What the training scans looked like.

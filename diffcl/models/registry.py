@@ -2,6 +2,7 @@
 
 STORE/NAME/current            the number of the version in use, replaced by rename
 STORE/NAME/1/                 weights.safetensors, model.json, card.md, doubt.png, cs.onnx, ds.onnx
+STORE/NAME/1/                 and judged.safetensors, the weights before the validation scans taught, where they did
 STORE/NAME/2/                 a version is never changed; one that was not published is there as well
 """
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from diffcl.errors import ModelError
 from diffcl.files import replace_file
-from diffcl.models.metadata import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from diffcl.models.metadata import DESCRIPTION, JUDGED_WEIGHTS, WEIGHTS, ModelInfo, read_info
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
 
@@ -42,8 +42,21 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     Raises:
         ModelError: If a file is missing, damaged, or does not fit the description.
     """
+    return _load(folder, WEIGHTS, device)
+
+
+def load_judged(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """Read a model folder with the weights that its scores are of: they have learned from no scan that judged them.
+
+    Raises:
+        ModelError: If a file is missing, damaged, or does not fit the description.
+    """
+    return _load(folder, JUDGED_WEIGHTS if (folder / JUDGED_WEIGHTS).exists() else WEIGHTS, device)
+
+
+def _load(folder: Path, file: str, device: str | torch.device) -> Model:
     info = read_info(folder)
-    path = folder / WEIGHTS
+    path = folder / file
     try:
         weights = load_file(path)
     except FileNotFoundError as error:
@@ -79,9 +92,18 @@ def save_model(folder: Path, info: ModelInfo, cs: nn.Module, ds: nn.Module) -> N
     Raises:
         OutputError: If it cannot be written.
     """
-    weights = {f"cs.{name}": value.contiguous().cpu() for name, value in cs.state_dict().items()}
-    weights |= {f"ds.{name}": value.contiguous().cpu() for name, value in ds.state_dict().items()}
-    with replace_file(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(save(weights))  # save_file would let nobody else read it
+    save_weights(folder / WEIGHTS, cs, ds)
     with replace_file(folder / DESCRIPTION) as temporary:
         temporary.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def save_weights(file: Path, cs: nn.Module, ds: nn.Module) -> None:
+    """Write the weights of both networks.
+
+    Raises:
+        OutputError: If they cannot be written.
+    """
+    weights = {f"cs.{name}": value.contiguous().cpu() for name, value in cs.state_dict().items()}
+    weights |= {f"ds.{name}": value.contiguous().cpu() for name, value in ds.state_dict().items()}
+    with replace_file(file) as temporary:
+        temporary.write_bytes(save(weights))  # save_file would let nobody else read it

@@ -17,22 +17,25 @@ from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.errors import DiffclError, ModelError, UsageError
 from diffcl.evaluation.scores import Scores
 from diffcl.files import write_text
-from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
+from diffcl.models.metadata import DOUBT_PICTURE, JUDGED_WEIGHTS, ModelInfo
 from diffcl.models.onnx.export import write_onnx
 from diffcl.models.profile import Profile
 from diffcl.models.registry import ModelRegistry
-from diffcl.models.weights import Model, load_model, save_model
+from diffcl.models.weights import Model, load_model, save_model, save_weights
 from diffcl.publishing.calibration_figure import draw_doubt
 from diffcl.publishing.card import write_card
 from diffcl.publishing.comparison import compare
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe
 from diffcl.training.best import read_best
-from diffcl.training.run import read_preparation, read_run, schedule_done
-from diffcl.training.validation import ValidationScan, read_validation
+from diffcl.training.run import LAST, read_preparation, read_run, schedule_done
+from diffcl.training.validation import ValidationScan, read_validation, validate
 from diffcl.version import version
 
 logger = logging.getLogger(__name__)
+
+FORGOTTEN = 0.01
+"""How much lower the Dice on scans may be after they taught than before: more is a sign that something went wrong."""
 
 BY_HAND = {"published": True, "reason": "Published by hand, without a comparison."}
 
@@ -46,12 +49,19 @@ class Candidate:
         validation_scans: Validation scans that can still be read.
         run: Tells the run from every other; empty where there was none.
         scores: What its picture of doubt shows, by network; empty where nothing was validated.
+        before: The same model before the validation scans taught it, which all scores are of; None where they did not.
     """
 
     model: Model
     validation_scans: Sequence[ValidationScan]
     run: str = ""
     scores: Mapping[str, Scores] = field(default_factory=dict)
+    before: Model | None = None
+
+    @property
+    def judged(self) -> Model:
+        """What the validation scans can judge, as it has not learned from them."""
+        return self.before or self.model
 
 
 def publish(run: Path, name: str, store: ModelRegistry, *, beside: Sequence[Path] = ()) -> Path:
@@ -93,6 +103,8 @@ def add_version(candidate: Candidate, name: str, store: ModelRegistry, decision:
     def fill(folder: Path, number: int) -> None:
         final = info.model_copy(update={"name": name, "version": number, "provenance": provenance})
         save_model(folder, final, candidate.model.cs, candidate.model.ds)
+        if candidate.before is not None:
+            save_weights(folder / JUDGED_WEIGHTS, candidate.before.cs, candidate.before.ds)
         if candidate.scores:
             draw_doubt(candidate.scores, f"{name}, version {number}", folder / DOUBT_PICTURE)
         write_text(folder / "card.md", write_card(final, pictured=bool(candidate.scores)))
@@ -108,7 +120,8 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
     """The best networks of a run as a model.
 
     The ensemble weight is the one with the best mean Dice on the run's validation scans; without any it
-    stays the recipe's. Scans that vanished or became unreadable since the run began are left out.
+    stays the recipe's. Scans that vanished or became unreadable since the run began are left out. Of a run with a last
+    part the model is what that made of the best networks, unless it knows the validation scans less well than they do.
 
     Raises:
         UsageError: If the folder holds no run, or one that trained CS alone; if one beside has other validation scans.
@@ -129,6 +142,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         weight, found = choose_ensemble_weight(model, validation_scans)
         recipe = recipe.changed(inference={"ds_weight": weight})
         scores = {name: one.numbers() for name, one in found.items()}
+    last, told = _last_part(run, model.info.model_copy(update={"recipe": recipe}), validation_scans, found)
     parent = made.plan.parent
     provenance = {
         "labelled": [case.name for case in cases.labelled],
@@ -138,7 +152,8 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "parent": parent and {"name": parent.name, "version": parent.version},
         "training": schedule_done(run, made).model_dump(),
         "minutes": made.plan.minutes,
-        "remarks": list(preparation.remarks),
+        "taught_last": [] if last is None else [case.name for case in cases.validation],
+        "remarks": [*preparation.remarks, *told],
         "best_step": best.step,
         "beside": [asdict(compare(other, validation_scans)) for other in beside],
         "diffcl": version(),
@@ -154,7 +169,29 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         provenance=provenance,
         profile=Profile.of(seen, recipe.modality),
     )
-    return Candidate(Model(info, model.cs, model.ds, model.device), validation_scans, made.id, found)
+    judged = Model(info, model.cs, model.ds, model.device)
+    if last is None:
+        return Candidate(judged, validation_scans, made.id, found)
+    whole = Model(info, last.cs, last.ds, last.device)
+    return Candidate(whole, validation_scans, made.id, found, judged)
+
+
+def _last_part(
+    run: Path, info: ModelInfo, scans: Sequence[ValidationScan], found: Mapping[str, Scores]
+) -> tuple[Model | None, list[str]]:
+    """What the last part of a run made of its networks, and how that is told; None where it is of no use."""
+    if not (run / LAST / "best.pt").is_file():
+        return None, []
+    last = read_best(run, LAST).model
+    if not found:
+        return last, ["At the end the scans that were to judge it taught as well."]
+    count = "the scan that judged it" if len(scans) == 1 else f"the {len(scans)} scans that judged it"
+    before = found["ensemble"].dice
+    after = validate(scans, Model(info, last.cs, last.ds, last.device)).dice
+    if after >= before - FORGOTTEN:
+        return last, [f"At the end {count} taught as well; all scores are of the weights before that."]
+    dice = f"a Dice of {after:.3f} on them, {before:.3f} before"
+    return None, [f"With {count} teaching as well it came to {dice}, so that is left out."]
 
 
 def _traits(

@@ -2,10 +2,13 @@
 
 The rule, in this order:
 1. There is no model of that name, or it has other classes: the candidate is published.
-2. There are validation scans: both predict them by the same Predictor, and the candidate is published unless its
-   mean Dice is more than the margin below the other's.
+2. There are validation scans: both predict them by the same Predictor, each with weights that have not learned from
+   them, and the candidate is published unless its mean Dice is more than the margin below the other's.
 3. There are none, because too few scans are labelled to keep some: the candidate is published if it learned from at
    least as many labelled scans as the model in use. An upload is not: nobody can say what it learned from.
+
+Where few scans judge, the reason also says what the proposals of the version in use were worth by the labels that
+people submitted for them. That is a test of that version alone: the labels teach the candidate.
 
 A candidate that is not published stays in the store as a version that is not in use.
 """
@@ -13,7 +16,7 @@ A candidate that is not published stays in the store as a version that is not in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,10 +26,17 @@ from scipy import stats
 from diffcl.errors import DiffclError
 from diffcl.models.metadata import ModelInfo, read_info
 from diffcl.models.registry import ModelRegistry
-from diffcl.models.weights import load_model
+from diffcl.models.weights import load_judged
 from diffcl.publishing.candidate import Candidate, add_version, make_candidate
+from diffcl.publishing.proposals import proposals_in_words
 from diffcl.training.run import read_run
 from diffcl.training.validation import validate
+
+FEW_JUDGES = 5
+"""Scans that judge, below which proposals are told of as well."""
+
+Tested = Mapping[int, Mapping[str, float]]
+"""Dice of proposals by the labels that were submitted for them, by version and scan."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,13 @@ class Version:
 
 
 def publish_if_not_worse(
-    run: Path, name: str, store: ModelRegistry, *, margin: float = 0.0, beside: Sequence[Path] = ()
+    run: Path,
+    name: str,
+    store: ModelRegistry,
+    *,
+    margin: float = 0.0,
+    beside: Sequence[Path] = (),
+    tested: Tested | None = None,
 ) -> Version:
     """Make a run a new version, and the one in use if the gate lets it pass.
 
@@ -74,19 +90,32 @@ def publish_if_not_worse(
         store: Where it goes.
         margin: How much lower the candidate's mean Dice may be, 0..1.
         beside: Runs with the same validation scans, for the card.
+        tested: What is known of the proposals of former versions.
 
     Raises:
         UsageError: If the folder holds no run, or one that trained CS alone.
         DataError: If the run has no weights yet.
     """
     before = _before(read_run(run).id, name, store)
-    return before or pass_gate(make_candidate(run, beside=beside), name, store, margin=margin)
+    return before or pass_gate(make_candidate(run, beside=beside), name, store, margin=margin, tested=tested)
 
 
-def pass_gate(candidate: Candidate, name: str, store: ModelRegistry, *, margin: float = 0.0) -> Version:
+def pass_gate(
+    candidate: Candidate,
+    name: str,
+    store: ModelRegistry,
+    *,
+    margin: float = 0.0,
+    tested: Tested | None = None,
+) -> Version:
     """Keep a candidate as a new version, and put it into use if the rule says so."""
     decision = _decide(candidate, name, store, margin)
-    remarks = candidate.model.info.provenance.get("remarks", [])
+    remarks = list(candidate.model.info.provenance.get("remarks", []))
+    if decision.compared_with is not None and len(candidate.validation_scans) < FEW_JUDGES:
+        used = store.info(name).provenance
+        taught = {*used.get("labelled", []), *used.get("taught_last", [])}
+        told = proposals_in_words(tested or {}, decision.compared_with, taught)
+        remarks = [told, *remarks] if told else remarks
     decision = replace(decision, reason=" ".join([decision.reason, *remarks]))
     folder = add_version(candidate, name, store, asdict(decision))
     return Version(int(folder.name), decision)
@@ -129,12 +158,15 @@ def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float
         return Decision(passed, f"{_outcome(passed)}: {reason}", compared_with=number)
     new, old = (
         validate(candidate.validation_scans, model)
-        for model in (candidate.model, load_model(store.folder(name)))
+        for model in (candidate.judged, load_judged(store.folder(name)))
     )
     dice, current = round(new.dice, 4), round(old.dice, 4)
     passed = dice >= current - margin
     pairs = zip(new.cases, old.cases, strict=True)
     sure = certainty([one.dice - other.dice for one, other in pairs])
+    taught = {one.name for one in candidate.validation_scans} & {*used.provenance.get("labelled", [])}
+    if taught:
+        sure += f" {len(taught)} of them taught version {number}, which speaks for it."
     return Decision(passed, f"{verdict(dice, current, number, passed)} {sure}", dice, current, number)
 
 
@@ -181,7 +213,7 @@ def _outcome(passed: bool) -> str:
 
 
 def _dice(candidate: Candidate) -> float:
-    return round(validate(candidate.validation_scans, candidate.model).dice, 4)
+    return round(validate(candidate.validation_scans, candidate.judged).dice, 4)
 
 
 def _classes(info: ModelInfo) -> list[str]:

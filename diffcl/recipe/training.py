@@ -48,6 +48,8 @@ class Training(Section):
         seed: Decides every random number of the run.
         steps: Optimiser steps in all.
         supervised_start: The first steps, which use labelled crops only.
+        least_start: Steps that a run from random weights which is shorter than the recipe's keeps for its supervised
+            start, up to half of the run: before that, networks are no teachers.
         start_crops: Labelled crops of a step without unlabelled ones.
         labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
@@ -75,6 +77,7 @@ class Training(Section):
     seed: Seed = 0
     steps: Count = 1500
     supervised_start: Steps = 300
+    least_start: Steps = 0
     start_crops: Crops = 2
     labelled_crops: Crops = 2
     unlabelled_crops: Crops = 2

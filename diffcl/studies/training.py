@@ -18,19 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from diffcl.errors import DiffclError, FullDiskError, ModelError, OutputError, TooShortError, UnwritableError
 from diffcl.files import of_the_disk, remove, write_text
 from diffcl.models import ModelRegistry
-from diffcl.publishing.gate import Version, publish_if_not_worse
+from diffcl.publishing.gate import Tested, Version, publish_if_not_worse
 from diffcl.publishing.upload import accept_upload
 from diffcl.recipe import Recipe
 from diffcl.studies.planning import planned_recipe
 from diffcl.studies.progress import Progress
+from diffcl.studies.proposal_scores import proposal_scores
 from diffcl.studies.protocol import Studies
 from diffcl.studies.training_cases import TrainingCases, training_cases, validation_scans
 from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
-from diffcl.training.journal import read_journal
 from diffcl.training.label_remarks import label_remarks
 from diffcl.training.loop import Progress as StepProgress
-from diffcl.training.run import begun, describe_cases, read_run
+from diffcl.training.run import LAST, begun, describe_cases, read_run, steps_done
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ LOGGED = 10
 
 MARGIN = 0.01
 """How much lower the Dice of a new version may be, where nothing else is said."""
+
+LAST_PART = 0.15
+"""Share of a training, at its end, in which what judged teaches too, where nothing else is said."""
 
 VALIDATION_SHARE = 0.2
 """Share of the labelled scans that validate instead of teach, where nothing else is said."""
@@ -56,6 +59,7 @@ class TrainingOptions(BaseModel):
         steps: Optimiser steps; as many as the recipe says where none are given.
         minutes: Time for all of it, from the reading of the scans to the new version, in place of a number of steps.
         validation_share: Share of the labelled scans that validate instead of teach.
+        last_part: Share of the training, at its end, in which the scans that judged teach too; 0 keeps them apart.
         margin: How much lower the Dice of the result may be than that of the model in use.
         only_approved: Whether only labels teach that a reviewer has approved. A flagged one never does.
     """
@@ -67,6 +71,7 @@ class TrainingOptions(BaseModel):
     steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
     validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
+    last_part: Annotated[float, Field(ge=0, le=0.5)] = LAST_PART
     margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
     only_approved: bool = False
 
@@ -194,21 +199,24 @@ class StudyTraining:
             recipe, plan = (made := read_run(run)).recipe, made.plan
             start = "A run that was stopped is continued."
         else:
-            plan, start = self._plan(recipe, options)
+            plan, start = self._plan(recipe, options, judged=bool(found.cases.validation))
         logger.info(start)
         for remark in label_remarks(found.scans.labelled, recipe):
             logger.warning(remark)
             start = f"{start} {remark}"
-        steps = plan.schedule(recipe).training.steps
+        steps = plan.schedule(recipe).training.steps + plan.last_steps(recipe)
         self.progress.tell("training", start, total_epochs=steps, **found.counts)
+        tested: Tested = {}
+        with suppress(DiffclError):  # it is a remark, which no archive that is down shall end a training for
+            tested = proposal_scores(studies, self._name)
         train(found.cases, recipe, run, plan=plan, scans=found.scans, resume=resume, cache=prepared,
               device=self._device, on_step=self._teller(), spent=time.monotonic() - began)  # fmt: skip
-        done = read_journal(run / "journal.jsonl")[-1]["step"]  # fewer where the time was over
+        done = steps_done(run)  # fewer where the time was over
         self.progress.tell(
             "judging", "The result is compared with the model in use.", epoch=done, total_epochs=done,
             seconds_left=None,
         )  # fmt: skip
-        version = publish_if_not_worse(run, self._name, self._store, margin=options.margin)
+        version = publish_if_not_worse(run, self._name, self._store, margin=options.margin, tested=tested)
         decision = version.decision
         result = {**asdict(decision), "version": version.number, **found.counts}
         self._archive(run, version)
@@ -217,11 +225,12 @@ class StudyTraining:
         self.progress.tell("done", decision.reason, **scores, **result)
         return result
 
-    def _plan(self, recipe: Recipe, options: TrainingOptions) -> tuple[Plan, str]:
+    def _plan(self, recipe: Recipe, options: TrainingOptions, *, judged: bool) -> tuple[Plan, str]:
         """How long a new run lasts and where it starts from, and the latter in words."""
 
         def from_weights(parent: Parent | None) -> Plan:
-            return Plan(options.steps or None, options.minutes or None, parent, options.networks)
+            last_part = options.last_part if judged else 0.0
+            return Plan(options.steps or None, options.minutes or None, parent, options.networks, last_part)
 
         if options.start_from == "scratch":
             return from_weights(None), "The networks learn from scratch."
@@ -259,7 +268,8 @@ class StudyTraining:
         """Keep a run that ended, without what only continuing it needs."""
         numbers = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
         place = run.rename(self._folder / str(max(numbers, default=0) + 1))
-        (place / "checkpoint.pt").unlink(missing_ok=True)
+        for file in (place / "checkpoint.pt", place / LAST / "checkpoint.pt"):
+            file.unlink(missing_ok=True)
         decision = {**asdict(version.decision), "version": version.number}
         write_text(place / "decision.json", json.dumps(decision, indent=2) + "\n")
 

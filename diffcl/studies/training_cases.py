@@ -217,7 +217,12 @@ def training_cases(
     Roles(judged=roles.judged | chosen, taught=roles.taught | {case.name for case in teachers}).write(folder)
     return TrainingCases(
         Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
-        Scans(list(teachers.values()), list(unlabelled.values()), list(validation.values())),
+        Scans(
+            list(teachers.values()),
+            list(unlabelled.values()),
+            list(validation.values()),
+            [labelled[case] for case in validation],
+        ),
         refused,
     )
 

@@ -29,15 +29,15 @@ class Best:
     cs_alone: bool
 
 
-def read_best(run: Path) -> Best:
-    """The best networks of a run so far.
+def read_best(run: Path, part: str = "") -> Best:
+    """The best networks of a run so far, or of a part of it that has a folder of its own in it.
 
     Raises:
         UsageError: If the folder holds no run.
         DataError: If the run has no weights yet.
     """
     recipe = read_run(run).recipe
-    state = load_checkpoint(run / "best.pt")
+    state = load_checkpoint(run / part / "best.pt")
     learner = TrainingState(recipe, torch.device("cpu"))
     learner.cs.teacher.load_state_dict(state["cs"])
     if learner.ds is not None:

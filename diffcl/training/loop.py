@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -15,17 +15,21 @@ import torch
 from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases
 from diffcl.evaluation.scores import Scores
+from diffcl.files import make_folder
 from diffcl.inference.ensemble import Networks
-from diffcl.models.weights import Model, load_model
+from diffcl.models.weights import Model, load_judged
 from diffcl.planning.crop import fitted
 from diffcl.planning.planned_recipe import planned
 from diffcl.recipe import Recipe
 from diffcl.training import distributed
 from diffcl.training.allocation import keeps_freed_memory
+from diffcl.training.best import read_best
 from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.costs import Clock, measure_costs
 from diffcl.training.label_remarks import label_remarks
 from diffcl.training.record import record_of
 from diffcl.training.run import (
+    LAST,
     PREPARED,
     Preparation,
     Run,
@@ -39,7 +43,7 @@ from diffcl.training.scans import Scans, load_scans
 from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
-from diffcl.training.time_limit import Clock, Length, Limit, StepLimit, TimeLimit, measure_costs
+from diffcl.training.time_limit import Length, Limit, StepLimit, TimeLimit
 from diffcl.training.validation import unpublished, validate
 
 
@@ -109,12 +113,16 @@ def train(
         check_unused(run)
     prepared = cache or run / PREPARED
     recipe = distributed.in_turn(lambda: planned(recipe, cases, minutes=minutes, cache=prepared))
-    loaded = scans or distributed.in_turn(lambda: load_scans(cases, recipe, prepared))
+    judges_teach = plan.last_part > 0
+    loaded = scans or distributed.in_turn(
+        lambda: load_scans(cases, recipe, prepared, judges_teach=judges_teach)
+    )
     remarks = label_remarks(loaded.labelled, recipe)
     recipe = fitted(recipe, loaded.labelled)
     limit = limit_of(plan, recipe, loaded, device, began, clock)
     if isinstance(limit, TimeLimit) and not resume:
         limit.check()
+        plan = replace(plan, expected=round(limit.steps(0) * (1 - limit.kept)))
     begin = continue_run if resume else start_run
     made = distributed.first_says(begin(run, cases, recipe, plan) if distributed.rank() == 0 else None)
     assert made is not None
@@ -123,7 +131,10 @@ def train(
         note_preparation(run, Preparation(prepared, seen, remarks))
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))
-        return learn(run, made, learner, loaded, limit, on_step)
+        best = learn(run, learner, loaded, limit, on_step, _start(made, learner))
+        if loaded.judges and plan.last_steps(recipe) > 0:
+            learn_from_judges(run, made, loaded, limit, device, on_step)
+    return best
 
 
 def limit_of(
@@ -132,29 +143,72 @@ def limit_of(
     """When a run is over; how fast this machine is, is found by a trial where that matters."""
     scheduled = plan.schedule(recipe)
     if plan.minutes is None:
-        return StepLimit(scheduled.training.steps)
+        return StepLimit(scheduled.training.steps, plan.last_steps(recipe) if scans.judges else 0)
     costs = distributed.first_says(measure_costs(scheduled, scans, device, clock))
     length = Length(scheduled.training.steps, plan.fewest(recipe))
-    return TimeLimit(length, plan.minutes * 60, costs, began, clock)
+    kept = plan.last_part if scans.judges else 0.0
+    return TimeLimit(length, plan.minutes * 60, costs, began, clock, kept=kept)
+
+
+def learn_from_judges(
+    folder: Path, run: Run, scans: Scans, before: Limit, device: str, on_step: Callable[[Progress], None]
+) -> None:
+    """Take the last part of a run: from its best weights, with what judged them among what teaches.
+
+    Args:
+        folder: Of the run; this part has its own in it.
+        run: What it is made of.
+        scans: What it learns from.
+        before: The limit of the run so far, which is over.
+        device: Where to compute.
+        on_step: Told of every step.
+    """
+    place, best = folder / LAST, distributed.in_turn(lambda: read_best(folder))
+    if distributed.rank() == 0:
+        make_folder(place)
+    recipe = run.plan.last_schedule(run.recipe)
+    learner = TrainingState(recipe, torch.device(device))
+    everything = Scans([*scans.labelled, *scans.judges], scans.unlabelled, ())
+    limit = before.last_part(Length(recipe.training.steps, 0))
+    done = int(load_checkpoint(folder / "checkpoint.pt")["step"])
+
+    def start() -> None:
+        learner.start_from(best.model.cs, best.model.ds)
+
+    def tell(progress: Progress) -> None:
+        on_step(replace(progress, step=done + progress.step, steps=done + progress.steps))
+
+    learn(place, learner, everything, limit, tell, start)
+
+
+def _start(run: Run, learner: TrainingState) -> Callable[[], None]:
+    """Gives a learner the weights that a run starts from, those which have learned from no scan that judges."""
+
+    def start() -> None:
+        if run.plan.parent is not None:
+            parent = load_judged(run.plan.parent.folder, learner.device)
+            learner.start_from(parent.cs, parent.ds)
+
+    return start
 
 
 def learn(
     folder: Path,
-    run: Run,
     learner: TrainingState,
     scans: Scans,
     limit: Limit,
     on_step: Callable[[Progress], None],
+    start: Callable[[], None],
 ) -> Scores | None:
-    """Take the steps of a run that are left.
+    """Take the steps of a run, or of a part of it, that are left.
 
     Args:
-        folder: Of the run.
-        run: What it is made of.
-        learner: New; gets the state of the checkpoint, or the weights to start from.
+        folder: Of the run, or of the part.
+        learner: New; gets the state of the checkpoint.
         scans: What it learns from.
         limit: Where in its schedule it is, and when it is over.
         on_step: Told of every step.
+        start: Gives the learner of a run that begins the weights to start from.
 
     Returns:
         The scores of the best validation; None without validation scans.
@@ -170,9 +224,8 @@ def learn(
         done, best = state["step"], Scores.from_plain(state["best"])
         over = state.get("over", False)
         limit.restore(state.get("limit", {}))
-    elif run.plan.parent is not None:
-        parent = load_model(run.plan.parent.folder, learner.device)
-        learner.start_from(parent.cs, parent.ds)
+    else:
+        start()
     last, place = (done if over else limit.last), limit.reached(done)
     batches = Batches(scans.labelled, scans.unlabelled, recipe)
     with record_of(folder, learner, done) as record:

@@ -4,6 +4,7 @@ RUN/recipe.json         all settings, before the schedule of this run
 RUN/plan.json           how long it lasts and where it starts from
 RUN/cases.json          which scans were used for what
 RUN/prepared.json       where the prepared scans are, and what the scans are like
+RUN/last/               of the last part, in which the validation scans teach too
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from diffcl.files import make_folder, write_text
 from diffcl.recipe import Recipe, Training, parse_recipe
 from diffcl.training.journal import read_journal
 from diffcl.training.schedule import Plan
+
+LAST = "last"
+"""Folder of the last part inside a run."""
 
 PREPARED = "prepared"
 """Folder of prepared scans inside a run, unless they are kept elsewhere."""
@@ -44,7 +48,7 @@ class Run:
 
     @property
     def scheduled(self) -> Recipe:
-        """The recipe with the schedule of this run."""
+        """The recipe with the schedule of this run before its last part."""
         return self.plan.schedule(self.recipe)
 
 
@@ -88,7 +92,9 @@ def continue_run(folder: Path, cases: Cases, recipe: Recipe, plan: Plan) -> Run:
         UsageError: If its recipe, plan or cases differ.
     """
     run = read_run(folder)
-    asked = replace(plan, steps=run.plan.steps) if plan.minutes else plan  # which version 0.1.0 chose
+    asked = plan
+    if plan.minutes:  # of a run by time the first is what version 0.1.0 chose, the other what was foreseen
+        asked = replace(plan, steps=run.plan.steps, expected=run.plan.expected)
     for name, same in (
         ("recipe.json", run.recipe == recipe),
         ("cases.json", run.cases == cases),
@@ -129,8 +135,14 @@ def read_run(folder: Path) -> Run:
     return Run(recipe, cases, Plan.from_json(planned) if planned else Plan(), planned.get("id", ""))
 
 
+def steps_done(folder: Path) -> int:
+    """How many steps a run has taken, its last part included."""
+    parts = (read_journal(place / "journal.jsonl") for place in (folder, folder / LAST))
+    return sum(int(entries[-1]["step"]) for entries in parts if entries)
+
+
 def schedule_done(folder: Path, run: Run) -> Training:
-    """The schedule that a run has gone through: of one by time, with the number of steps that it took."""
+    """The schedule that a run has gone through before its last part: of one by time, with the steps that it took."""
     training = run.scheduled.training
     entries = read_journal(folder / "journal.jsonl")
     if run.plan.minutes is None or not entries:

@@ -22,21 +22,30 @@ class Scans:
         labelled: Prepared scans with labels.
         unlabelled: Prepared scans.
         validation: Scans as they are, with labels.
+        judges: The same prepared, where they teach in the last part of a training.
     """
 
     labelled: Sequence[TrainingScan]
     unlabelled: Sequence[TrainingScan]
     validation: Sequence[ValidationScan]
+    judges: Sequence[TrainingScan] = ()
 
 
-def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
+def load_scans(cases: Cases, recipe: Recipe, cache: Path, *, judges_teach: bool = False) -> Scans:
     """Prepare and read all cases, before any training; what nobody has used for long leaves the cache.
+
+    Args:
+        cases: All of them.
+        recipe: The task.
+        cache: Folder of prepared scans.
+        judges_teach: Whether the validation scans teach at the end.
 
     Raises:
         DataError: Naming every case that cannot be used.
     """
     prepared: dict[bool, list[TrainingScan]] = {True: [], False: []}
     validation: list[ValidationScan] = []
+    judges: list[TrainingScan] = []
     faults = []
     used: tuple[LabelledCase | UnlabelledCase, ...] = (*cases.labelled, *cases.unlabelled)
     if recipe.training.method == "supervised":
@@ -49,10 +58,12 @@ def load_scans(cases: Cases, recipe: Recipe, cache: Path) -> Scans:
     for validation_scan in cases.validation:
         try:
             validation.append(read_validation(validation_scan, recipe, cache))
+            if judges_teach:
+                judges.append(prepare_case(validation_scan, recipe, cache))
         except DiffclError as error:
             faults.append(str(error))
     if faults:
         count = len(used) + len(cases.validation)
         raise DataError(f"{len(faults)} of {count} cases", " | ".join(faults), "Mend or unlist them")
     prune(cache)
-    return Scans(prepared[True], prepared[False], validation)
+    return Scans(prepared[True], prepared[False], validation, judges)

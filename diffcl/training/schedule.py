@@ -19,6 +19,12 @@ VALIDATIONS = 2
 CHECKPOINTS = 4
 """At least, in a run whose length is not the recipe's."""
 
+LONGEST_START = 0.5
+"""Of a run shorter than the recipe's, that `training.least_start` may keep for the supervised start."""
+
+LAST_RATE = 0.5
+"""Of the learning rate of a run, at the peak of its last part."""
+
 LEARNED_SHARE = 0.05
 """Share of a recipe's steps from random weights below which nothing is taken for learned."""
 
@@ -77,6 +83,9 @@ class Plan:
             steps. The schedule runs over that time; see `diffcl.training.time_limit`.
         parent: Where the weights come from; None for random ones.
         learns: Which networks learn; one alone only where the other has weights to keep.
+        last_part: Share of the run, at its end, in which the validation scans teach too. What was judged before is kept
+            beside the result. 0 keeps them apart for ever, as a benchmark needs it.
+        expected: Steps of a run by time before its last part, as they were foreseen when it began.
 
     Raises:
         UsageError: If one network is to learn alone, from random weights.
@@ -86,6 +95,8 @@ class Plan:
     minutes: float | None = None
     parent: Parent | None = None
     learns: Literal["both", "cs", "ds"] = "both"
+    last_part: float = 0.0
+    expected: int | None = None
 
     def __post_init__(self) -> None:
         if self.learns != "both" and self.parent is None:
@@ -96,7 +107,7 @@ class Plan:
             )
 
     def schedule(self, recipe: Recipe) -> Recipe:
-        """The recipe with the schedule of this run; its phases keep their share of the steps.
+        """The recipe with the schedule of this run before its last part; its phases keep their share of the steps.
 
         In a run by time the steps are the length of the schedule, through which it passes in fewer or more.
 
@@ -106,23 +117,61 @@ class Plan:
         (120, 24, 30)
         """
         usual = recipe.training if self.parent is None else recipe.fine_tuning
-        steps = usual.steps if self.minutes is not None else self.steps or usual.steps
-        if self.parent is None and steps == recipe.training.steps:
-            return recipe
+        steps = self._places(recipe)
+        if self.minutes is None:
+            steps -= self.last_steps(recipe)
         share = steps / usual.steps
+        start = min(steps, round(usual.supervised_start * share))
+        if self.parent is None:
+            start = max(start, self._least_start(recipe, steps))
+            if (steps, start) == (usual.steps, usual.supervised_start):
+                return recipe
         alone = {} if self.learns == "both" else {"learns": self.learns}
         every = recipe.training.validate_every * share if self.parent is None else steps / VALIDATIONS
         return recipe.changed(
             training={
                 **alone,
                 "steps": steps,
-                "supervised_start": min(steps, round(usual.supervised_start * share)),
+                "supervised_start": start,
                 "learning_rate": usual.learning_rate,
                 "average": min(recipe.training.average, max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))),
                 "validate_every": max(1, round(every)),
                 "checkpoint_every": max(1, min(recipe.training.checkpoint_every, steps // CHECKPOINTS)),
             }
         )
+
+    def last_steps(self, recipe: Recipe) -> int:
+        """Length of the last part, in steps; in a run by time of its schedule."""
+        whole = self._places(recipe)
+        return min(whole - 1, max(1, round(self.last_part * whole))) if self.last_part > 0 else 0
+
+    def last_schedule(self, recipe: Recipe) -> Recipe:
+        """The recipe with the schedule of the last part: small steps, with the unlabelled scans throughout."""
+        before, steps = self.schedule(recipe), self.last_steps(recipe)
+        training = before.training
+        return before.changed(
+            training={
+                "seed": training.seed + 1,
+                "steps": steps,
+                "supervised_start": 0,
+                "learning_rate": training.learning_rate * LAST_RATE,
+                "average": min(training.average, max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))),
+                "validate_every": steps,
+                "checkpoint_every": max(1, steps // CHECKPOINTS),
+            },
+            losses={"ramp": 0.0},
+        )
+
+    def _places(self, recipe: Recipe) -> int:
+        """Steps of the whole run; of a run by time, of its schedule before the last part."""
+        usual = recipe.training if self.parent is None else recipe.fine_tuning
+        return usual.steps if self.minutes is not None else self.steps or usual.steps
+
+    def _least_start(self, recipe: Recipe, steps: int) -> int:
+        """The shortest supervised start of a run from random weights, in steps of its schedule."""
+        real = steps if self.minutes is None else self.expected or steps
+        shorter = real < recipe.training.steps
+        return round(min(LONGEST_START, recipe.training.least_start / real) * steps) if shorter else 0
 
     def fewest(self, recipe: Recipe) -> int:
         """Steps from which a run of this kind has learned something."""
@@ -133,7 +182,14 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `from_json`."""
         parent = self.parent and {**vars(self.parent), "folder": str(self.parent.folder)}
-        return {"steps": self.steps, "minutes": self.minutes, "parent": parent, "learns": self.learns}
+        later = {"last_part": self.last_part, "expected": self.expected}
+        return {
+            "steps": self.steps,
+            "minutes": self.minutes,
+            "parent": parent,
+            "learns": self.learns,
+            **later,
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Plan:
@@ -144,4 +200,6 @@ class Plan:
             content["minutes"],
             parent and Parent(parent["name"], parent["version"], Path(parent["folder"])),
             content.get("learns", "both"),
+            content.get("last_part", 0.0),
+            content.get("expected"),
         )

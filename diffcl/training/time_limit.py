@@ -9,54 +9,27 @@ schedule nevertheless.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
 from typing import Any, Protocol
 
-import torch
-
-from diffcl.data.batches import Batches
 from diffcl.errors import TooShortError
-from diffcl.recipe import Recipe
+from diffcl.training.costs import Clock, Costs
 from diffcl.training.distributed import first_says
-from diffcl.training.scans import Scans
-from diffcl.training.state import TrainingState
-from diffcl.training.step import diffcl_step
-from diffcl.training.validation import ValidationScan, unpublished, validate
 
 JUDGEMENTS = 5
 """How often the validation scans are predicted after the last step: a validation, the weight of the ensemble, which
-takes as long as two, and both sides of the gate."""
+takes as long as two, and both sides of the gate. Once more where a last part has to show what it did to them."""
 
 PUBLISHING_SECONDS = 30.0
 """For the ONNX files of a version, and the comparison of what they answer with what torch does."""
-
-TRIAL_STEPS = 3
-"""The first of which waits for libraries and does not count; of the others the quicker one does."""
 
 RECENT = 5
 """Steps by whose duration the next one's is judged."""
 
 LARGEST_VALIDATION = 0.05
 """Share of the time that a validation before the last step may take; longer ones are left to the end."""
-
-Clock = Callable[[], float]
-"""Gives seconds since some moment, and never less than before."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a machine takes for the parts of a training, by a trial.
-
-    Attributes:
-        step: Seconds a step.
-        validation: Seconds to predict all validation scans once.
-    """
-
-    step: float
-    validation: float
 
 
 @dataclass(frozen=True)
@@ -102,6 +75,9 @@ class Limit(Protocol):
     def seconds_left(self) -> float | None:
         """Until the result is published; None where no time is given."""
 
+    def last_part(self, length: Length) -> Limit:
+        """The limit of what follows when this part of the run is over."""
+
     def state(self) -> dict[str, Any]:
         """What `restore` needs, for a checkpoint."""
 
@@ -114,12 +90,14 @@ class StepLimit:
 
     Args:
         steps: That number.
+        after: Steps of the last part, which follows.
     """
 
     last: int | None
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, after: int = 0) -> None:
         self.last = self._steps = steps
+        self._after = after
 
     def place(self, step: int) -> float:
         """The number of the step."""
@@ -141,12 +119,16 @@ class StepLimit:
         """Takes no time that counts."""
 
     def steps(self, step: int) -> int:  # noqa: ARG002
-        """The number that was given."""
-        return self._steps
+        """The number that was given, with the last part."""
+        return self._steps + self._after
 
     def seconds_left(self) -> float | None:
         """Nobody gave a time."""
         return None
+
+    def last_part(self, length: Length) -> StepLimit:
+        """So many steps more."""
+        return StepLimit(length.places)
 
     def state(self) -> dict[str, Any]:
         """The number of the step says everything."""
@@ -168,18 +150,30 @@ class TimeLimit:
         costs: What this machine takes.
         begun: When the time began, by the clock.
         now: The clock.
+        kept: Share of the time for steps that is kept for the last part.
+
+    Attributes:
+        kept: The same.
     """
 
     last: int | None = None
 
     def __init__(
-        self, length: Length, seconds: float, costs: Costs, begun: float, now: Clock = monotonic
+        self,
+        length: Length,
+        seconds: float,
+        costs: Costs,
+        begun: float,
+        now: Clock = monotonic,
+        *,
+        kept: float = 0.0,
     ) -> None:
         self._length = length
         self._seconds = seconds
         self._costs = costs
-        self._begun = begun
+        self._begun = self._since = begun
         self._now = now
+        self.kept = kept
         self._mark = now()
         self._learned = 0.0
         self._place = 0.0
@@ -189,7 +183,7 @@ class TimeLimit:
     def place(self, step: int) -> float:  # noqa: ARG002
         """The share of the time for learning that will be over after the next step, of the schedule."""
         done = self._learned + self._a_step
-        share = done / (done + max(0.0, self._left - self._a_step)) if done > 0 else 0.0
+        share = done / (done + max(0.0, self._left_here - self._a_step)) if done > 0 else 0.0
         self._place = first_says(max(self._place, min(1.0, share) * self._length.places))
         return self._place
 
@@ -206,7 +200,7 @@ class TimeLimit:
         seconds = self._since_mark()
         self._learned += seconds
         self._recent.append(seconds)
-        self._over = first_says(self._left <= self._a_step / 2)
+        self._over = first_says(self._left_here <= self._a_step / 2)
         if self._over and step < self._length.fewest:
             raise TooShortError(
                 f"{self._seconds / 60:g} minutes",
@@ -225,21 +219,30 @@ class TimeLimit:
         self._costs = Costs(self._a_step, self._since_mark())
 
     def steps(self, step: int) -> int:
-        """As many as the time holds if they go on taking what they take now."""
-        return step if self._over else max(step + 1, round(step + self._left / max(self._a_step, 1e-3)))
+        """As many as the time holds if they go on taking what they take now, with those of the last part."""
+        over = self._over and not self.kept
+        return step if over else max(step + 1, round(step + self._left / max(self._a_step, 1e-3)))
 
     def seconds_left(self) -> float | None:
         """Of all that was given."""
         return max(0.0, self._begun + self._seconds - self._now())
 
+    def last_part(self, length: Length) -> TimeLimit:
+        """What is left of the time."""
+        costs = Costs(self._a_step, self._costs.validation)
+        limit = TimeLimit(length, self._seconds, costs, self._begun, self._now)
+        limit._since = self._now()
+        return limit
+
     def state(self) -> dict[str, Any]:
-        """The place, and seconds of learning and of all together."""
-        return {"place": self._place, "learned": self._learned, "spent": self._now() - self._begun}
+        """The place, and seconds of learning and of all of this part."""
+        return {"place": self._place, "learned": self._learned, "spent": self._now() - self._since}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on at the place, with so much less time."""
         self._place, self._learned = state.get("place", 0.0), state.get("learned", 0.0)
         self._begun -= state.get("spent", 0.0)
+        self._since -= state.get("spent", 0.0)
 
     def check(self) -> None:
         """Refuse a time in which nothing can be learned, before the first step.
@@ -249,10 +252,10 @@ class TimeLimit:
         """
         fewest = self._length.fewest
         needed = fewest * self._a_step
-        if self._left >= needed:
+        if self._left_here >= needed:
             return
         spent = self._now() - self._begun
-        whole = (spent + needed + self._judging) / 60
+        whole = (spent + needed / (1 - self.kept) + self._judging) / 60
         raise TooShortError(
             f"{self._seconds / 60:g} minutes",
             f"are too short to learn here: {spent:.0f} s went by before the first step, {fewest} steps take "
@@ -267,47 +270,20 @@ class TimeLimit:
     @property
     def _judging(self) -> float:
         slower = max(1.0, self._a_step / self._costs.step) if self._costs.step > 0 else 1.0
-        return (JUDGEMENTS * self._costs.validation + PUBLISHING_SECONDS) * slower
+        judgements = JUDGEMENTS + (self.kept > 0)
+        return (judgements * self._costs.validation + PUBLISHING_SECONDS) * slower
 
     @property
     def _left(self) -> float:
         """Seconds for steps."""
         return self._begun + self._seconds - self._judging - self._now()
 
+    @property
+    def _left_here(self) -> float:
+        """Seconds for steps of this part."""
+        return (1 - self.kept) * (self._learned + self._left) - self._learned
+
     def _since_mark(self) -> float:
         now = self._now()
         seconds, self._mark = now - self._mark, now
         return seconds
-
-
-def measure_costs(recipe: Recipe, scans: Scans, device: str, now: Clock = monotonic) -> Costs:
-    """What a step takes here, and predicting the validation scans, by a trial of which nothing is kept.
-
-    Args:
-        recipe: Decides how long a step takes.
-        scans: The first validation scan stands for all, by their voxels.
-        device: Where to compute.
-        now: The clock.
-    """
-    recipe = recipe.changed(training={"supervised_start": 0})
-    learner = TrainingState(recipe, torch.device(device))
-    batches = Batches(scans.labelled, scans.unlabelled, recipe)
-    taken = []
-    for step in range(1, TRIAL_STEPS + 1):
-        start = now()
-        losses = diffcl_step(learner, batches(step).to(learner.device), step)
-        learner.learn(losses.cs, losses.ds, step)
-        taken.append(now() - start)
-    a_step = min(taken[1:])
-    if not scans.validation:
-        return Costs(a_step, 0.0)
-    ds = None if learner.ds is None else learner.ds.teacher
-    start = now()
-    validate(scans.validation[:1], unpublished(recipe, learner.cs.teacher, ds, learner.device))
-    share = sum(map(_voxels, scans.validation)) / _voxels(scans.validation[0])
-    return Costs(a_step, (now() - start) * share)
-
-
-def _voxels(scan: ValidationScan) -> int:
-    x, y, z = scan.grid.size
-    return x * y * z

@@ -25,7 +25,7 @@ from diffcl.recipe import Recipe
 from diffcl.studies import training as module
 from diffcl.studies import training_cases as finding
 from diffcl.studies.training import StudyTraining, TrainingOptions, with_class_values
-from diffcl.training.time_limit import Costs
+from diffcl.training.costs import Costs
 
 QUICK = TrainingOptions(steps=4, validation_share=0.3)
 
@@ -61,6 +61,22 @@ def test_a_training_publishes_and_tells(
         path.name for path in run.iterdir()
     }
     assert not (run / "checkpoint.pt").exists()
+
+
+def test_what_judged_teaches_before_the_version_goes_out(
+    make: Callable[[], StudyTraining], labelled: Outlined, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(finding, "ENOUGH_TO_VALIDATE", 3)
+    monkeypatch.setattr("diffcl.publishing.candidate.FORGOTTEN", 1.0)
+    result = make().run(QUICK, labelled)
+    assert (result["labelled"], result["validation"]) == (2, 1)
+    assert "At the end the scan that judged it taught as well" in result["reason"]
+    assert make().progress.read()["epoch"] == 4
+    last = tmp_path / "training" / "1" / "last"
+    assert {path.name for path in last.iterdir()} == {"journal.jsonl", "curves.png", "best.pt"}
+    apart = make().run(QUICK.model_copy(update={"last_part": 0.0, "margin": 1}), labelled)
+    assert "At the end" not in apart["reason"]
+    assert not (tmp_path / "training" / "2" / "last").exists()
 
 
 def test_a_training_that_was_stopped_continues_where_it_was(

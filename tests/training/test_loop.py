@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from same_state import same
 
 from diffcl.data.cases import Cases, LabelledCase, find_cases
 from diffcl.errors import DataError, OutputError, UsageError
@@ -78,24 +79,6 @@ def test_a_killed_run_continues_to_the_same_result(
     for name in ("checkpoint.pt", "best.pt"):
         same(load_checkpoint(whole / name), load_checkpoint(killed / name))
     assert read_journal(whole / "journal.jsonl") == read_journal(killed / "journal.jsonl")
-
-
-def same(one: object, other: object) -> None:
-    """Two states are equal to the bit."""
-    if isinstance(one, torch.Tensor):
-        assert isinstance(other, torch.Tensor)
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert isinstance(other, dict)
-        assert list(one) == list(other)
-        for key in one:
-            same(one[key], other[key])
-    elif isinstance(one, list):
-        assert isinstance(other, list)
-        for mine, yours in zip(one, other, strict=True):
-            same(mine, yours)
-    else:
-        assert one == other
 
 
 def test_no_label_of_an_unlabelled_case_is_needed(cases: Cases, recipe: Recipe, tmp_path: Path) -> None:

@@ -50,6 +50,39 @@ def test_every_number_of_steps_gives_a_possible_schedule(steps: int, fine: bool,
     assert 1 <= training.checkpoint_every <= steps
 
 
+@pytest.mark.parametrize(("steps", "start"), [(30, 15), (400, 200), (1000, 300), (1500, 300), (3000, 600)])
+@pytest.mark.parametrize("by_time", [False, True], ids=["by steps", "by time"])
+def test_a_short_run_keeps_the_least_start_for_labelled_crops_up_to_half_of_it(
+    steps: int, start: int, by_time: bool
+) -> None:
+    """Where a run by time is expected to take so many steps, in places of its schedule."""
+    recipe = load_recipe("hippocampus").changed(
+        training={"steps": 1500, "supervised_start": 300, "least_start": 300}
+    )
+    plan = Plan(minutes=10, expected=steps) if by_time else Plan(steps=steps)
+    training = plan.schedule(recipe).training
+    assert training.supervised_start / training.steps == pytest.approx(start / steps, abs=1e-3)
+
+
+def test_a_fine_tuning_has_no_least_start(parent: Parent) -> None:
+    recipe = load_recipe("hippocampus").changed(training={"least_start": 300})
+    training = Plan(parent=parent).schedule(recipe).training
+    assert training.supervised_start == recipe.fine_tuning.supervised_start
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 40, 1500])
+def test_the_last_part_is_a_share_of_the_steps_that_leaves_some_before(steps: int) -> None:
+    recipe = load_recipe("hippocampus")
+    plan = Plan(steps=steps, last_part=0.15)
+    before, last = plan.schedule(recipe).training.steps, plan.last_steps(recipe)
+    assert before >= 1
+    assert before + last == steps
+    if last:
+        training = plan.last_schedule(recipe).training
+        assert (training.steps, training.supervised_start) == (last, 0)
+        assert training.learning_rate == recipe.training.learning_rate / 2
+
+
 def test_one_network_learns_alone_where_the_other_has_weights_to_keep(parent: Parent) -> None:
     recipe = load_recipe("hippocampus")
     assert Plan(parent=parent, learns="ds").schedule(recipe).training.learns == "ds"
@@ -64,7 +97,8 @@ def test_the_average_forgets_where_a_short_run_began(steps: int) -> None:
 
 
 def test_a_plan_comes_back_from_its_file(parent: Parent) -> None:
-    for plan in (Plan(), Plan(steps=7), Plan(minutes=2.5, parent=parent), Plan(parent=parent, learns="cs")):
+    for plan in (Plan(), Plan(steps=7), Plan(minutes=2.5, parent=parent), Plan(parent=parent, learns="cs"),
+                 Plan(minutes=2, last_part=0.15, expected=90)):  # fmt: skip
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 

@@ -12,9 +12,10 @@ from diffcl.recipe import Recipe
 from diffcl.training import Plan, Progress, train
 from diffcl.training import time_limit as module
 from diffcl.training.checkpoint import load_checkpoint
+from diffcl.training.costs import Costs, measure_costs
 from diffcl.training.run import read_run, schedule_done
 from diffcl.training.scans import Scans, load_scans
-from diffcl.training.time_limit import PUBLISHING_SECONDS, Costs, Length, TimeLimit, measure_costs
+from diffcl.training.time_limit import PUBLISHING_SECONDS, Length, TimeLimit
 
 MINUTES = 2.0
 SECONDS = 60 * MINUTES
