@@ -12,6 +12,7 @@ import numpy as np
 from diffcl.errors import DataError
 from diffcl.planning.size import (
     BLOCKS,
+    COARSE_ACROSS,
     FILTERS,
     FINE_CROP,
     THICK,
@@ -20,6 +21,7 @@ from diffcl.planning.size import (
     crop_voxels,
     extents,
     nearest_sides,
+    planned_coarsening,
     planned_crop,
     planned_levels,
     planned_spacing,
@@ -53,6 +55,9 @@ AWAY = 0.5
 
 OVERLAP = 0.25
 """Of neighbouring windows."""
+
+LEAST_START = 300
+"""Steps on labelled crops alone, before pseudo-labels teach."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,9 @@ def _size(book: _Book, found: Survey, minutes: float | None) -> None:
         spacing = _spacing(found, recipe.classes, minutes)
     wanted = recipe.grid.crop if book.given("grid", "crop") else planned_crop(spacing, typical, voxels)
     levels = planned_levels(spacing, wanted)
-    fine = math.prod(wanted) <= FINE_CROP or len(levels.strides) < 2 or not recipe.ds.diffusion
-    coarse = (1, 1, 1) if fine else levels.strides[0]
+    small = math.prod(wanted) <= FINE_CROP or len(levels.strides) < 2 or not recipe.ds.diffusion
+    coarse = (1, 1, 1) if small else planned_coarsening(spacing, thin, levels.strides[0])
+    fine = max(coarse) == 1
     of_ds = slice(None) if fine else slice(1, None)
     count = len(levels.kernels)
     tokens = [math.prod(wanted) / math.prod(steps) for steps in _passed(levels.strides)]
@@ -198,7 +204,11 @@ def _size(book: _Book, found: Survey, minutes: float | None) -> None:
             told = f"The levels whose half-size grid has at most {TOKENS} voxels."
             changes["cs", "hf_mamba_levels"] = (modules, told)
     if not book.given("ds", *shape, "coarsening"):
-        told = "So few voxels cost little." if fine else "A sense of shape needs no fine grid."
+        told = "A sense of shape needs no fine grid."
+        if fine:
+            told = "So few voxels cost little."
+            if not small:
+                told = f"Of coarser voxels a class of {thin:.1f} mm would have fewer than {COARSE_ACROSS:g} across."
         changes["ds", "coarsening"] = (list(coarse), told)
         widths = shape["filters"] if fine else shape["filters"][1:]
         parts = {"filters": widths, "blocks": [2] * len(widths) if not fine else shape["blocks"]}
@@ -305,6 +315,10 @@ def _training(book: _Book) -> None:
         ("training", "start_crops"): (1, small),
         ("training", "labelled_crops"): (1, small),
         ("training", "unlabelled_crops"): (1, small),
+        ("training", "least_start"): (
+            LEAST_START,
+            "Networks that have learned less are no teachers; of a run that is short half at most.",
+        ),
         ("training", "mix"): (0.8, "Crops pasted into each other teach more than crops alone."),
         ("training", "mixed_sides"): (1, "Half the work of a mixed step."),
         ("training", "class_balanced"): (

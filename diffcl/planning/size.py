@@ -36,6 +36,9 @@ BLOCKS = (1, 2, 2, 2)
 FINE_CROP = 120_000
 """Voxels of a crop that is so small that DS may work on all of them."""
 
+COARSE_ACROSS = 4.0
+"""Voxels of DS that lie across the thinnest class at least, where it works on coarser ones than CS."""
+
 TOKENS = 50_000
 """That an HF-Mamba module reads at most: one that reads 90,000 takes a quarter of a step."""
 
@@ -161,6 +164,26 @@ def planned_levels(spacing: Triple, crop: Voxels) -> Levels:
         strides.append((step[0], step[1], step[2]))
         kernels.append(_kernel(length))
     return Levels(tuple(strides), tuple(kernels))
+
+
+def planned_coarsening(spacing: Triple, thin: float | None, stride: Voxels) -> Voxels:
+    """How many voxels along each axis become one for DS: as many as the first stride of CS, where no class gets lost.
+
+    Args:
+        spacing: Of CS, mm.
+        thin: Thickness of the thinnest class, mm.
+        stride: Of CS from its finest level to the next.
+
+    >>> planned_coarsening((1.9, 1.9, 10.0), 9.0, (2, 2, 1))  # of 3.8 mm a myocardium would have two
+    (1, 1, 1)
+    >>> planned_coarsening((1.2, 1.2, 1.2), 20.0, (2, 2, 2))
+    (2, 2, 2)
+    """
+    x, y, z = (
+        two if thin is None or two * one * COARSE_ACROSS <= thin else 1
+        for one, two in zip(spacing, stride, strict=True)
+    )
+    return x, y, z
 
 
 def _kernel(spacing: list[float]) -> Voxels:

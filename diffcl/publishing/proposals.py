@@ -17,7 +17,7 @@ def proposals_in_words(
     >>> proposals_in_words({1: {"a": 0.70, "b": 0.72}, 2: {"c": 0.80, "d": 0.84}}, 2)  # doctest: +NORMALIZE_WHITESPACE
     'Proposals of version 2 agree with the labels submitted for them to a Dice of 0.820 (2 scans, 0.800 to 0.840);
     these labels teach now, so they cannot test the new version. For version 1 it was 0.710 on 2 other scans: the
-    difference is +0.110, with 95 % certainty between -0.047 and +0.267: it may be chance.'
+    difference is +0.110, with 95 % certainty between -0.028 and +0.248: it may be chance.'
 
     Args:
         tested: Dice by version and scan, see `diffcl.studies.proposal_scores`.

@@ -56,7 +56,7 @@ def test_a_plan_fits_the_scans_and_the_time(one: ScanFacts) -> None:
 
 
 def test_thick_slices_are_seen_whole_and_treated_in_their_plane_first() -> None:
-    made = plan(task(), HEART)
+    made = plan(task(), HEART.model_copy(update={"classes": {1: one_class(thickness=30.0)}}))
     assert made.grid.spacing[2] == 10.0
     sides = [count * length for count, length in zip(made.grid.crop, made.grid.spacing, strict=True)]
     assert sides == pytest.approx(HEART.extent, rel=0.05)
@@ -66,6 +66,24 @@ def test_thick_slices_are_seen_whole_and_treated_in_their_plane_first() -> None:
     assert made.grains[2] <= 2
     out, _, turn = made.augmentation.angles
     assert out < 2 < turn
+
+
+@pytest.mark.parametrize("thickness", [9.0, 40.0], ids=["a wall", "a chamber"])
+def test_ds_works_on_coarse_voxels_where_four_of_them_lie_across_the_thinnest_class(thickness: float) -> None:
+    classes = one_class(thickness=40.0), one_class(thickness=thickness)
+    for one in (HEART, BODY):
+        found = one.model_copy(update={"classes": dict(enumerate(classes, start=1))})
+        made, choices = choose(task(2), Survey([found], []))
+        across = [
+            thickness / (length * coarse)
+            for length, coarse in zip(made.grid.spacing, made.ds.coarse, strict=True)
+            if coarse > 1
+        ]
+        assert (across == []) is (thickness < 10.0)
+        assert all(count >= 4 for count in across)
+        if not across:
+            assert made.ds.filters == made.cs.filters
+            assert "9.0 mm would have fewer than 4 across" in said(choices, "ds.coarsening")
 
 
 @pytest.mark.parametrize(

@@ -128,24 +128,20 @@ def test_without_judges_it_counts_how_many_labelled_scans_taught(
     assert store.versions("organ") == [1, 2, 3]
 
 
-def test_where_few_judge_the_proposals_of_the_version_in_use_are_told_of(
+def test_where_few_judge_it_says_what_else_is_known_of_the_version_in_use(
     run: Path, store: ModelRegistry
 ) -> None:
+    """What its proposals were worth, but of a scan that taught it, and that what judges has taught it."""
     publish_if_not_worse(run, "organ", store)
-    tested = {1: {"new": 0.6, "other": 0.8, "scan0": 1.0}}
+    info = store.version_folder("organ", 1) / "model.json"
+    info.write_text(info.read_text().replace('"scan0"', '"scan5"'))
+    tested = {1: {"new": 0.6, "other": 0.8, "scan5": 1.0}}
     reason = publish_if_not_worse(again(run), "organ", store, tested=tested).decision.reason
+    assert "1 of them taught version 1, which speaks for it." in reason
     assert (
         "Proposals of version 1 agree with the labels submitted for them to a Dice of 0.700 (2 scans"
         in reason
     )
-
-
-def test_a_judge_that_taught_the_version_in_use_is_told_of(run: Path, store: ModelRegistry) -> None:
-    publish_if_not_worse(run, "organ", store)
-    info = store.version_folder("organ", 1) / "model.json"
-    info.write_text(info.read_text().replace('"scan0"', '"scan5"'))
-    reason = publish_if_not_worse(again(run), "organ", store).decision.reason
-    assert "1 of them taught version 1, which speaks for it." in reason
 
 
 def test_nobody_knows_what_an_upload_learned_from(run: Path, store: ModelRegistry) -> None:
