@@ -5,7 +5,7 @@ Settings, each as `--conf KEY VALUE`:
     models    names to serve, with commas between them; all by default. The first one chooses the next scan
     store     folder of the models that users train; `models` inside the studies by default
     work      for studies in an archive: folder of everything that is kept here; the app's own by default
-    recipe    name or file of the recipe of a task that may have no model yet
+    recipe    names or files of the recipes of tasks that may have no model yet, with commas between them
     device    where models compute and learn: cpu (default) or cuda
     engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
     versions  of each label of a folder how many are kept; all by default
@@ -68,6 +68,15 @@ from lib.trainers.trainer import SemiSupervisedTraining
 logger = logging.getLogger(__name__)
 
 
+def listed(text: str) -> list[str]:
+    """The words between commas.
+
+    >>> listed("a, b"), listed("")
+    (['a', 'b'], [])
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 class DiffclApp(MONAILabelApp):
     """Translates MONAI Label's requests into calls of the library.
 
@@ -80,8 +89,8 @@ class DiffclApp(MONAILabelApp):
         self._sole = SoleServer(beside)
         self._work = beside / "training"
         store = ModelRegistry(Path(conf.get("store") or beside / "models"), models_folder())
-        new = load_recipe(conf["recipe"]) if conf.get("recipe") else None
-        names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
+        new = [load_recipe(recipe) for recipe in listed(conf.get("recipe", ""))]
+        names = listed(conf.get("models", ""))
         self._device = device = usable_device(conf.get("device", "cpu"))
         self._models = ServedModels(store, names, device, new, engine_choice(conf.get("engine", "auto")))
         chooser = next(iter(names or self._models.untrained() or self._models.names()), None)

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -40,9 +41,10 @@ def serve(
         str | None, typer.Option(help="Names of the models to serve, with commas; by default all.")
     ] = None,
     recipe: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Name or TOML file of a recipe whose task is served too, with or without a model of it."
+            help="Name or TOML file of a recipe whose task is served too, with or without a model of it; may be given "
+            "more than once."
         ),
     ] = None,
     store: Annotated[
@@ -101,7 +103,7 @@ def serve(
 
     - `diffcl serve`
     - `diffcl serve --studies scans/ --models hippocampus --port 8123`
-    - `diffcl serve --studies scans/ --recipe my-organ.toml`
+    - `diffcl serve --studies scans/ --recipe my-organ.toml --recipe another.toml`
     - `diffcl serve --studies http://127.0.0.1:8042/dicom-web`
     - `diffcl serve --studies scans/ --users users.json --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`
     """
@@ -123,10 +125,10 @@ def serve(
         command += ["--conf", "work", str(beside)]
     SoleServer(beside).check()
     if models is not None:
-        _check_models(models, beside / "models" if store is None else store, recipe)
+        _check_models(models, beside / "models" if store is None else store, recipe or [])
         command += ["--conf", "models", models]
-    if recipe is not None:
-        command += ["--conf", "recipe", _recipe(recipe)]
+    if recipe:
+        command += ["--conf", "recipe", _recipes(recipe)]
     if device != "cpu":
         command += ["--conf", "device", usable_device(device)]
     if engine != "auto":
@@ -241,25 +243,38 @@ def _app(work: Path) -> Path:
     return folder
 
 
-def _check_models(models: str, store: Path, recipe: str | None) -> None:
-    """Check that each model is there, or is that of the recipe and may come."""
+def _check_models(models: str, store: Path, recipes: Sequence[str]) -> None:
+    """Check that each model is there, or is that of a recipe and may come."""
     from diffcl.models import ModelRegistry
     from diffcl.recipe import load_recipe
     from diffcl.resources import models_folder
 
     known = ModelRegistry(store, models_folder())
-    new = None if recipe is None else load_recipe(recipe).name
+    new = [load_recipe(recipe).name for recipe in recipes]
     for name in (part.strip() for part in models.split(",")):
-        if name != new:
+        if name not in new:
             known.folder(name)
 
 
-def _recipe(recipe: str) -> str:
-    """The name of a recipe that comes with diffcl, or the absolute path of a file; checked."""
+def _recipes(recipes: Sequence[str]) -> str:
+    """Names of recipes that come with diffcl, or absolute paths of files, with commas between them; checked.
+
+    Raises:
+        UsageError: If two are of one task, or a file has a comma in its name.
+    """
     from diffcl.recipe import load_recipe
 
-    load_recipe(recipe)
-    return str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+    found: dict[str, str] = {}
+    for recipe in recipes:
+        name = load_recipe(recipe).name
+        if name in found:
+            raise UsageError(
+                f"--recipe {recipe}", f"is of the task {name}, as {found[name]}", "Give one of them"
+            )
+        found[name] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+        if "," in found[name]:
+            raise UsageError(f"--recipe {recipe}", "has a comma in its name", "Name the file otherwise")
+    return ",".join(found.values())
 
 
 def _next_steps(address: str, studies: str) -> str:

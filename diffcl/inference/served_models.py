@@ -40,7 +40,7 @@ class ServedModels:
         store: Where the models are.
         only: Names to serve; all by default.
         device: Where they compute.
-        new: A task that may have no model yet; the labels and the next training of one that has are by it.
+        new: Tasks that may have no model yet; the labels and the next training of one that has are by it.
         engine: What computes them.
 
     Raises:
@@ -52,14 +52,14 @@ class ServedModels:
         store: ModelRegistry,
         only: Collection[str] = (),
         device: str = "cpu",
-        new: Recipe | None = None,
+        new: Sequence[Recipe] = (),
         engine: EngineChoice = "auto",
     ) -> None:
         self.store = store
         self._only = set(only)
         self._device = device
         self._engine: EngineChoice = engine
-        self._new = {} if new is None or (only and new.name not in only) else {new.name: new}
+        self._new = {recipe.name: recipe for recipe in new if not only or recipe.name in only}
         self._infos: dict[Path, ModelInfo] = {}
         self._loaded: dict[str, tuple[Path, Predictor]] = {}
         self._cache = PredictionCache()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffcl.errors import DataError
+from diffcl.planning.shapes import Triple
 from diffcl.planning.size import (
     BLOCKS,
     COARSE_ACROSS,
@@ -28,7 +29,7 @@ from diffcl.planning.size import (
     thinnest,
     typical_spacing,
 )
-from diffcl.planning.survey import Survey, Triple
+from diffcl.planning.survey import Survey
 from diffcl.recipe import Intensity, Recipe, parse_recipe
 from diffcl.recipe.preparation import LARGEST_WINDOW
 

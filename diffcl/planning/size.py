@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffcl.planning.survey import Survey, Triple
+from diffcl.planning.shapes import Triple
+from diffcl.planning.survey import Survey
 
 CROP_VOXELS = 350_000
 """Of a crop, at most, where an hour is to be had: a step of CS and DS on it takes some seconds of two cores."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
 
 from diffcl.data import array_cache
 from diffcl.data.cache import sequence_settings
@@ -22,10 +21,12 @@ from diffcl.data.preprocess import to_classes
 from diffcl.data.resample import working_geometry
 from diffcl.data.sequences import read_case
 from diffcl.errors import DiffclError
-from diffcl.geometry import Geometry, extent, nearest_axes, voxels
+from diffcl.geometry import Geometry, nearest_axes, voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
+from diffcl.io.formats import files_of
 from diffcl.labels import UNKNOWN
+from diffcl.planning.shapes import Shape, Triple, class_shapes
 from diffcl.recipe import Recipe
 from diffcl.recipe.preparation import Axes
 
@@ -34,6 +35,12 @@ LABELLED = 16
 
 UNLABELLED = 4
 """Other scans that are looked at, likewise."""
+
+FEWEST = 6
+"""Labelled scans that are looked at however large they are, where there are as many."""
+
+ENOUGH_BYTES = 400 * 2**20
+"""Of files of scans, beyond which no further one is looked at: it takes seconds for each hundred million voxels."""
 
 SLICES = 2.0
 """A voxel that is longer than it is wide by this factor belongs to a slice."""
@@ -44,7 +51,8 @@ NEARLY_ALL = 0.8
 TISSUE = (0.5, 99.5)
 """Percentiles of the values inside the classes that a window of Hounsfield units holds."""
 
-Triple = tuple[float, float, float]
+AXES: tuple[Axes, ...] = ("patient", "slices")
+"""Along which a scan is measured."""
 
 
 class ClassFacts(BaseModel):
@@ -140,25 +148,30 @@ def survey(
         recipe: Its labels decide which values are which class.
         cache: Folder of what was measured before, see `diffcl.data.array_cache`.
     """
-    known, others = _spread(labelled, LABELLED), _spread(unlabelled, UNLABELLED)
-
-    def along(axes: Axes) -> Survey:
-        return Survey(
-            _looked_at(known, recipe, cache, axes=axes), _looked_at(others, recipe, cache, axes=axes)
-        )
-
-    found = along("patient")
-    return replace(found, slices=along("slices")) if found.consists_of_slices else found
+    most = LABELLED
+    if sample := _spread(labelled, FEWEST):
+        most = min(LABELLED, max(FEWEST, ENOUGH_BYTES * len(sample) // max(1, sum(map(_bytes, sample)))))
+    known = _looked_at(_spread(labelled, most), recipe, cache)
+    others = _looked_at(_spread(unlabelled, UNLABELLED * most // LABELLED), recipe, cache)
+    found, slices = (Survey([scan[axes] for scan in known], [scan[axes] for scan in others]) for axes in AXES)
+    return replace(found, slices=slices) if found.consists_of_slices else found
 
 
 def _looked_at(
-    cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None, *, axes: Axes
-) -> list[ScanFacts]:
+    cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None
+) -> list[dict[Axes, ScanFacts]]:
     found = []
     for case in cases:
         with suppress(DiffclError):
-            found.append(_facts(case, recipe, cache, axes))
+            found.append(_facts(case, recipe, cache))
     return found
+
+
+def _bytes(case: LabelledCase) -> int:
+    """Of the files of a scan; 0 where they cannot be found."""
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in files_of(case.image))
+    return 0
 
 
 def _spread(cases: Sequence[Any], count: int) -> list[Any]:
@@ -172,52 +185,60 @@ def _spread(cases: Sequence[Any], count: int) -> list[Any]:
     return [cases[index] for index in np.linspace(0, len(cases) - 1, count).round().astype(int)]
 
 
-def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None, axes: Axes) -> ScanFacts:
+def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | None) -> dict[Axes, ScanFacts]:
+    """What is known of a scan, along its axes of each kind, from the cache where it was measured before."""
     if cache is None:
-        return _measured(case, recipe, axes)
+        return _measured(case, recipe)
     images = case_files(case.image, recipe.sequences)
     sources = [*filter(None, images), *([case.label] if isinstance(case, LabelledCase) else [])]
-    settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
-    if axes != "patient":
-        settings.append([axes])
+    settings: list[Any] = [list(AXES), *([entry.value, *entry.source_values] for entry in recipe.labels)]
     settings += [sequence_settings(recipe, images)] if recipe.sequences else []
     key = array_cache.digest("survey", settings, sources)
     entry = array_cache.load(cache, key)
-    if entry is None or "facts" not in entry.notes:
-        entry = array_cache.keep(
-            cache, key, {}, {"facts": _measured(case, recipe, axes).model_dump(mode="json")}
-        )
-    return ScanFacts.model_validate({**entry.notes["facts"], "name": case.name})
+    if entry is None or not {*AXES} <= {*entry.notes}:
+        measured = _measured(case, recipe)
+        kept: dict[str, Any] = {axes: facts.model_dump(mode="json") for axes, facts in measured.items()}
+        entry = array_cache.keep(cache, key, {}, kept)
+    return {axes: ScanFacts.model_validate({**entry.notes[axes], "name": case.name}) for axes in AXES}
 
 
-def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe, axes: Axes) -> ScanFacts:
+def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes, ScanFacts]:
+    """The same, measured; the scan is read once."""
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
-    working = working_geometry(grid, (1.0, 1.0, 1.0), axes)
-    order = nearest_axes(working, grid)
-    intensities = voxels(scan.image)
-    facts = ScanFacts(
-        name=case.name,
-        spacing=_triple(grid.spacing[axis] for axis in order),
-        extent=_triple(grid.extent[axis] for axis in order),
-        lowest=float(intensities.min()),
-    )
-    if not isinstance(case, LabelledCase):
-        return facts
-    label = voxels(to_classes(read_label(case.label), grid, recipe, case.label, partly=True))
-    inside = (label > 0) & (label != UNKNOWN)
-    tissue = _tissue(intensities, inside)
-    partly = is_partly_drawn(label)
-    if partly:
-        label = guessed_whole(label)
-    boxes = ndimage.find_objects(label, max_label=len(recipe.labels))
-    classes = {
-        value: _class_facts(label, value, box, grid, working, order).model_copy(update={"guessed": partly})
-        for value, box in enumerate(boxes, start=1)
-        if box is not None
-    }
-    others = tuple(None if one is None else _tissue(voxels(one), inside) for one in scan.others)
-    return facts.model_copy(update={"classes": classes, "tissue": tissue, "others": others})
+    intensities = sitk.GetArrayViewFromImage(scan.image).T
+    lowest = float(intensities.min())
+    shapes: dict[int, Shape] | None = None
+    tissue, partly = None, False
+    others: tuple[tuple[float, float] | None, ...] = ()
+    if isinstance(case, LabelledCase):
+        label = voxels(to_classes(read_label(case.label), grid, recipe, case.label, partly=True))
+        inside = (label > 0) & (label != UNKNOWN)
+        tissue = _tissue(intensities, inside)
+        others = tuple(None if one is None else _tissue(voxels(one), inside) for one in scan.others)
+        partly = is_partly_drawn(label)
+        shapes = class_shapes(guessed_whole(label) if partly else label, len(recipe.labels), grid)
+
+    def along(axes: Axes) -> ScanFacts:
+        working = working_geometry(grid, (1.0, 1.0, 1.0), axes)
+        order = nearest_axes(working, grid)
+        classes = None
+        if shapes is not None:
+            classes = {
+                value: _class_facts(shape, grid, working, order, guessed=partly)
+                for value, shape in shapes.items()
+            }
+        return ScanFacts(
+            name=case.name,
+            spacing=_triple(grid.spacing[axis] for axis in order),
+            extent=_triple(grid.extent[axis] for axis in order),
+            lowest=lowest,
+            classes=classes,
+            tissue=tissue,
+            others=others,
+        )
+
+    return {axes: along(axes) for axes in AXES}
 
 
 def _tissue(intensities: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[float, float] | None:
@@ -229,26 +250,16 @@ def _tissue(intensities: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[float
 
 
 def _class_facts(
-    label: NDArray[Any], value: int, box: Any, grid: Geometry, working: Geometry, order: Sequence[int]
+    shape: Shape, grid: Geometry, working: Geometry, order: Sequence[int], *, guessed: bool
 ) -> ClassFacts:
-    mask = label[box] == value
-    count = int(mask.sum())
-    faces = 0.0
-    for axis, length in enumerate(grid.spacing):
-        closed = np.pad(mask, [(1, 1) if other == axis else (0, 0) for other in range(3)])
-        faces += np.count_nonzero(np.diff(closed, axis=axis)) * math.prod(grid.spacing) / length
-    pieces, found = ndimage.label(mask, np.ones((3, 3, 3)))
-    largest = np.bincount(pieces.ravel())[1:].max() / count if found else 1.0
-    corner = np.array([side.start for side in box])
-    middle = corner + np.array([index.mean() for index in np.nonzero(mask)])
-    place = working.indices(grid.points(middle[None]))[0] - (np.array(working.size) - 1) / 2
-    sides = np.array([side.stop - side.start for side in extent(mask)]) * np.array(grid.spacing)
+    place = working.indices(grid.points(np.array([shape.middle])))[0] - (np.array(working.size) - 1) / 2
     return ClassFacts(
-        volume_ml=count * grid.voxel_ml,
-        size=_triple(sides[axis] for axis in order),
+        volume_ml=shape.voxels * grid.voxel_ml,
+        size=_triple(shape.sides[axis] for axis in order),
         centre=_triple(place),  # the working grid has voxels of 1 mm here
-        thickness=3 * count * math.prod(grid.spacing) / faces,
-        largest=float(largest),
+        thickness=shape.thickness,
+        largest=shape.largest,
+        guessed=guessed,
     )
 
 

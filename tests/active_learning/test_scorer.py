@@ -240,7 +240,7 @@ def test_a_scan_that_vanishes_stops_nothing(scoring: Scorer, eye: Eye, studies: 
 
 def test_without_a_model_scans_are_described(folder: Folder, tmp_path: Path, eye: Eye) -> None:
     store = ModelRegistry(tmp_path / "none")
-    models = ServedModels(store, ["organ"], new=ORGAN)
+    models = ServedModels(store, ["organ"], new=[ORGAN])
     scoring = Scorer(models, "organ", folder, ScoreBook(tmp_path / "scores"), look=eye)
     assert scoring.update() == 4
     known = scoring.book.known(SCANS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -85,6 +86,20 @@ def test_the_recipe_s_own_model_need_not_be_there_yet(
     assert command[command.index("models") - 1 : command.index("models") + 2] == ["--conf", "models", "organ"]
     assert run(["serve", *words, "organ,heart"]) == 2
     assert "model heart: there is none of that name" in capsys.readouterr().err
+
+
+def test_several_recipes_are_served_together_each_of_its_own_task(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    organ, other = tmp_path / "organ.toml", tmp_path / "other.toml"
+    organ.write_text(ORGAN_TOML)
+    other.write_text(ORGAN_TOML.replace('"organ"', '"other"'))
+    words = ("--studies", str(tmp_path), "--recipe", str(organ), "--recipe", str(other))
+    assert after(serve(*words)[0], "recipe") == f"{organ},{other}"
+    capsys.readouterr()
+    assert "is of the task organ" in refused(capsys, *words[2:], "--recipe", str(organ))
+    shutil.copy(organ, tmp_path / "a, b.toml")
+    assert "has a comma in its name" in refused(capsys, "--recipe", str(tmp_path / "a, b.toml"))
 
 
 @pytest.mark.parametrize(

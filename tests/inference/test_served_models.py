@@ -52,8 +52,8 @@ def test_every_answer_is_by_one_version_while_versions_switch(store: ModelRegist
 def test_a_recipe_that_is_given_counts_before_that_of_the_model(store: ModelRegistry) -> None:
     assert ServedModels(store).recipes() == {"organ": ORGAN}
     changed = ORGAN.changed(training={"seed": 7})
-    assert ServedModels(store, new=changed).recipes() == {"organ": changed}
-    assert ServedModels(store, new=changed).untrained() == {}
+    assert ServedModels(store, new=[changed]).recipes() == {"organ": changed}
+    assert ServedModels(store, new=[changed]).untrained() == {}
 
 
 @pytest.mark.parametrize("version", [1, 2])

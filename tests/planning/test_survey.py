@@ -11,7 +11,8 @@ import SimpleITK as sitk
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
 from diffcl.geometry import Geometry
-from diffcl.planning.survey import LABELLED, survey
+from diffcl.planning import survey as module
+from diffcl.planning.survey import FEWEST, LABELLED, survey
 from diffcl.recipe import Recipe, parse_recipe
 
 # Voxel axes of the file: foot-head, right-left, front-back; oblique by 10 degrees about the last.
@@ -71,6 +72,26 @@ def test_of_many_scans_some_are_looked_at_and_no_unlabelled_one_for_its_label(
     found = survey([case] * (LABELLED + 9), [UnlabelledCase("other", case.image)], recipe)
     assert len(found.labelled) == LABELLED
     assert [scan.classes for scan in found.unlabelled] == [None]
+
+
+def test_of_many_large_scans_fewer_are_looked_at(
+    case: LabelledCase, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = case.image.stat().st_size
+    others = [UnlabelledCase("other", case.image)] * 9
+    for most, labelled, unlabelled in ((9 * size, 9, 2), (size, FEWEST, 1)):
+        monkeypatch.setattr("diffcl.planning.survey.ENOUGH_BYTES", most)
+        found = survey([case] * LABELLED, others, recipe)
+        assert (len(found.labelled), len(found.unlabelled)) == (labelled, unlabelled)
+
+
+def test_a_scan_that_consists_of_slices_is_read_once(
+    case: LabelledCase, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = module.read_case, []
+    monkeypatch.setattr(module, "read_case", lambda *given: (seen.append(given), read(*given))[1])
+    assert survey([case], [], recipe).slices is not None
+    assert len(seen) == 1
 
 
 def test_a_scan_that_cannot_be_read_is_passed_over(
