@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 
 def version() -> str:
     """Version of diffcl, as its distribution says."""
+    from importlib import metadata
+
     return metadata.version("diffcl")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffcl.access.hosts import is_loopback
-from diffcl.access.users import UserFile
 from diffcl.errors import UsageError
 
 HOW = "Add --users FILE (made by diffcl users add) and --tls-cert FILE --tls-key FILE, or --behind-proxy"
@@ -33,6 +31,8 @@ def check_sharing(
         UsageError: Saying what is missing.
         DataError: If the file of users cannot be used.
     """
+    from diffcl.access.users import UserFile
+
     pair = _pair(tls)
     provider = os.environ.get("MONAI_LABEL_AUTH_ENABLE", "").lower() in ("1", "true", "yes", "on")
     if users is not None and not UserFile(users).accounts():
@@ -77,6 +77,8 @@ def is_any(host: str) -> bool:
 
 
 def _pair(tls: tuple[Path | None, Path | None]) -> tuple[Path, Path] | None:
+    import ssl
+
     cert, key = tls
     if cert is None and key is None:
         return None
