@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -120,10 +120,34 @@ def _seconds_of_a_window(archive: Path, folder: Path, where: str) -> float:
         sys.executable, "-m", "diffcl.publishing.trial", str(archive), str(folder), where, str(WINDOW_BYTES),
         str(os.getpid()),
     ]  # fmt: skip
+    could = f"could not be opened and predict one window with {WINDOW_BYTES / 2**30:.3g} GiB"
+    slow = "was not opened and did not predict one window"
+    seconds: float = verdict_of(command, where, TRIAL_SECONDS, slow=slow, failed=could)["seconds"]
+    return seconds
+
+
+def verdict_of(
+    command: Sequence[str], where: str, seconds: float, *, slow: str, failed: str, told: str = ""
+) -> dict[str, Any]:
+    """The verdict on a model of a process of its own: the last line that it prints, an object of JSON.
+
+    Args:
+        command: Starts the process.
+        where: Named in errors.
+        seconds: Limit of time.
+        slow: What the model did not do within that time, for people.
+        failed: What it could not do, where the process ends with an error.
+        told: What the process is told on its standard input.
+
+    Raises:
+        DiffclError: If the model is refused, or ends the process, or takes too long.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False)
+        done = subprocess.run(
+            command, input=told, capture_output=True, text=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise ModelError(where, f"was not opened and did not predict one window within {TRIAL_SECONDS:.0f} s",
+        raise ModelError(where, f"{slow} within {seconds:.0f} s",
                          "Use a smaller grid.window, fewer sampling_steps or smaller networks") from error  # fmt: skip
     if done.returncode < 0:
         with suppress(ValueError):
@@ -131,14 +155,18 @@ def _seconds_of_a_window(archive: Path, folder: Path, where: str) -> float:
                              NEXT_STEP)  # fmt: skip
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["the process ended without a word"])[-1][:200]
-        raise ModelError(where, f"could not be opened and predict one window with {WINDOW_BYTES / 2**30:.3g} GiB "
-                         f"({why})", "Use a smaller grid.window or smaller networks")  # fmt: skip
-    verdict = json.loads(done.stdout.splitlines()[-1])
+        raise ModelError(where, f"{failed} ({why})", "Use a smaller grid.window or smaller networks")
+    verdict: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if "refused" in verdict:
-        kind, *told = verdict["refused"]
-        raise getattr(errors, kind)(*told)
-    seconds: float = verdict["seconds"]
-    return seconds
+        kind, *said = verdict["refused"]
+        raise getattr(errors, kind)(*said)
+    return verdict
+
+
+def refusal(error: DiffclError, where: str) -> dict[str, Any]:
+    """The verdict that refuses a model; see `verdict_of`."""
+    named = where if error.where == where else f"{where}: {Path(error.where).name}"
+    return {"refused": [type(error).__name__, named, error.what, error.next_step]}
 
 
 def one_window(recipe: Recipe) -> Scan:
@@ -159,14 +187,14 @@ def main(archive: Path, folder: Path, where: str, allowed: int) -> None:
 
     Or print why it is refused.
     """
-    _limit_memory(OPENING_BYTES)
+    limit_memory(OPENING_BYTES)
     try:
         with archive.open("rb") as content:
             model = open_package(content, folder, where)
         from diffcl.inference.predictor import Predictor  # takes seconds, which a refusal does not need
 
         predictor, scan = Predictor(model), one_window(model.info.recipe)
-        _limit_memory(
+        limit_memory(
             allowed
         )  # after OpenBLAS has what it needs, for which it would otherwise try without end
         predictor(scan)
@@ -174,12 +202,11 @@ def main(archive: Path, folder: Path, where: str, allowed: int) -> None:
         predictor(scan)
         verdict: dict[str, Any] = {"seconds": perf_counter() - start}
     except DiffclError as error:
-        named = where if error.where == where else f"{where}: {Path(error.where).name}"
-        verdict = {"refused": [type(error).__name__, named, error.what, error.next_step]}
+        verdict = refusal(error, where)
     print(json.dumps(verdict))  # noqa: T201  it is what the parent reads
 
 
-def _limit_memory(allowed: int) -> None:
+def limit_memory(allowed: int) -> None:
     """Let this process have so many bytes more than it has; where the system can do that."""
     with suppress(ImportError, OSError, ValueError):
         import resource

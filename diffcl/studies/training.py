@@ -25,12 +25,12 @@ from diffcl.studies.planning import planned_recipe
 from diffcl.studies.progress import Progress
 from diffcl.studies.proposal_scores import proposal_scores
 from diffcl.studies.protocol import Studies
-from diffcl.studies.training_cases import TrainingCases, training_cases, validation_scans
+from diffcl.studies.training_cases import TrainingCases, training_cases, validation_cases
 from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
 from diffcl.training.label_remarks import label_remarks
 from diffcl.training.loop import Progress as StepProgress
-from diffcl.training.run import LAST, begun, describe_cases, read_run, steps_done
+from diffcl.training.run import LAST, PREPARED, begun, describe_cases, read_run, steps_done
 
 logger = logging.getLogger(__name__)
 
@@ -173,15 +173,17 @@ class StudyTraining:
             ModelError: If it is no model of this task.
         """
         recipe = with_class_values(self._recipe())
-        found = validation_scans(studies, recipe, VALIDATION_SHARE, self._folder)
-        answer = accept_upload(archive, self._name, recipe, self._store, found, MARGIN)
+        cases = validation_cases(studies, recipe, VALIDATION_SHARE, self._folder)
+        answer = accept_upload(
+            archive, self._name, recipe, self._store, cases, self._folder / PREPARED, MARGIN
+        )
         logger.info(f"Version {answer['version']} was uploaded. {answer['reason']}")
         return answer
 
     def _train(
         self, recipe: Recipe, options: TrainingOptions, studies: Studies, began: float
     ) -> dict[str, Any]:
-        prepared = self._folder / "prepared"
+        prepared = self._folder / PREPARED
         for stale in prepared.glob(".*"):  # a kill left it, and nobody else trains this task now
             remove(stale)
         recipe = planned_recipe(
@@ -266,7 +268,11 @@ class StudyTraining:
 
     def _archive(self, run: Path, version: Version) -> None:
         """Keep a run that ended, without what only continuing it needs."""
-        numbers = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
+        numbers = [
+            int(entry.name)
+            for entry in self._folder.iterdir()
+            if entry.name.isascii() and entry.name.isdigit()
+        ]
         place = run.rename(self._folder / str(max(numbers, default=0) + 1))
         for file in (place / "checkpoint.pt", place / LAST / "checkpoint.pt"):
             file.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from diffcl.recipe import Recipe
 from diffcl.studies.label_changes import DRAWN
 from diffcl.studies.label_check import NOT_OUTLINED
 from diffcl.studies.protocol import FINAL_OF, Studies
+from diffcl.training.run import PREPARED
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation
 
@@ -181,7 +182,7 @@ def training_cases(
     for image in sorted(studies.scans()):
         try:
             case = _case(studies, image, recipe, only_approved=only_approved)
-            scan = prepare_case(case, recipe, folder / "prepared")
+            scan = prepare_case(case, recipe, folder / PREPARED)
         except NO_FAULT_OF_A_SCAN:
             raise
         except Exception as error:  # noqa: BLE001  one scan never stops the others
@@ -213,7 +214,7 @@ def training_cases(
             f"no scan with a usable final label{_in_brackets(list(refused.values()))}",
             "Label one and submit it",
         )
-    prune(folder / "prepared")
+    prune(folder / PREPARED)
     Roles(judged=roles.judged | chosen, taught=roles.taught | {case.name for case in teachers}).write(folder)
     return TrainingCases(
         Cases(tuple(teachers), tuple(unlabelled), tuple(validation)),
@@ -227,8 +228,10 @@ def training_cases(
     )
 
 
-def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Path) -> list[ValidationScan]:
+def validation_cases(studies: Studies, recipe: Recipe, share: float, folder: Path) -> list[LabelledCase]:
     """The validation scans that a training of the task would have now; those that cannot be read are left out.
+
+    They are kept prepared in `PREPARED` of the folder.
 
     Args:
         studies: The studies.
@@ -254,7 +257,7 @@ def validation_scans(studies: Studies, recipe: Recipe, share: float, folder: Pat
             cases.append(case)
     names = [case.name for case in cases]
     chosen = Roles.read(folder).choose(names, share, _patients(studies, names, recipe))
-    return list(_read([case for case in cases if case.name in chosen], recipe, folder, {}).values())
+    return list(_read([case for case in cases if case.name in chosen], recipe, folder, {}))
 
 
 def _patients(studies: Studies, names: Sequence[str], recipe: Recipe) -> dict[str, str]:
@@ -269,7 +272,7 @@ def _read(
     found = {}
     for case in cases:
         try:
-            found[case] = read_validation(case, recipe, folder / "prepared")
+            found[case] = read_validation(case, recipe, folder / PREPARED)
         except NO_FAULT_OF_A_SCAN:
             raise
         except Exception as error:  # noqa: BLE001  one scan never stops the others

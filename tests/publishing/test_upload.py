@@ -14,29 +14,28 @@ from diffcl.errors import ModelError
 from diffcl.models import ModelRegistry
 from diffcl.publishing.upload import accept_upload
 from diffcl.recipe import Recipe
-from diffcl.training.validation import ValidationScan, read_validation
 
 
 @pytest.fixture
-def scans(tmp_path: Path) -> list[ValidationScan]:
+def cases(tmp_path: Path) -> list[LabelledCase]:
     """All synthetic scans with their labels."""
     found = []
     for name in SCANS:
         image, label = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}-label.nii.gz"
         sitk.WriteImage(make_scan(name), image)
         sitk.WriteImage(make_label(name), label)
-        found.append(read_validation(LabelledCase(name, image, label), ORGAN))
+        found.append(LabelledCase(name, image, label))
     return found
 
 
-def upload(store: ModelRegistry, archive: io.BytesIO, scans: list[ValidationScan]) -> dict[str, Any]:
-    return accept_upload(archive, "organ", ORGAN, store, scans, 0.01)
+def upload(store: ModelRegistry, archive: io.BytesIO, cases: list[LabelledCase]) -> dict[str, Any]:
+    return accept_upload(archive, "organ", ORGAN, store, cases, store.folders[0].parent / "prepared", 0.01)
 
 
 def test_an_uploaded_model_is_a_version_under_the_gate(
-    store: ModelRegistry, scans: list[ValidationScan], tmp_path: Path
+    store: ModelRegistry, cases: list[LabelledCase], tmp_path: Path
 ) -> None:
-    answer = upload(store, package(tmp_path), scans)
+    answer = upload(store, package(tmp_path), cases)
     assert answer["version"] == 2
     assert answer["published"] is (answer["candidate"] >= answer["current"] - 0.01)
     assert store.info("organ").version == (2 if answer["published"] else 1)
@@ -84,11 +83,11 @@ def test_a_model_that_does_not_get_through_its_trial_is_refused(
 
 
 def test_a_model_of_other_sequences_is_refused(
-    store: ModelRegistry, scans: list[ValidationScan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelRegistry, cases: list[LabelledCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diffcl.publishing.trial._seconds_of_a_window", opened_here)
     two = Recipe.model_validate(
         {**ORGAN.model_dump(exclude_unset=True), "sequences": [{"name": "FLAIR"}, {"name": "T1"}]}
     )
     with pytest.raises(ModelError, match=r"organ: takes FLAIR, T1\. This task takes one sequence"):
-        upload(store, package(tmp_path, two), scans)
+        upload(store, package(tmp_path, two), cases)

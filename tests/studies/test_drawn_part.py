@@ -21,7 +21,7 @@ from diffcl.studies.label_parts import with_hidden
 from diffcl.studies.overview import OverviewReader
 from diffcl.studies.pictures import draw_scan
 from diffcl.studies.submission import told_of
-from diffcl.studies.training_cases import Roles, training_cases, validation_scans
+from diffcl.studies.training_cases import Roles, training_cases, validation_cases
 from diffcl.training.label_remarks import label_remarks
 
 ON_TWO = "drawn on 2 of 13 axial slices"
@@ -201,7 +201,7 @@ def test_a_partly_drawn_scan_teaches_and_does_not_validate(
     found = training_cases(opened, ORGAN, 0.5, tmp_path / "organ")
     assert {scan.name for scan in found.scans.labelled} == set(SCANS)
     assert found.cases.validation == ()
-    assert validation_scans(opened, ORGAN, 0.5, tmp_path / "organ") == []
+    assert validation_cases(opened, ORGAN, 0.5, tmp_path / "organ") == []
     (remark,) = label_remarks(found.scans.labelled, ORGAN)
     assert f"oblique ({ON_TWO})" in remark
 

@@ -11,7 +11,7 @@ from synthetic import GEOMETRIES, ORGAN, SCANS, make_label, make_scan
 from diffcl.errors import ArchiveDownError, DataError, DiffclError, OutputError
 from diffcl.io import read_label
 from diffcl.studies import training_cases as module
-from diffcl.studies.training_cases import Roles, training_cases, validation_scans
+from diffcl.studies.training_cases import Roles, training_cases, validation_cases
 from diffcl.training.label_remarks import label_remarks
 from diffcl.training.validation import read_validation
 
@@ -87,7 +87,7 @@ def test_a_scan_that_cannot_validate_is_left_out(
     found = training_cases(outlined, ORGAN, 0.5, tmp_path / "organ")
     assert found.cases.validation == ()
     assert first.name in found.refused
-    assert validation_scans(outlined, ORGAN, 0.5, tmp_path / "organ") == []
+    assert validation_cases(outlined, ORGAN, 0.5, tmp_path / "organ") == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_is_no_fault_of_a_scan_ends_the_training(
     with pytest.raises(type(error)):
         training_cases(outlined, ORGAN, 0.0, tmp_path / "organ")
     with pytest.raises(type(error)):
-        validation_scans(outlined, ORGAN, 0.0, tmp_path / "organ")
+        validation_cases(outlined, ORGAN, 0.0, tmp_path / "organ")
 
 
 def test_an_upload_is_validated_on_the_scans_that_a_training_would_validate_on(
@@ -118,7 +118,7 @@ def test_an_upload_is_validated_on_the_scans_that_a_training_would_validate_on(
         outlined.outline(name)
     found = training_cases(outlined, ORGAN, 0.5, tmp_path / "organ")
     wanted = [case.name for case in found.cases.validation]
-    assert [one.scan.name for one in validation_scans(outlined, ORGAN, 0.5, tmp_path / "organ")] == wanted
+    assert [one.name for one in validation_cases(outlined, ORGAN, 0.5, tmp_path / "organ")] == wanted
 
 
 def test_a_label_that_is_replaced_meanwhile_still_teaches_as_it_was(

@@ -1,0 +1,56 @@
+"""Whatever a model does that got through its trial, it does to a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic import ORGAN
+
+import diffcl
+from diffcl.errors import FullDiskError, ModelError
+from diffcl.models import ModelRegistry
+from diffcl.publishing import acceptance
+from diffcl.publishing.acceptance import accepted
+
+
+def accept(store: ModelRegistry, tmp_path: Path) -> None:
+    accepted(store.folder("organ"), "organ", ORGAN, store, [], tmp_path / "prepared", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [
+        ("import time; time.sleep(1000)", "did not predict 0 validation scans within 8 s"),
+        ("import numpy; numpy.empty(1 << 34, 'u1')", "could not predict 0 validation scans with 14 GiB ("),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended the process that tried it (SIGSEGV)"),
+    ],
+    ids=["hangs", "takes memory", "crashes"],
+)  # fmt: skip
+def test_weights_that_harm_whoever_computes_with_them_harm_another_process(
+    act: str, told: str, store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the export had such a fault."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import diffcl.models.onnx.export as export\ndef write(*_, **__):\n    {act}\nexport.write_onnx = write\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    if "sleep" in act:
+        monkeypatch.setattr(acceptance, "SECONDS", 8.0)
+    with pytest.raises(ModelError, match="model organ: ") as caught:
+        accept(store, tmp_path)
+    assert told in str(caught.value)
+    assert store.versions("organ") == [1]
+
+
+def test_a_full_disk_is_told_as_one(
+    store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    with pytest.raises(FullDiskError):
+        accept(store, tmp_path)
+    assert store.versions("organ") == [1]
