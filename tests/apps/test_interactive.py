@@ -229,6 +229,8 @@ def test_clicks_correct_a_label_that_comes_with_them(ask: Ask, tmp_path: Path) -
             "1000 clicks",
         ),
         ("organ_clicks", {"organ_head": [[1, 1, 1]], "roi": [1, 2]}, 400, "roi: [1, 2] is no box"),
+        ("organ_clicks", {"organ_head": [[1, 1, 1]], "roi": 7}, 400, "roi: 7 is no box"),
+        ("organ_clicks", {"organ_head": [[1, 1, 1]], "roi": {"a": 1}}, 400, "roi: {'a': 1} is no box"),
         (
             "organ_clicks",
             {"organ_head": [[1, 1, 1]], "roi": [90, 99, 0, 5, 0, 5]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ DOUBT_WEIGHT = 0.7
 MOST_STROKES = 500
 """Corrected places that move an outline; of the smallest beyond, only the voxels themselves change."""
 
+MOST_VOXELS = 1 << 27
+"""Voxels around all these places together, about two minutes; of a place beyond, only the voxels themselves change."""
+
 
 def corrected(
     label: NDArray[np.uint8],
@@ -69,8 +73,14 @@ def corrected(
     """
     found = label.copy()
     wrong = mask & (classes != label)
+    room = MOST_VOXELS
     for value, where in _strokes(classes, wrong):
-        _move(found, image, spacing, value, where, classes, mask, uncertainty)
+        needed = prod(
+            side.stop - side.start for side in _around(where, _reach(FARTHEST_MM, spacing), label.shape)
+        )
+        if needed <= room:
+            room -= needed
+            _move(found, image, spacing, value, where, classes, mask, uncertainty)
     found[mask] = classes[mask]
     return found
 
@@ -85,7 +95,12 @@ def _strokes(
     wrong, classes = wrong[part], classes[part]
     every = []
     for value in np.unique(classes[wrong]).tolist():
-        numbered, _ = pieces(wrong & (classes == value), np.ones((3, 3, 3)))
+        numbered, count = pieces(wrong & (classes == value), np.ones((3, 3, 3)))
+        sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+        largest = np.sort(np.argsort(-sizes, kind="stable")[:MOST_STROKES])
+        kept = np.zeros(count + 1, np.int32)
+        kept[largest + 1] = np.arange(1, len(largest) + 1)
+        numbered = kept[numbered]
         for number, box in enumerate(find_objects(numbered), start=1):
             inside = np.nonzero(numbered[box] == number)
             offset = [side.start + outer.start for side, outer in zip(box, part, strict=True)]
@@ -112,7 +127,7 @@ def _move(
     if own.any():
         deepest = float(distance_transform_edt(~own, spacing)[_inside(where, look)].max())
         away = min(deepest, FARTHEST_MM)
-    box = _around(where, (1.5 * (REACH * away + WIDTH_MM) + 2 * step) / step, label.shape)
+    box = _around(where, _reach(away, spacing), label.shape)
     start, own = _inside(where, box), label[box] == value
     signed = -np.full(own.shape, away)
     if own.any():
@@ -129,6 +144,13 @@ def _move(
         moved &= distance_transform_edt(elsewhere, spacing) < distance_transform_edt(~others, spacing)
     label[box][moved] = value
     label[where] = value
+
+
+def _reach(away: float, spacing: Sequence[float]) -> NDArray[Any]:
+    """Voxels along each axis in which a place changes an outline that is so many millimetres away."""
+    step = np.asarray(spacing)
+    found: NDArray[Any] = (1.5 * (REACH * away + WIDTH_MM) + 2 * step) / step
+    return found
 
 
 def _inside(where: tuple[NDArray[Any], ...], box: Box) -> tuple[NDArray[Any], ...]:

@@ -183,15 +183,14 @@ def crossing_remarks(classes: NDArray[Any], slices: Mapping[int, Sequence[int]])
     """
     odd = total = 0
     for one, other in combinations(slices, 2):
+        inner = np.array([second for second in slices[other] if 0 < second < classes.shape[other] - 1], int)
         for first in slices[one]:
             plane = np.take(classes, first, one)
             along = other - (other > one)
             lines = np.moveaxis(plane, along, 0)
-            for second in slices[other]:
-                if 0 < second < len(lines) - 1:
-                    before, at, after = lines[second - 1 : second + 2]
-                    odd += int(((before == after) & (at != before)).sum())
-                    total += int(((at > 0) | (before > 0)).sum())
+            before, at, after = lines[inner - 1], lines[inner], lines[inner + 1]
+            odd += int(((before == after) & (at != before)).sum())
+            total += int(((at > 0) | (before > 0)).sum())
     if total and odd > total / 10:
         return (
             f"Slices of two planes disagree in {odd} voxels where they cross; the voxels stay as they are drawn.",

@@ -193,7 +193,7 @@ def within(roi: Sequence[Any], size: Sequence[int]) -> NDArray[np.bool_]:
     except (TypeError, ValueError, OverflowError):
         ends = []
     if len(ends) != 6:
-        raise UsageError("roi", f"{str(list(roi))[:60]} is no box", "Give [x0, x1, y0, y1, z0, z1] in voxels")
+        raise UsageError("roi", f"{str(roi)[:60]} is no box", "Give [x0, x1, y0, y1, z0, z1] in voxels")
     box = []
     for one, other, count in zip(ends[::2], ends[1::2], size, strict=True):
         first, last = max(0, min(one, other)), min(count - 1, max(one, other))

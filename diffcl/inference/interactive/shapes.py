@@ -143,7 +143,7 @@ def in_plane(stack: NDArray[np.bool_], depth: NDArray[Any], pixel: Sequence[floa
         inside = distance_transform_edt(stack[index], pixel) if not stack[index].all() else FARTHEST_MM
         found[index] = inside - distance_transform_edt(~stack[index], pixel)
     for index in set(range(len(stack))) - set(full) if full else ():
-        nearest = min(full, key=lambda other, at=index: abs(depth[other] - depth[at]))  # type: ignore[misc]
+        nearest = full[int(np.abs(depth[full] - depth[index]).argmin())]
         away = max(abs(depth[nearest] - depth[index]), float(found[nearest].max()) + min(pixel) / 2)
         found[index] = found[nearest] - away
     return found.clip(-FARTHEST_MM, FARTHEST_MM, out=found)

@@ -27,18 +27,23 @@ LARGEST_VOXELS: Final = int(os.environ.get("DIFFCL_LARGEST_VOXELS") or 1 << 29)
 header that promises more is refused before memory is taken; the variable of the environment of this name sets another
 limit."""
 
+LONGEST_AXIS: Final = 1 << 16
+"""Voxels along an axis, at most; no slice of DICOM is as wide, and what is done slice by slice ends in time."""
+
 SLACK_BYTES: Final = 1 << 20
 """Bytes that may follow the last voxel that a header promises."""
 
 
 def check_size(path: Path, size: Sequence[int]) -> None:
-    """Refuse an image with more voxels than `LARGEST_VOXELS`.
+    """Refuse an image with more voxels than `LARGEST_VOXELS`, or more than `LONGEST_AXIS` along an axis.
 
     Raises:
         ScanError: With the size.
     """
+    shape = " x ".join(map(str, size))
+    if max(size) > LONGEST_AXIS:
+        raise ScanError(path, f"{shape} voxels, more than {LONGEST_AXIS} along an axis", "Crop it")
     if math.prod(size) > LARGEST_VOXELS:
-        shape = " x ".join(map(str, size))
         raise ScanError(path, f"{shape} voxels, more than the {LARGEST_VOXELS} that are read",
                         "Crop it, or set DIFFCL_LARGEST_VOXELS")  # fmt: skip
 

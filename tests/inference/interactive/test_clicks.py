@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from diffcl.inference.interactive import clicks
 from diffcl.inference.interactive.clicks import corrected
 
 SHAPE = (40, 40, 30)
@@ -93,3 +94,35 @@ def test_doubt_lets_the_outline_move_more_easily() -> None:
 @pytest.mark.parametrize("place", [(0, 0, 0), (39, 39, 29)])
 def test_a_click_in_a_corner_is_obeyed(place: tuple[int, int, int]) -> None:
     assert clicked((place, 1))[place] == 1
+
+
+def test_work_is_bounded_however_fine_the_grid_and_however_many_the_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near, far = ((32, 20, 14), 1), ((20, 20, 26), 1)
+    one, both = clicked(far), clicked(near, far)
+    monkeypatch.setattr(
+        clicks, "MOST_VOXELS", PROPOSAL.size
+    )  # around one place there are fewer, around two more
+    found = clicked(near, far)
+    assert found[near[0]] == 1
+    assert (found != one).sum() == 1
+    assert (both != one).sum() > 1
+    monkeypatch.setattr(clicks, "MOST_STROKES", 1)
+    assert (clicked(near, far) == found).all()
+    monkeypatch.setattr(clicks, "MOST_VOXELS", 0)
+    assert (clicked(near, far) != PROPOSAL).sum() == 2
+
+
+def test_of_many_places_the_largest_are_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clicks, "MOST_STROKES", 1)
+    classes, mask = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, bool)
+    mask[2:12:4, 2, 2] = True
+    classes[mask] = 1
+    alone = mask.copy()
+    mask[31:34, 20, 14] = True
+    classes[31:34, 20, 14] = 1
+    found = corrected(PROPOSAL, IMAGE, SPACING, classes, mask)
+    expected = clicked(*(((x, 20, 14), 1) for x in range(31, 34)))
+    expected[alone] = 1
+    assert (found == expected).all()

@@ -412,3 +412,6 @@ def test_more_voxels_than_the_limit_are_refused_before_memory_is_taken(
     monkeypatch.setattr(integrity, "LARGEST_VOXELS", 9 * 11 * 7 - 1)
     with pytest.raises(ScanError, match="9 x 11 x 7 voxels, more than the 692 that are read"):
         read_scan(tmp_path / f"scan.{form}")
+    monkeypatch.setattr(integrity, "LONGEST_AXIS", 10)
+    with pytest.raises(ScanError, match="9 x 11 x 7 voxels, more than 10 along an axis"):
+        read_scan(tmp_path / f"scan.{form}")
