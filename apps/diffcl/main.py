@@ -53,7 +53,7 @@ from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from diffcl.web.children import SERVER
 from diffcl.web.http_errors import refusals, unknown
-from diffcl.web.options import PROPOSED, check_tag
+from diffcl.web.options import PROPOSED, check_tag, keeps_label
 from diffcl.web.pages.project import Project
 from diffcl.web.sessions import Sessions
 from lib.activelearning.strategies import strategies
@@ -220,7 +220,7 @@ class DiffclApp(MONAILabelApp):
         if task is None:
             raise unknown("model", model, list(self._infers))
         image_id, path = self._scan(request, store)
-        save = str(request.get("save_label", False)).lower() in ("true", "1")
+        save = keeps_label(request)
         if save and (image_id is None or not task.saves_labels):
             what = "an uploaded scan" if image_id is None else model
             raise HTTPException(422, f"save_label: the result of {what} cannot be kept as a label")

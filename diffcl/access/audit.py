@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -23,6 +24,8 @@ KEPT: Final = 50
 
 LONGEST: Final = 200
 """Characters of the longest value."""
+
+_NUMBERED: Final = re.compile(r"audit\.[0-9]{6,9}\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class AuditTrail:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._size, self._kept = folder, size, kept
         self._lock = Lock()
+        self._end_line()
 
     def write(self, user: str, address: str, action: str, scan: str, status: int) -> None:
         """Add a record; safe in threads and among processes.
@@ -81,6 +85,13 @@ class AuditTrail:
                 os.close(handle)
             if full:
                 self._begin_anew()
+
+    def _end_line(self) -> None:
+        """End a line that a power failure has cut off, so that the next record is not lost with it."""
+        if (self._folder / FILE).is_file():
+            with (self._folder / FILE).open("r+b") as file:
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+                    file.write(b"\n")
 
     def _begin_anew(self) -> None:
         """Number the file that is full, and remove the oldest ones."""
@@ -128,4 +139,4 @@ def read_audit(
 
 
 def _numbered(folder: Path) -> list[Path]:
-    return sorted(folder.glob("audit.[0-9]*.jsonl"))
+    return sorted(file for file in folder.glob("audit.*.jsonl") if _NUMBERED.fullmatch(file.name))

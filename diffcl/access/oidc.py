@@ -102,11 +102,11 @@ class OidcUsers:
         except (jwt.InvalidTokenError, jwt.PyJWKError):
             return None
         audience = claims.get("aud", [])
-        meant = {
+        meant = [
             claims.get("azp"),
             claims.get("client_id"),
-            *([audience] if isinstance(audience, str) else audience),
-        }
+            *(audience if isinstance(audience, list) else [audience]),
+        ]
         name, role = claims.get(self._realm.name_claim), self._role(claims)
         return User(str(name), role) if name and role and self._realm.client in meant else None
 
@@ -114,7 +114,7 @@ class OidcUsers:
         found: Any = claims
         for part in self._realm.roles_claim.split("#"):
             found = found.get(part) if isinstance(found, Mapping) else None
-        names = found if isinstance(found, list) else []
+        names = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
         return max((self._realm.roles[one] for one in names if one in self._realm.roles), default=None)
 
     def _key(self, kid: str | None) -> jwt.PyJWK | None:

@@ -192,4 +192,4 @@ class ModelRegistry:
 
 
 def _is_version(entry: Path) -> bool:
-    return entry.name.isdigit() and (entry / DESCRIPTION).is_file()
+    return entry.name.isascii() and entry.name.isdigit() and (entry / DESCRIPTION).is_file()

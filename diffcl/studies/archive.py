@@ -30,7 +30,7 @@ from diffcl.studies.label_changes import DRAWN, IN_PART, changed_voxels, record_
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.label_parts import TaskLabel, combined
-from diffcl.studies.notes import added, checked
+from diffcl.studies.notes import added, checked, of_a_client
 from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
 from diffcl.studies.received_label import label_request
 from diffcl.studies.review import review_of, teaching_version, with_review
@@ -157,7 +157,9 @@ class ArchiveStudies(ArchiveScans):
             self._entry(image_id)
             raise no_label(image_id, tag)
         current, tag = (parts[-1].segmentation if parts else None), FINAL if wanted else tag
-        notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
+        notes = with_review(
+            of_a_client(checked(notes, f"notes on the label of {image_id}")), f"label of {image_id}"
+        )
         if tag == FINAL and current is not None:
             added(self._notes.record(current.uid), notes, where)
             self._notes.note_record(current.uid, notes)

@@ -26,7 +26,7 @@ from diffcl.studies.index import FileEntry, ScanEntry
 from diffcl.studies.label_changes import DRAWN, changed_voxels, record_of_all
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
-from diffcl.studies.notes import added, checked, readable
+from diffcl.studies.notes import added, checked, of_a_client, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
 from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
 from diffcl.studies.received_label import label_request
@@ -127,7 +127,9 @@ class FolderStudies(FolderScans):
                 raise no_label(image_id, tag)
             newest = version == self.label_notes(image_id, FINAL).get("version")
             tag = FINAL if newest else tag_of({"version": version})
-        notes = with_review(checked(notes, f"notes on the label of {image_id}"), f"label of {image_id}")
+        notes = with_review(
+            of_a_client(checked(notes, f"notes on the label of {image_id}")), f"label of {image_id}"
+        )
         if tag not in self._entry(image_id).labels and tag in self._older(image_id):
             if FIELD in notes:
                 self.history.review(image_id, number_of(tag), review_of(notes))

@@ -19,6 +19,7 @@ from diffcl.labels import UNKNOWN
 from diffcl.studies.drawn_part import listed
 from diffcl.studies.label_check import Proposal, Submission
 from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
+from diffcl.studies.notes import of_a_client
 from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def label_record(
         changed_voxels: Voxels that differ from the former label; None where there was none.
     """
     return {
-        **{name: value for name, value in params.items() if name != DRAWN},
+        **of_a_client(params),
         **({DRAWN: found.drawn} if found.drawn else {}),
         "label_info": found.classes,
         "task": found.task,

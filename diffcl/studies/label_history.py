@@ -306,7 +306,9 @@ def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
 
 def classes_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Name and value of each class of the label of a version itself; none where they are not known."""
-    listed = record.get("classes", record.get("label_info")) or []
+    listed = record.get("classes", record.get("label_info"))
+    if not isinstance(listed, list):
+        return []
     return [entry for entry in listed if isinstance(entry, dict) and {"name", "idx"} <= entry.keys()]
 
 

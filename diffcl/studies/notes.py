@@ -13,6 +13,12 @@ from diffcl.json_text import unreadable
 LARGEST: Final = 65_536
 """Bytes of all notes on one scan or label; they travel with every answer about the studies."""
 
+OF_LABELS: Final = frozenset({
+    "agreement", "changed_voxels", "classes", "drawn", "label_info", "remark", "removed", "restored_from", "shows",
+    "started_from", "stored", "task", "version",
+})  # fmt: skip
+"""What the server itself notes of a label, and relies on; nobody else's word counts."""
+
 STRATEGY: Final = "strategy"
 """Note of MONAI Label on who was given a scan by which strategy: an object of objects."""
 
@@ -54,6 +60,15 @@ def added(known: Mapping[str, Any], notes: object, where: str) -> dict[str, Any]
     found = {**known, **checked(notes, where)}
     _check_size(found, where)
     return found
+
+
+def of_a_client(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Notes of a client on a label without what the server itself notes.
+
+    >>> of_a_client({"model": "organ", "shows": 7, "version": 99})
+    {'model': 'organ'}
+    """
+    return {name: value for name, value in notes.items() if name not in OF_LABELS}
 
 
 def readable(notes: Any) -> dict[str, Any]:

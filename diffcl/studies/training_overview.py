@@ -135,7 +135,9 @@ def _scans(run: Path) -> dict[str, list[str]]:
 def _former(folder: Path) -> list[FormerRun]:
     """The last runs that ended, newest first; one whose decision cannot be read is left out."""
     numbers = (
-        [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()] if folder.is_dir() else []
+        [int(entry.name) for entry in folder.iterdir() if entry.name.isascii() and entry.name.isdigit()]
+        if folder.is_dir()
+        else []
     )
     found = []
     for number in sorted(numbers, reverse=True)[:MOST_RUNS]:

@@ -55,23 +55,28 @@ def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Aw
             )
 
 
-class InferenceQueue:
-    """Inferences that wait for their turn, one after the other; clients are sent away when too many wait.
+class RequestQueue:
+    """Requests of a kind that wait for their turn without a thread; clients are sent away when too many wait.
+
+    Handlers run in threads, of which there are few: what takes long must not hold all of them.
 
     Args:
         limit: Gives how many may wait or run.
+        at_once: How many run.
+        what: They are, for people.
 
     Attributes:
         inside: How many wait or run.
     """
 
-    def __init__(self, limit: Callable[[], int]) -> None:
+    def __init__(self, limit: Callable[[], int], at_once: int = 1, what: str = "inference") -> None:
         self._limit = limit
-        self._turn = asyncio.Semaphore(1)
+        self._turn = asyncio.Semaphore(at_once)
+        self._what = what
         self.inside = 0
 
-    async def __call__(self, infer: Callable[[], Awaitable[Any]]) -> Any:
-        """Run an inference when its turn has come.
+    async def __call__(self, answer: Callable[[], Awaitable[Any]]) -> Any:
+        """Answer a request when its turn has come.
 
         Raises:
             HTTPException: 503 with Retry-After, if the queue is full.
@@ -79,12 +84,12 @@ class InferenceQueue:
         if self.inside >= self._limit():
             raise HTTPException(
                 503,
-                f"inference: {self.inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
+                f"{self._what}: {self.inside} requests wait already. Try again in {RETRY_SECONDS} seconds",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         self.inside += 1
         try:
             async with self._turn:
-                return await infer()
+                return await answer()
         finally:
             self.inside -= 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 INDENT: Final = "    | "
@@ -51,6 +53,19 @@ class OneLine(logging.Formatter):
             told = self.formatException(record.exc_info).splitlines()
             lines += [INDENT + one_line(line) for line in told]
         return "\n".join(lines)
+
+
+def tell_failures_in_one_line(handler: logging.Handler) -> None:
+    """Let a handler that cannot write a record, as on a full disk, say so in one line rather than with a traceback."""
+
+    def failed(record: logging.LogRecord) -> None:
+        told = f"A line of the log is lost ({sys.exc_info()[1]}): {record.name} {record.levelname}"
+        with suppress(
+            OSError, ValueError, AttributeError
+        ):  # nor can the standard error be written, or is there any
+            sys.stderr.write(f"{one_line(told)}\n")
+
+    handler.handleError = failed  # type: ignore[method-assign]
 
 
 def readable_lines(lines: Iterable[str], names: Mapping[str, str] | None = None) -> Iterator[str]:

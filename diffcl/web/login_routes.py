@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from html import escape
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from diffcl.access.roles import User
 from diffcl.access.tokens import TooManyError, WrongPasswordError
 from diffcl.web.docs_page import STYLE
+from diffcl.web.handlers import RequestQueue
 from diffcl.web.http_errors import refusals
 from diffcl.web.login import COOKIE, Users
 
@@ -25,15 +28,31 @@ PAGE: Final = """<!doctype html><html lang=en><title>diffcl</title><style>{style
 
 Text = Annotated[str, Form(max_length=1024)]
 
+MOST: Final = 32
+"""Log-ins that may wait or run."""
+
+AT_ONCE: Final = 2
+"""How many run."""
+
+LogInOfOne = Callable[[Request, str, str], Awaitable[str]]
+"""Gives a token for a name and password that came with a request."""
+
 
 def router(users: Users) -> APIRouter:
     """The addresses of the log-in."""
+    queue = RequestQueue(lambda: MOST, AT_ONCE, "log-in")
+
+    async def log_in(request: Request, name: str, password: str) -> str:
+        """A token; passwords take long to check, and hold few threads however many come."""
+        token: str = await queue(partial(run_in_threadpool, logged_in, users, request, name, password))
+        return token
+
     made = APIRouter(prefix="/auth", tags=["Auth"])
     made.add_api_route("/", enabled, methods=["GET"])
-    made.add_api_route("/token", token_form(users), methods=["POST"])
+    made.add_api_route("/token", token_form(log_in), methods=["POST"])
     made.add_api_route("/token/valid", valid, methods=["GET"])
     made.add_api_route("/login", page, methods=["GET"], include_in_schema=False)
-    made.add_api_route("/login", page_form(users), methods=["POST"], include_in_schema=False)
+    made.add_api_route("/login", page_form(log_in), methods=["POST"], include_in_schema=False)
     made.add_api_route("/logout", logout, methods=["POST"], include_in_schema=False)
     return made
 
@@ -43,12 +62,12 @@ async def enabled() -> dict[str, Any]:
     return {"enabled": True, "client_id": "diffcl", "realm": ""}
 
 
-def token_form(users: Users) -> Callable[..., dict[str, str]]:
+def token_form(log_in: LogInOfOne) -> Callable[..., Awaitable[dict[str, str]]]:
     """The handler that gives a token for a name and password."""
 
-    def token(request: Request, username: Text, password: Text) -> dict[str, str]:
+    async def token(request: Request, username: Text, password: Text) -> dict[str, str]:
         """A token for a name and password, the OAuth2 password form."""
-        return {"access_token": logged_in(users, request, username, password), "token_type": "bearer"}
+        return {"access_token": await log_in(request, username, password), "token_type": "bearer"}
 
     return token
 
@@ -64,10 +83,10 @@ async def page(next: str = "/") -> HTMLResponse:  # noqa: A002
     return login_page("Log in to go on.", next)
 
 
-def page_form(users: Users) -> Callable[..., Response]:
+def page_form(log_in: LogInOfOne) -> Callable[..., Awaitable[Response]]:
     """The handler of the page's form."""
 
-    def log_in(
+    async def enter(
         request: Request,
         username: Text,
         password: Text,
@@ -75,7 +94,7 @@ def page_form(users: Users) -> Callable[..., Response]:
     ) -> Response:
         """Log in with a browser: the token stays in a cookie that no script reads and no other page sends."""
         try:
-            token = logged_in(users, request, username, password)
+            token = await log_in(request, username, password)
         except HTTPException as error:
             return login_page(str(error.detail), next, error.status_code)
         root = str(request.scope.get("root_path", "")).rstrip("/")
@@ -90,7 +109,7 @@ def page_form(users: Users) -> Callable[..., Response]:
         )
         return answer
 
-    return log_in
+    return enter
 
 
 async def logout(request: Request) -> Response:

@@ -16,7 +16,7 @@ from fastapi import HTTPException, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from diffcl.version import version
-from diffcl.web.log_lines import OneLine, readable_lines, without_paths
+from diffcl.web.log_lines import OneLine, readable_lines, tell_failures_in_one_line, without_paths
 from diffcl.web.metrics import Metrics, Sample
 
 LINES: Final = 10_000
@@ -50,8 +50,11 @@ class Operations:
             found = deque(readable_lines((line.rstrip("\n") for line in log), self._names()), lines)
         return PlainTextResponse("".join(f"{line}\n" for line in found))
 
-    async def health(self) -> JSONResponse:
-        """Whether the server answers, can reach its studies and has space for labels; 503 with the reason where not."""
+    def health(self) -> JSONResponse:
+        """Whether the server answers, can reach its studies and has space for labels; 503 with the reason where not.
+
+        In a thread, for a disk of the network may keep who looks at it waiting.
+        """
         studies = self._studies()
         why = "" if "://" in studies else unwell(Path(studies))
         told = {"live": True, "ready": not why, **({"detail": why} if why else {})}
@@ -132,8 +135,9 @@ async def get_gpu() -> PlainTextResponse:
 
 
 def keep_lines() -> None:
-    """Let nothing that a client sends forge a line of a log."""
+    """Let nothing that a client sends forge a line of a log, and nothing that hinders the log fill it."""
     loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
     for handler in {handler for one in loggers for handler in one.handlers}:
         if not isinstance(handler.formatter, OneLine):
             handler.setFormatter(OneLine(handler.formatter))
+            tell_failures_in_one_line(handler)

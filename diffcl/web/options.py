@@ -107,6 +107,15 @@ def check_tag(options: Mapping[str, Any]) -> None:
         )
 
 
+def keeps_label(options: Mapping[str, Any]) -> bool:
+    """Whether what a model answers is to be kept as its label.
+
+    >>> keeps_label({"save_label": "True"}), keeps_label({"save_label": 0}), keeps_label({})
+    (True, False, False)
+    """
+    return str(options.get("save_label", False)).lower() in ("true", "1")
+
+
 def check_task(params: dict[str, Any] | None) -> None:
     """Check what a client asks of a task that runs in a process of its own.
 

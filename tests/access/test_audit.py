@@ -39,9 +39,17 @@ def test_a_trail_goes_on_after_a_restart_and_a_line_cut_off(tmp_path: Path) -> N
     write(AuditTrail(tmp_path), 1)
     with (tmp_path / "audit.jsonl").open("a") as file:
         file.write('{"when": "20')
-        file.write("\n")
-    write(AuditTrail(tmp_path), 2)
-    assert [record.scan for record in read_audit(tmp_path)] == ["scan 1", "scan 2"]
+    for number in (2, 3):
+        write(AuditTrail(tmp_path), number)
+    assert [record.scan for record in read_audit(tmp_path)] == ["scan 1", "scan 2", "scan 3"]
+
+
+def test_a_file_that_somebody_else_put_there_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "audit.1-copy.jsonl").write_text("{}\n")
+    trail = AuditTrail(tmp_path, size=200, kept=3)
+    for number in range(20):
+        write(trail, number)
+    assert [record.scan for record in read_audit(tmp_path)][-1] == "scan 19"
 
 
 def test_records_are_told_apart_by_who_what_which_and_when(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,40 @@ def test_whoever_guesses_is_sent_away_for_a_while(ask: Ask) -> None:
     assert int(answers[-1].headers["retry-after"]) > 0
 
 
+def test_many_log_ins_at_once_hold_up_nobody_who_is_in(
+    build: Callable[..., Any], users: UserFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application = build(users=str(users.path))
+    token = token_of(sender(application), "reader")
+    running, most, leave, lock = 0, 0, threading.Event(), threading.Lock()
+
+    def slow(*_: object) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        assert leave.wait(60)
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr("diffcl.access.tokens.LocalUsers.log_in", slow)
+
+    async def talk() -> tuple[int, list[int]]:
+        transport = httpx.ASGITransport(application)
+        form = {"username": "annotator", "password": WORD}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            asks = [asyncio.create_task(client.post("/auth/token", data=form)) for _ in range(100)]
+            await asyncio.sleep(0.2)
+            told = await client.get("/auth/token/valid", headers={"Authorization": f"bearer {token}"})
+            leave.set()
+            return told.status_code, [one.status_code for one in await asyncio.gather(*asks)]
+
+    status, others = asyncio.run(talk())
+    assert status == 200
+    assert most <= 2
+    assert others.count(503) > 50
+
+
 def test_nothing_is_answered_to_who_has_not_logged_in(ask: Ask) -> None:
     paths = [
         "/info/",
@@ -195,6 +230,30 @@ def test_each_role_may_do_what_it_may_and_nothing_else(ask: Ask) -> None:
         for role, token in tokens.items():
             status = ask(method, path, token).status_code
             assert (status == 403) == (role < least), (method, path, role, status)
+
+
+@pytest.mark.parametrize("output", ["json", "dicom_seg"])
+@pytest.mark.parametrize("said", [True, "true", 1], ids=repr)
+def test_a_reader_asks_models_and_keeps_no_label(output: str, said: object, ask: Ask, app: Any) -> None:
+    path, form = f"/infer/organ?image=oblique&output={output}", {"params": json.dumps({"save_label": said})}
+    answer = ask("POST", path, token_of(ask, "reader"), data=form)
+    assert answer.status_code == 403
+    assert "takes the role annotator" in answer.json()["detail"]
+    assert app.datastore().get_labels_by_image_id("oblique") == {}
+
+
+def test_who_may_not_judge_submits_no_label_that_is_judged_already(
+    ask: Ask, label_file: Path, app: Any
+) -> None:
+    form = {"params": json.dumps({"segmentationMeta": {"status": "approved", "approvedBy": "reviewer"}})}
+    for name, status in (("annotator", 403), ("reviewer", 200)):
+        files = {"label": ("label.nii.gz", label_file.read_bytes())}
+        answer = ask("PUT", "/datastore/label?image=oblique", token_of(ask, name), data=form, files=files)
+        assert answer.status_code == status
+    assert "takes the role reviewer" in ask(
+        "PUT", "/datastore/label?image=oblique", token_of(ask, "annotator"), data=form, files=files
+    ).json()["detail"]  # fmt: skip
+    assert len(app.datastore().studies.history.versions("oblique")) == 1
 
 
 def test_a_label_says_who_was_logged_in_whatever_the_client_claims(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from threading import Thread
 
@@ -176,3 +177,13 @@ def test_a_store_that_cannot_be_written_is_said(model: Model, tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         ModelRegistry(tmp_path / "file").add("organ", fill_with(model))
+
+
+def test_a_folder_that_is_called_like_a_number_and_is_none_is_no_version(
+    model: Model, tmp_path: Path
+) -> None:
+    store = ModelRegistry(tmp_path / "store")
+    store.add("organ", fill_with(model))
+    (store.version_folder("organ", 1)).with_name("\u00b2").mkdir()
+    shutil.copy(store.version_folder("organ", 1) / "model.json", store.folders[0] / "organ" / "\u00b2")
+    assert store.versions("organ") == [1]

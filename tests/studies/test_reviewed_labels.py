@@ -15,6 +15,7 @@ from diffcl.io import read_label, write_image
 from diffcl.studies.agreement import in_words
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.review import FIELD
+from diffcl.studies.submission import told_of
 
 
 @pytest.fixture
@@ -137,3 +138,29 @@ def test_the_oldest_versions_are_forgotten_and_none_that_matters(studies: Path, 
     assert [record["version"] for record in opened.history.versions("oblique")] == [1, 2, 7]
     assert not (studies / "removed").exists()
     assert FolderStudies(studies, lambda: [ORGAN]).label_notes("oblique", "final")["version"] == 7
+
+
+FORGED = {
+    "agreement": 3, "changed_voxels": "x", "classes": 5, "drawn": 1, "label_info": [], "remark": 7, "removed": True,
+    "restored_from": [], "shows": 7, "started_from": 1, "stored": 2, "task": {}, "version": 99,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", ["final", "mine"])
+def test_what_the_server_itself_notes_of_a_label_is_nobody_else_s_to_say(
+    tag: str, opened: FolderStudies, tmp_path: Path
+) -> None:
+    write_image(make_label("oblique"), tmp_path / "label.nii.gz")
+    plain = opened.save_label("oblique", tmp_path / "label.nii.gz", tag, {"client_id": "ann"})
+    forged = opened.save_label("oblique", tmp_path / "label.nii.gz", tag, {"client_id": "ann", **FORGED})
+    opened.note_label("oblique", tag, {"seen": True, **FORGED})
+    noted = opened.label_notes("oblique", tag)
+    changes = {"version", "changed_voxels", "ts", "time"}
+    for found in (forged, noted):
+        assert {key: found.get(key) for key in FORGED.keys() - changes} == {
+            key: plain.get(key) for key in FORGED.keys() - changes
+        }
+    assert forged.get("version") == noted.get("version") == (2 if tag == "final" else None)
+    assert noted["seen"] is True
+    told_of(forged)
+    assert opened.status()["tasks"] == ({"organ": 1} if tag == "final" else {})

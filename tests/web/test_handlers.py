@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
-from diffcl.web.handlers import InferenceQueue, in_a_thread, with_signature_of
+from diffcl.web.handlers import RequestQueue, in_a_thread, with_signature_of
 
 
 def test_a_handler_that_blocks_leaves_the_loop_to_others() -> None:
@@ -57,7 +57,7 @@ def test_inferences_run_one_after_the_other_and_those_beyond_the_limit_are_sent_
         return "label"
 
     async def talk() -> list[Any]:
-        turns = InferenceQueue(lambda: 2)
+        turns = RequestQueue(lambda: 2)
         found = await asyncio.gather(*(turns(infer) for _ in range(3)), return_exceptions=True)
         return [*found, await turns(infer), turns.inside]
 
@@ -72,7 +72,7 @@ def test_an_inference_that_fails_leaves_its_place() -> None:
         raise KeyError("fault")
 
     async def talk() -> int:
-        turns = InferenceQueue(lambda: 1)
+        turns = RequestQueue(lambda: 1)
         for _ in range(2):
             with pytest.raises(KeyError):
                 await turns(fail)

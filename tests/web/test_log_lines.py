@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
 
-from diffcl.web.log_lines import OneLine, readable_lines
+import pytest
+
+from diffcl.web.log_lines import OneLine, readable_lines, tell_failures_in_one_line
 
 
 def written(message: str, *args: object, exc_info: bool = False) -> list[str]:
@@ -52,3 +55,19 @@ def test_the_end_of_a_traceback_whose_head_is_not_there_is_not_shown() -> None:
         "ValueError: wrong",
     ]
     assert list(readable_lines(printed)) == ["ValueError: wrong"]
+
+
+def test_a_log_that_cannot_be_written_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                raise OSError(errno.ENOSPC, "No space left\non device")
+            except OSError:
+                self.handleError(record)
+
+    handler = Full()
+    tell_failures_in_one_line(handler)
+    handler.handle(logging.makeLogRecord({"name": "diffcl", "levelname": "INFO", "msg": "scan p07"}))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("A line of the log is lost ([Errno 28] No space left\\x0aon device): diffcl INFO")

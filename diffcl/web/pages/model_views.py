@@ -21,7 +21,7 @@ from diffcl.web.pages.kept import Kept
 from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import may, page, root_of, told
 from diffcl.web.pages.sums import by_month, by_version
-from diffcl.web.pages.words import STATUS_NAMES
+from diffcl.web.pages.words import STATUS_NAMES, whole_number
 
 LIVE_SECONDS: Final = 3
 """Time after which a page asks again while something is trained."""
@@ -100,9 +100,8 @@ class ModelViews:
             if form.get("act") == "stop":
                 await self._project().stop()
             else:
-                minutes = form.get("minutes", "0")
                 options: dict[str, Any] = {
-                    "minutes": int(minutes) if minutes.isascii() and minutes.isdigit() else 0,
+                    "minutes": whole_number(form.get("minutes"), 0),
                     "start_from": form.get("start_from", "published model"),
                     "only_approved": form.get("only_approved") == "yes",
                 }

@@ -22,7 +22,7 @@ from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import page, report_page, svg, told
 from diffcl.web.pages.report import report_text
 from diffcl.web.pages.sums import days_in_words, last_days, sentence
-from diffcl.web.pages.words import STATUS_NAMES
+from diffcl.web.pages.words import STATUS_NAMES, whole_number
 
 STATE_NAMES: Final = {
     "waiting": "without label",
@@ -112,7 +112,7 @@ class Views:
             if (state not in STATES or scan.state == state) and wanted.casefold() in scan.image.casefold()
         ]
         pages = max(1, -(-len(found) // ON_A_PAGE))
-        number = min(max(1, _number(request.query_params.get("page"), 1)), pages)
+        number = min(max(1, whole_number(request.query_params.get("page"), 1)), pages)
         content = {
             "here": "Scans",
             "state": state if state in STATES else "",
@@ -226,7 +226,3 @@ def how_to_add(project: Project) -> str:
     if project.studies.fetching_is_costly:
         return "The archive has no MR or CT series that fits: send one there, and look again."
     return "Put NIfTI, NRRD or MetaImage files into the folder of the studies, or upload them."
-
-
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as people read and write them."""
 
 from __future__ import annotations
 
@@ -84,3 +84,12 @@ def millimetres(value: float | None) -> str:
     ('2.35', 'infinite')
     """
     return "infinite" if value is None else f"{value:.2f}"
+
+
+def whole_number(text: str | None, otherwise: int) -> int:
+    """A number that somebody types or that stands in an address, up to nine digits.
+
+    >>> whole_number("30", 0), whole_number("9" * 5000, 0), whole_number("²", 0), whole_number(None, 1)
+    (30, 0, 0, 1)
+    """
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise

@@ -152,6 +152,15 @@ def test_who_may_starts_and_stops_a_training(studies: Path, store: Path) -> None
     assert "<b>" not in ask(app, "/study/training?said=<b>").text
 
 
+@pytest.mark.parametrize("minutes", ["9" * 5000, "-1", "1e9", "\u00b2", ""])
+def test_minutes_that_are_none_are_no_fault(minutes: str, studies: Path, store: Path) -> None:
+    started = Started()
+    app = application(project_of(studies, store, started), User("eve", Role.ADMIN))
+    answer = ask(app, "/study/training", "POST", data={"act": "start", "task": "organ", "minutes": minutes})
+    assert answer.status_code == 303
+    assert [options["minutes"] for _, options in started.asked] == [0]
+
+
 def test_who_may_not_act_is_told_so_and_sees_no_button(studies: Path, store: Path) -> None:
     started = Started()
     describe_version(store, 1, 2, 0.7)

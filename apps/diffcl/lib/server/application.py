@@ -8,7 +8,6 @@ Started by MONAI Label as `--uvicorn_app lib.server.application:app`, with the a
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -32,7 +31,7 @@ from starlette.concurrency import run_in_threadpool
 from diffcl.access.audit import AuditTrail
 from diffcl.web import login_routes
 from diffcl.web.application import new_application, protected
-from diffcl.web.handlers import Handler, InferenceQueue, add_routes, in_a_thread, with_signature_of
+from diffcl.web.handlers import Handler, RequestQueue, add_routes, in_a_thread, with_signature_of
 from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
@@ -46,6 +45,12 @@ from lib.server.users import users, who_asks
 
 QUEUE = 8
 """Inferences that may wait or run, where the setting `queue` says nothing else."""
+
+UPLOADS = 64
+"""Uploads, and downloads of all labelled scans, that may wait or run."""
+
+UPLOADS_AT_ONCE = 4
+"""How many run: reading a file that somebody has made for that takes up to two minutes, in one of three processes."""
 
 KINDS = (
     "infer",
@@ -117,10 +122,12 @@ class OncePerTask:
 
 
 async def dicom_seg(
-    background_tasks: BackgroundTasks, model: str, image: str, params: str = "{}", **_: Any
+    background_tasks: BackgroundTasks, asked: Request, model: str, image: str, params: str = "{}", **_: Any
 ) -> FileResponse:
     """Infer a label of a series, as a DICOM segmentation. MONAI Label's own handler knows its own archives only."""
-    file: Path = app_instance().infer_seg({**json.loads(params or "{}"), "model": model, "image": image})
+    file: Path = app_instance().infer_seg(
+        {**endpoints.options_of(asked, params), "model": model, "image": image}
+    )
     background_tasks.add_task(file.unlink, missing_ok=True)
     return FileResponse(file, media_type="application/dicom", filename=file.name)
 
@@ -177,7 +184,8 @@ def build() -> FastAPI:
     """MONAI Label's API without `/reload`, which would lose the app, behind checks of who asks and of what is sent."""
     conf = settings.MONAI_LABEL_APP_CONF
     known, metrics = users(), Metrics(KINDS)
-    queue = InferenceQueue(lambda: int(app_instance().conf.get("queue", QUEUE)))
+    queue = RequestQueue(lambda: int(app_instance().conf.get("queue", QUEUE)))
+    uploads = RequestQueue(lambda: UPLOADS, UPLOADS_AT_ONCE, "upload")
     application = new_application(lifespan, operations.tell)
     application.add_exception_handler(MONAILabelException, refused)
 
@@ -186,8 +194,13 @@ def build() -> FastAPI:
         handler = dicom_seg if arguments.get("output") is ResultType.dicom_seg else handler
         return await queue(partial(at_once, handler, **arguments))
 
+    async def among_uploads(handler: Handler, **arguments: Any) -> Any:
+        """Run the handler of what reads or writes many files when its turn has come."""
+        return await uploads(partial(at_once, handler, **arguments))
+
     for method, path, handler in endpoints.ROUTES:
         run = in_turn if handler is endpoints.post_infer else at_once
+        run = among_uploads if handler in endpoints.UPLOADS else run
         kinds = endpoints.FILES.get(handler, ("application/json",))
         told: dict[int | str, Any] = {200: {"content": {kind: {} for kind in kinds}}}
         application.add_api_route(

@@ -14,14 +14,17 @@ from monailabel.config import settings
 from monailabel.endpoints import batch_infer, datastore, infer
 from monailabel.interfaces.utils.app import app_instance
 
+from diffcl.access.roles import Role
+from diffcl.studies.review import FIELD as REVIEW
 from diffcl.web.handlers import Handler
 from diffcl.web.http_errors import refusals
 from diffcl.web.operations import Operations, get_gpu
-from diffcl.web.options import PROPOSED, check_tag, check_task
+from diffcl.web.options import PROPOSED, check_tag, check_task, keeps_label
+from diffcl.web.pages.rendering import may
 from diffcl.web.sessions import SessionHandlers
 from diffcl.web.uploads import received
 
-OWN_NOTES = ("strategy", "proposal")
+OWN_NOTES = ("strategy", "proposal", "unusable", "images")
 """What the server itself notes about a scan."""
 
 operations = Operations(lambda: settings.MONAI_LABEL_APP_DIR, lambda: settings.MONAI_LABEL_STUDIES)
@@ -39,8 +42,22 @@ def sender(request: Request) -> dict[str, str]:
 Sender = Annotated[dict[str, str], Depends(sender)]
 
 
+def options_of(request: Request, params: str) -> dict[str, Any]:
+    """The options of an inference.
+
+    Raises:
+        HTTPException: 422 for a tag of people's labels, 403 for a label that a reader would keep.
+    """
+    options: dict[str, Any] = json.loads(params or "{}")
+    check_tag(options)
+    if keeps_label(options) and not may(request, Role.ANNOTATOR):
+        raise HTTPException(403, f"save_label: keeping a label takes the role {Role.ANNOTATOR.word}")
+    return options
+
+
 async def post_infer(
     background_tasks: BackgroundTasks,
+    asked: Request,
     model: str,
     image: str = "",
     session_id: str = "",
@@ -54,10 +71,9 @@ async def post_infer(
     A label that comes with it is what somebody has drawn, for the tasks that finish or correct it.
 
     Raises:
-        HTTPException: 400 where no scan is named, otherwise as `DiffclApp.infer`.
+        HTTPException: 400 where no scan is named, otherwise as `options_of` and `DiffclApp.infer`.
     """
-    options = json.loads(params or "{}")
-    check_tag(options)
+    options = options_of(asked, params)
     if options.get("image", image) != image:
         raise HTTPException(400, "params: hold an image. Name the scan as image=ID in the address")
     request = {**options, "model": model, "image": image}
@@ -129,17 +145,20 @@ async def put_label(
     image: str,
     label: UploadFile,
     known: Sender,
+    asked: Request,
     params: Annotated[str, Form()] = "{}",
     tag: str = "",
 ) -> dict[str, Any]:
     """Take a label. Its record says who sent it: what the client claims, and what the server knows.
 
     Raises:
-        HTTPException: 4xx for params that are none and a label that is refused.
+        HTTPException: 4xx for params that are none and a label that is refused, 403 for a review by who may not judge.
     """
     record = {
         key: value for key, value in json.loads(params or "{}").items() if key not in ("address", "user")
     }
+    if REVIEW in record and not may(asked, Role.REVIEWER):
+        raise HTTPException(403, f"{REVIEW}: judging a label takes the role {Role.REVIEWER.word}")
     instance = app_instance()
     with refusals(), received(label.file, label.filename) as path:
         name = instance.datastore().save_label(image, str(path), tag or "final", record | known)
@@ -211,6 +230,9 @@ FILES: dict[Handler, Sequence[str]] = {
     get_gpu: ("text/plain",),
 }
 """Handlers that answer other than JSON, and how."""
+
+UPLOADS: Sequence[Handler] = (put_image, put_label, sessions.put_session, get_dataset)
+"""Handlers that read or write many files."""
 
 ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "/infer/{model}", post_infer),
