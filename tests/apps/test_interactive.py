@@ -239,7 +239,19 @@ def test_clicks_correct_a_label_that_comes_with_them(ask: Ask, tmp_path: Path) -
         ),
         ("organ_complete", SCRIBBLES, 400, "no segments came with the request"),
     ],
-    ids=["outside", "half", "text", "contradiction", "name", "many", "no box", "box outside", "no file"],
+    ids=[
+        "outside",
+        "half",
+        "text",
+        "contradiction",
+        "name",
+        "many",
+        "no box",
+        "a number",
+        "an object",
+        "box outside",
+        "no file",
+    ],
 )
 def test_what_cannot_be_used_is_refused(
     model: str, params: dict[str, Any], status: int, said: str, ask: Ask
