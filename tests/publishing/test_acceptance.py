@@ -10,7 +10,6 @@ from synthetic import ORGAN
 import diffcl
 from diffcl.errors import FullDiskError, ModelError
 from diffcl.models import ModelRegistry
-from diffcl.publishing import acceptance
 from diffcl.publishing.acceptance import accepted
 
 
@@ -21,11 +20,10 @@ def accept(store: ModelRegistry, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("act", "told"),
     [
-        ("import time; time.sleep(1000)", "did not predict 0 validation scans within 8 s"),
         ("import numpy; numpy.empty(1 << 34, 'u1')", "could not predict 0 validation scans with 14 GiB ("),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended the process that tried it (SIGSEGV)"),
     ],
-    ids=["hangs", "takes memory", "crashes"],
+    ids=["takes memory", "crashes"],
 )  # fmt: skip
 def test_weights_that_harm_whoever_computes_with_them_harm_another_process(
     act: str, told: str, store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -35,8 +33,6 @@ def test_weights_that_harm_whoever_computes_with_them_harm_another_process(
         f"import diffcl.models.onnx.export as export\ndef write(*_, **__):\n    {act}\nexport.write_onnx = write\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
-    if "sleep" in act:
-        monkeypatch.setattr(acceptance, "SECONDS", 8.0)
     with pytest.raises(ModelError, match="model organ: ") as caught:
         accept(store, tmp_path)
     assert told in str(caught.value)
