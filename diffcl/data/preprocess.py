@@ -180,15 +180,16 @@ def to_classes(
         meaning.setdefault(UNKNOWN, UNKNOWN)
     known = np.array(sorted({0, *meaning}))
     table = np.array([meaning.get(value, 0) for value in known.tolist()], np.uint8)
-    classes = np.empty(array.shape[::-1], np.uint8).T  # in the order of the label's memory
-    for k in range(array.shape[2]):  # slice by slice, so that no large array of indices is made
-        slice_ = array[..., k]
+    upright = array.T  # as it lies in memory
+    classes = np.empty(upright.shape, np.uint8)
+    for slice_, into in zip(upright, classes, strict=True):  # so that no large array of indices is made
         at = np.minimum(np.searchsorted(known, slice_), len(known) - 1)
         strange = known[at] != slice_
         if strange.any():
             raise DataError(where, f"value {slice_[strange].min()} is not a class of {recipe.name} (0, {listed})",
                             "Remap it, or add the class to the recipe and retrain")  # fmt: skip
-        classes[..., k] = table[at]
+        into[...] = table[at]
+    classes = classes.T
     if partly and is_partly_drawn(classes) and not holds_a_class(classes):
         raise DataError(where, f"holds no value but {UNKNOWN}, which is unknown",
                         f"Draw something, or give {UNKNOWN} among the sources of its class")  # fmt: skip

@@ -206,16 +206,18 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes,
     """The same, measured; the scan is read once."""
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
-    intensities = sitk.GetArrayViewFromImage(scan.image).T
+    intensities = sitk.GetArrayViewFromImage(scan.image)  # (Z, Y, X), as they lie in memory
     lowest = float(intensities.min())
     shapes: dict[int, Shape] | None = None
     tissue, partly = None, False
     others: tuple[tuple[float, float] | None, ...] = ()
     if isinstance(case, LabelledCase):
         label = voxels(to_classes(read_label(case.label), grid, recipe, case.label, partly=True))
-        inside = (label > 0) & (label != UNKNOWN)
+        inside = ((label > 0) & (label != UNKNOWN)).T
         tissue = _tissue(intensities, inside)
-        others = tuple(None if one is None else _tissue(voxels(one), inside) for one in scan.others)
+        others = tuple(
+            None if one is None else _tissue(sitk.GetArrayViewFromImage(one), inside) for one in scan.others
+        )
         partly = is_partly_drawn(label)
         shapes = class_shapes(guessed_whole(label) if partly else label, len(recipe.labels), grid)
 

@@ -25,6 +25,9 @@ LONGEST_START = 0.5
 LAST_RATE = 0.5
 """Of the learning rate of a run, at the peak of its last part."""
 
+LAST_AVERAGED = 0.3
+"""Share of the last part over which its averages look back, which is long: it begins with good weights."""
+
 LEARNED_SHARE = 0.05
 """Share of a recipe's steps from random weights below which nothing is taken for learned."""
 
@@ -155,7 +158,7 @@ class Plan:
                 "steps": steps,
                 "supervised_start": 0,
                 "learning_rate": training.learning_rate * LAST_RATE,
-                "average": min(training.average, max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))),
+                "average": min(training.average, 1 - 1 / max(2.0, LAST_AVERAGED * steps)),
                 "validate_every": steps,
                 "checkpoint_every": max(1, steps // CHECKPOINTS),
             },
