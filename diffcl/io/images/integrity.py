@@ -126,6 +126,7 @@ def data_beside(path: Path, name: str) -> Path:
     Raises:
         ScanError: If it is elsewhere, or the voxels are scattered over several files.
     """
+    name = name.removeprefix("./")
     file = path.with_name(name) if name and Path(name).name == name else path
     if (
         file == path

@@ -44,7 +44,11 @@ ELEMENTS: Final = {
 MATRIX: Final = ("TransformMatrix", "Rotation", "Orientation")
 PLACE: Final = ("Offset", "Position", "Origin")
 SPACING: Final = ("ElementSpacing", "ElementSize")
-"""Synonymous fields, of which a header has one."""
+"""Fields that mean the same, of which a header may have several if they say the same. A voxel may be smaller than the
+distance to the next one, which counts."""
+
+LOCAL: Final = ("LOCAL", "Local", "local")
+"""What stands for the file itself."""
 
 MILLIMETRES: Final = ("", "mm", "?", "none", "unknown")
 
@@ -67,7 +71,7 @@ def read_metaimage(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     size = _size(path, fields)
     grid, moved = _grid(path, fields, size)
     name = fields["ElementDataFile"]
-    data, start = (path, end) if name == "LOCAL" else (data_beside(path, name), 0)
+    data, start = (path, end) if name in LOCAL else (data_beside(path, name), 0)
     image = grid.place(_voxels(path, fields, data, start, grid.size))
     return image, (straightened_remark(moved),) if moved else ()
 
@@ -204,14 +208,19 @@ def _whole_numbers(path: Path, text: str) -> list[int]:
 
 
 def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], usual: list[float]) -> list[float]:
-    """The numbers of one of several synonymous fields, of which a header may have but one."""
-    present = [fields[key] for key in keys if key in fields]
+    """The numbers of the first of several fields that mean the same."""
+    present = [key for key in keys if key in fields]
     try:
-        numbers = [float(word) for word in present[0].split()] if present else usual
+        every = [[float(word) for word in fields[key].split()] for key in present]
     except ValueError as error:
         raise _damaged(path) from error
-    if len(numbers) != len(usual) or len(present) > 1:
+    numbers = every[0] if every else usual
+    if len(numbers) != len(usual):
         raise _damaged(path)
+    if keys != SPACING and any(other != numbers for other in every):
+        raise ScanError(
+            path, f"its {' and '.join(present)} are not the same", "Keep one of them in its header"
+        )
     if not np.isfinite(numbers).all() or np.abs(numbers).max() > FARTHEST_MM:
         raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
     return numbers

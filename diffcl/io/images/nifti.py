@@ -78,7 +78,12 @@ def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     content, header = _whole(path)
     wanted, remark = _place(path, header)
     image = None
-    if content[344:348] == b"n+1\0" and _named_as_it_is(path) and _is_tame(header):
+    if (
+        content[344:348] == b"n+1\0"
+        and _named_as_it_is(path)
+        and _is_tame(header)
+        and not _is_scaled_oddly(header)
+    ):
         image = _read_by_itk(path)
     if image is None:
         image = _by_nibabel(path, content, header)
@@ -231,6 +236,11 @@ def _is_tame(header: Header) -> bool:
     """Whether every number about space is one, the unused ones too, over which ITK prints or computes nonsense."""
     numbers = np.abs(np.concatenate([np.atleast_1d(header[field]) for field in GEOMETRY]))
     return bool(((numbers == 0) | ((numbers > SMALLEST) & (numbers < FARTHEST_MM))).all())
+
+
+def _is_scaled_oddly(header: Header) -> bool:
+    """Whether the header has no factor and nevertheless a number to add, which ITK adds and the standard does not."""
+    return _number(header, "scl_slope") == 0 != _number(header, "scl_inter")
 
 
 def _named_as_it_is(path: Path) -> bool:

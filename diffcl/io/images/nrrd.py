@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -19,9 +21,17 @@ from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError
-from diffcl.io.images.integrity import EXPORT_AGAIN, check_length, data_beside, inflated, misplaced
+from diffcl.io.images.integrity import (
+    EXPORT_AGAIN,
+    check_length,
+    data_beside,
+    inflated,
+    misplaced,
+    one_volume,
+)
 from diffcl.io.images.nrrd_header import (
     BYTES,
+    IN_SPACE,
     MOST_AXES,
     VECTOR,
     NrrdHeader,
@@ -45,14 +55,55 @@ def read_nrrd(path: Path) -> sitk.Image:
         OSError: If it cannot be read.
     """
     check_nrrd(path)
+    header = read_header(path)
+    if not _needs_kinds(path, header):
+        return _read_by_itk(path, path)
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / f"scan{path.suffix.lower()}"
+        _write_with_kinds(path, header, plain)
+        return _read_by_itk(plain, path)
+
+
+def _read_by_itk(file: Path, path: Path) -> sitk.Image:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(file))
     reader.SetImageIO("NrrdImageIO")
     try:
         image: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise ScanError(path, "damaged, or not the format that its name says", EXPORT_AGAIN) from error
     return image
+
+
+def _needs_kinds(path: Path, header: NrrdHeader) -> bool:
+    """Whether an axis of one value has a direction of none, and a kind that ITK takes for one in space all the same.
+
+    Raises:
+        ScanError: If such an axis has several values.
+    """
+    if "spacedirections" not in header.fields:
+        return False
+    others = [axis for axis in range(len(header.size)) if axis not in header.spatial]
+    odd = [axis for axis in others if not header.kinds or header.kinds[axis] in (*IN_SPACE, "time")]
+    if any(header.size[axis] > 1 for axis in odd):
+        shape = " x ".join(map(str, header.size))
+        raise ScanError(path, f"a {len(header.size)}D image ({shape})", one_volume(len(header.size)))
+    return bool(odd)
+
+
+def _write_with_kinds(path: Path, header: NrrdHeader, place: Path) -> None:
+    """Write a file anew, as a header without its voxels where these lie elsewhere, with kinds that ITK understands."""
+    kinds = ["domain" if axis in header.spatial else "list" for axis in range(len(header.size))]
+    with path.open("rb") as file, place.open("wb") as copy:
+        for line in file.read(header.length).rstrip(b"\r\n").splitlines():
+            key = line.partition(b":")[0].lower().replace(b" ", b"")
+            if key == b"datafile":
+                line = f"data file: {data_beside(path, header.fields['datafile']).resolve()}".encode()
+            if key != b"kinds" or b":=" in line:
+                copy.write(line + b"\n")
+        copy.write(f"kinds: {' '.join(kinds)}\n\n".encode())
+        if "datafile" not in header.fields:
+            shutil.copyfileobj(file, copy)
 
 
 def check_nrrd(path: Path) -> None:

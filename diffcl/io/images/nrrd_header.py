@@ -81,6 +81,7 @@ class NrrdHeader:
         fields: Fields by name, without blanks and in lower case.
         size: Voxels along each axis, the fastest first.
         spatial: Which axes lie in space; the others hold several values a voxel.
+        kinds: Of each axis, in lower case; empty where the header names none.
         metadata: Lines of the form `key:=value`.
         length: Bytes of the header, after which the voxels begin where they lie in the same file.
     """
@@ -88,6 +89,7 @@ class NrrdHeader:
     fields: dict[str, str]
     size: tuple[int, ...]
     spatial: tuple[int, ...]
+    kinds: tuple[str, ...]
     metadata: dict[str, str]
     length: int
 
@@ -169,7 +171,7 @@ def _counted(path: Path, fields: dict[str, str], metadata: dict[str, str], lengt
         spatial = tuple(axis for axis, (numbers, _) in enumerate(found) if numbers)
     else:
         spatial = tuple(axis for axis, kind in enumerate(kinds) if kind in IN_SPACE)
-    return NrrdHeader(fields, size, spatial, metadata, length)
+    return NrrdHeader(fields, size, spatial, tuple(kinds) if "kinds" in fields else (), metadata, length)
 
 
 def whole_numbers(path: Path, text: str) -> list[int]:

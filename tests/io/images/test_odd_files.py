@@ -90,18 +90,33 @@ def assert_is(path: Path, array: np.ndarray, grid: Geometry) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("list_axis", [0, 1, 3], ids=["first", "second", "last"])
-@pytest.mark.parametrize("kind", ["list", "vector", "scalar", "point"])
+@pytest.mark.parametrize("kind", ["list", "vector", "scalar", "point", "time", "???", "domain", None])
 def test_an_nrrd_axis_of_one_value_is_no_axis(
-    array: np.ndarray, grid: Geometry, tmp_path: Path, list_axis: int, kind: str
+    array: np.ndarray, grid: Geometry, tmp_path: Path, list_axis: int, kind: str | None
 ) -> None:
     sizes, kinds, places = [*array.shape], ["domain"] * 3, ["axis"] * 3
     sizes.insert(list_axis, 1)
-    kinds.insert(list_axis, kind)
+    kinds.insert(list_axis, kind or "")
     places.insert(list_axis, "none")
-    content = nrrd(array, grid, dimension="4", sizes=" ".join(map(str, sizes)), kinds=" ".join(kinds),
-                   space_directions=directions(grid, *places))  # fmt: skip
+    content = nrrd(array, grid, dimension="4", sizes=" ".join(map(str, sizes)),
+                   kinds=" ".join(kinds) if kind else None, space_directions=directions(grid, *places))  # fmt: skip
     (tmp_path / "scan.nrrd").write_bytes(content)
     assert assert_is(tmp_path / "scan.nrrd", array, grid) == ()
+    header, voxels_alone = content.split(b"\n\n", 1)
+    (tmp_path / "scan.nhdr").write_bytes(header + b"\ndata file: ./beside.raw\n")
+    (tmp_path / "beside.raw").write_bytes(voxels_alone)
+    assert assert_is(tmp_path / "scan.nhdr", array, grid) == ()
+
+
+@pytest.mark.parametrize("kinds", ["domain domain domain time", None], ids=str)
+def test_an_nrrd_of_several_times_is_told_as_such(
+    array: np.ndarray, grid: Geometry, tmp_path: Path, kinds: str | None
+) -> None:
+    content = nrrd(np.stack([array, array], axis=3), grid, dimension="4", kinds=kinds,
+                   space_directions=directions(grid, "x", "y", "z", "none"))  # fmt: skip
+    (tmp_path / "scan.nrrd").write_bytes(content)
+    with pytest.raises(ScanError, match=r"a 4D image \(9 x 11 x 7 x 2\)"):
+        read_scan(tmp_path / "scan.nrrd")
 
 
 def test_an_nrrd_of_several_values_is_refused(array: np.ndarray, grid: Geometry, tmp_path: Path) -> None:
@@ -207,6 +222,27 @@ def test_metaimage_values_are_true_as_metaio_reads_them(
     assert_is(tmp_path / "packed.mha", array, grid)
 
 
+@pytest.mark.parametrize("local", ["Local", "local"])
+def test_the_word_for_the_file_itself_may_be_spelt_as_metaio_reads_it(
+    array: np.ndarray, grid: Geometry, tmp_path: Path, local: str
+) -> None:
+    content = metaimage(array, grid).replace(b"= LOCAL\n", f"= {local}\n".encode())
+    (tmp_path / "scan.mha").write_bytes(content)
+    assert_is(tmp_path / "scan.mha", array, grid)
+
+
+def test_fields_that_mean_the_same_may_all_be_there(
+    array: np.ndarray, grid: Geometry, tmp_path: Path
+) -> None:
+    place = " ".join(map(repr, grid.origin))
+    content = metaimage(array, grid, ElementSize="9 9 9", Position=place, Origin=place)
+    (tmp_path / "scan.mha").write_bytes(content)
+    assert_is(tmp_path / "scan.mha", array, grid)
+    (tmp_path / "scan.mha").write_bytes(metaimage(array, grid, Position="0 0 0"))
+    with pytest.raises(ScanError, match="its Offset and Position are not the same"):
+        read_scan(tmp_path / "scan.mha")
+
+
 def test_a_metaimage_written_as_text_is_read(array: np.ndarray, grid: Geometry, tmp_path: Path) -> None:
     text = " ".join(map(str, array.ravel(order="F"))).encode()
     (tmp_path / "scan.mha").write_bytes(metaimage(array, grid, text, BinaryData="false"))
@@ -303,6 +339,16 @@ def test_what_stands_in_unused_fields_of_a_nifti_does_not_matter(
         file.header[field] = value
     file.to_filename(tmp_path / "scan.nii")
     assert assert_is(tmp_path / "scan.nii", array, grid) == ()
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan])
+def test_what_a_nifti_without_a_factor_says_to_add_is_not_added(
+    array: np.ndarray, grid: Geometry, tmp_path: Path, slope: float
+) -> None:
+    content = bytearray(nib.Nifti1Image(array, grid.affine).to_bytes())
+    content[112:120] = np.array([slope, 5.0], "<f4").tobytes()
+    (tmp_path / "scan.nii").write_bytes(content)
+    assert_is(tmp_path / "scan.nii", array, grid)
 
 
 def test_nifti_2_is_read(array: np.ndarray, grid: Geometry, tmp_path: Path) -> None:
