@@ -143,7 +143,8 @@ def normalise(values: Tensor, intensity: Intensity) -> Tensor:
     if intensity.method == "window":
         low, high = intensity.low, intensity.high
     else:
-        body = values[values != 0].numpy()
+        array = values.numpy()
+        body = array[array != 0]  # torch would make three indices of eight bytes for each voxel
         body = body if body.size else np.zeros(1)
         if intensity.method == "percentile":
             ends = np.percentile(body, [intensity.low, intensity.high], overwrite_input=True)

@@ -119,10 +119,15 @@ def smooth(image: sitk.Image, steps: Sequence[float]) -> sitk.Image:
         image: Scalar or vector image.
         steps: Millimetres between the voxels of the grid that it will be put on, along each axis of the image.
     """
-    for axis, (own, step) in enumerate(zip(image.GetSpacing(), steps, strict=True)):
-        if step > 2.01 * own and image.GetSize()[axis] >= 4:
-            image = sitk.RecursiveGaussian(image, sigma=step / 2.355, direction=axis)
+    for axis in loses_detail(Geometry.of(image), steps):
+        image = sitk.RecursiveGaussian(image, sigma=steps[axis] / 2.355, direction=axis)
     return image
+
+
+def loses_detail(grid: Geometry, steps: Sequence[float]) -> list[int]:
+    """The axes of a grid, of four voxels or more, of which steps of so many mm take less than every second one."""
+    every = enumerate(zip(grid.spacing, grid.size, steps, strict=True))
+    return [axis for axis, (own, size, step) in every if step > 2.01 * own and size >= 4]
 
 
 def interpolate(

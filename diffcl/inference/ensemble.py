@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from diffcl.diffusion import LabelDiffusion
 from diffcl.geometry import Box
 from diffcl.inference.first_look import first_windows, possible_places, touches
+from diffcl.inference.noise import Noise
 from diffcl.inference.sliding import crop_of, frame, joined, layout, shows_nothing
 from diffcl.recipe import Recipe
 
@@ -20,9 +20,6 @@ Networks = Literal["ensemble", "cs", "ds"]
 
 SLAB = 32
 """Voxels along X that are looked at together where a whole scan would take much memory."""
-
-NOISE_PART = 1 << 22
-"""Values of noise that are drawn at once, a multiple of 16, so that they are those of one draw."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,11 @@ class NetworkProbabilities:
     cs: Tensor | None
     ds: Tensor | None
     mean: Tensor
+
+    def copied(self) -> NetworkProbabilities:
+        """The same in memory of its own."""
+        cs, ds = (None if one is None else one.clone() for one in (self.cs, self.ds))
+        return NetworkProbabilities(cs, ds, self.mean.clone())
 
     @property
     def disagreement(self) -> float | None:
@@ -73,11 +75,15 @@ class Disagreement:
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """The most probable class of each voxel `(K, X, Y, Z)` to `(X, Y, Z)`, uint8.
+    """The most probable class of each voxel `(K, X, Y, Z)` to `(X, Y, Z)`, uint8; of equal ones the first.
 
-    On a CPU argmax is slow; slab by slab, because its indices take eight bytes each.
+    Class by class, because argmax is slow on a CPU, and its indices take eight bytes each.
     """
-    return torch.cat([slab.max(dim=0).indices.byte() for slab in probabilities.split(SLAB, dim=1)])
+    best, found = probabilities[0], torch.zeros_like(probabilities[0], dtype=torch.uint8)
+    for value, one in enumerate(probabilities[1:], start=1):
+        found.masked_fill_(one > best, value)
+        best = torch.maximum(best, one)
+    return found
 
 
 def predict_probabilities(
@@ -90,9 +96,7 @@ def predict_probabilities(
     seed: int | None = None,
 ) -> NetworkProbabilities:
     """What `probability_slabs` says of a whole scan at once."""
-    slabs = list(probability_slabs(image, recipe, cs, ds, networks=networks, seed=seed))
-    if len(slabs) == 1:
-        return slabs[0]
+    slabs = [slab.copied() for slab in probability_slabs(image, recipe, cs, ds, networks=networks, seed=seed)]
     one, other = (
         [one for one in found if one is not None]
         for found in zip(*((s.cs, s.ds) for s in slabs), strict=True)
@@ -146,8 +150,8 @@ def probability_slabs(
 
     A window all of whose voxels are alike, as of air or of padding, shows nothing: it is background, and no network is
     asked. Of many windows only those are asked in which a first look by CS finds anything possible; the others are
-    background too, see `diffcl.inference.first_look`. The noise from which DS starts is drawn for the whole scan at
-    once, so overlapping windows agree on it and the same scan, seed and settings give the same answer.
+    background too, see `diffcl.inference.first_look`. The noise from which DS starts is that of the whole scan,
+    so overlapping windows agree on it and the same scan, seed and settings give the same answer.
 
     Args:
         image: `(C, X, Y, Z)`, C its sequences.
@@ -160,15 +164,16 @@ def probability_slabs(
             many there are; after a first look there may be fewer.
 
     Yields:
-        The answer in slabs that follow each other along the first axis; of a scan within one window, a single one.
+        The answer in slabs that follow each other along the first axis; of a scan within one window, a single one. The
+        next slab takes the memory of the one before, see `copied`.
     """
     if networks != "cs" and ds is None:
         raise ValueError("DS is asked but not given")
     framed = frame(image.shape[1:], recipe)
     whole = framed.pad(image[None].float())[0]
     size = whole.shape[1:]
-    noise = seeded_noise((recipe.classes, *size), recipe.inference.seed if seed is None else seed)
-    noise = noise.to(image.device)
+    seed = recipe.inference.seed if seed is None else seed
+    noise = Noise((recipe.classes, *size), seed, framed.window[0])
     diffusion = LabelDiffusion(recipe.diffusion)
     progress = _Progress(on_window)
 
@@ -177,7 +182,7 @@ def probability_slabs(
 
     def other(where: Box) -> Tensor:
         assert ds is not None
-        crop, start = crop_of(whole, where)[None], crop_of(noise, where)[None].float()
+        crop, start = crop_of(whole, where)[None], noise.crop(where)[None].to(image.device)
         return diffusion.sample(
             lambda noisy, time: ds(crop, noisy, time), start, recipe.diffusion.sampling_steps
         )
@@ -217,17 +222,3 @@ def probability_slabs(
             yield NetworkProbabilities(
                 parts[0] if networks == "cs" else None, parts[0] if networks == "ds" else None, parts[0]
             )
-
-
-def seeded_noise(size: Sequence[int], seed: int) -> Tensor:
-    """Standard normal noise, the same for the same size and seed, float16.
-
-    It is what `torch.randn` draws at once, drawn in parts, because that of a large scan takes much memory as float32.
-    """
-    random = torch.Generator().manual_seed(seed)
-    noise = torch.empty(math.prod(size), dtype=torch.float16)
-    # The last part has 16 values or more, for torch draws fewer in another way.
-    ends = [*range(NOISE_PART, len(noise) - 16, NOISE_PART), len(noise)]
-    for start, end in zip([0, *ends], ends, strict=False):
-        noise[start:end] = torch.randn(end - start, generator=random)
-    return noise.view(*size)

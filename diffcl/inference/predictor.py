@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from diffcl.data.preprocess import prepare
 from diffcl.data.restore import Restoration
@@ -46,7 +47,7 @@ class Report(BaseModel):
         model: Name of the model.
         version: Its version.
         networks: Who was asked: ensemble, cs or ds.
-        engine: What computed the networks: torch or onnx.
+        engine: What computed the networks: torch, bfloat16 (torch in that number format) or onnx.
         volumes_ml: Millilitres of each class.
         disagreement: 1 - Dice between the outlines of CS and DS, 0..1; larger is more doubtful. None when
             only one network was asked.
@@ -105,11 +106,11 @@ class Predictor:
 
     Args:
         model: The loaded ensemble.
-        engine: What computes it; `auto` is that with which the version was measured, see `choose_engine`.
+        engine: What computes it; `auto` is one with which the version was measured, see `choose_engine`.
 
     Raises:
         ModelError: If the engine cannot read its files.
-        UsageError: If `onnx` is asked for on a GPU.
+        UsageError: If the engine does not compute there.
     """
 
     def __init__(self, model: Model, engine: EngineChoice = "auto") -> None:
@@ -143,15 +144,16 @@ class Predictor:
         unlike = model.info.profile.warnings(scan, prepared)
         told = on_outlook or on_progress
         watch = Watch(scan.name, tuple(unlike), on_outlook, on_progress) if told else None
-        original = prepared.original
+        original, image = prepared.original, prepared.image.to(model.device)
         restoration = Restoration(prepared.working, original, SURE)
+        del prepared  # its image is large, and given up after the last window
         label, uncertainty = original.zeros(np.uint8), original.zeros(np.uint8)
         maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
         doubt, disagreement = ExpectedDice(len(recipe.labels)), Disagreement()
         slabs = probability_slabs(
-            prepared.image.to(model.device), recipe, engine.cs, engine.ds,
-            networks=networks, seed=seed, on_window=watch,
-        )  # fmt: skip
+            image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
+        )
+        del image
         while True:
             with clock.stage("networks"):
                 slab = next(slabs, None)
@@ -201,12 +203,23 @@ def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     if not (recipe.inference.largest_component and label.any()):
         return label
     kept = np.zeros_like(label)
+    counts = _counts(label)
     for entry in recipe.labels:
-        inside = label == entry.value
-        if inside.any():
+        planes = np.flatnonzero(counts[:, entry.value])
+        if len(planes):
+            part = slice(planes[0], planes[-1] + 1)
+            inside = label[..., part] == entry.value
             box = extent(inside)
-            kept[box][largest_piece(inside[box])] = entry.value
+            kept[..., part][box][largest_piece(inside[box])] = entry.value
     return kept
+
+
+def _counts(label: NDArray[Any]) -> NDArray[np.int64]:
+    """How many voxels of a label map `(X, Y, Z)` have each value in each plane across the last axis, `(Z, 256)`.
+
+    Plane by plane, because numpy counts numbers of eight bytes.
+    """
+    return np.stack([np.bincount(plane.ravel(), minlength=256) for plane in label.T])
 
 
 def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
@@ -222,13 +235,18 @@ def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
 
 def entropy_steps(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
     """`entropy` as the number of its step, 0..255."""
-    safe = np.clip(probabilities, 1e-7, 1)
-    total = -(safe * np.log(safe)).sum(axis=0) / math.log(len(probabilities))
-    steps: NDArray[np.uint8] = np.round(np.clip(total, 0, 1) * 255).astype(np.uint8)
-    return steps
+    total: Tensor | None = None
+    for one in torch.from_numpy(probabilities):  # class by class, which needs little memory
+        safe = one.clamp(1e-7, 1)
+        part = safe.log().mul_(safe)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    steps = total.div_(-math.log(len(probabilities))).clamp_(0, 1).mul_(255).round_()
+    found: NDArray[np.uint8] = steps.byte().numpy()
+    return found
 
 
 def volumes_ml(label: NDArray[Any], geometry: Geometry, recipe: Recipe) -> dict[str, float]:
     """Millilitres of each class by name."""
-    voxel = geometry.voxel_ml
-    return {entry.name: round(int((label == entry.value).sum()) * voxel, 4) for entry in recipe.labels}
+    voxel, counts = geometry.voxel_ml, _counts(label).sum(axis=0)
+    return {entry.name: round(int(counts[entry.value]) * voxel, 4) for entry in recipe.labels}

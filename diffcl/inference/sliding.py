@@ -120,7 +120,8 @@ def joined(
         device: Where the answers are.
 
     Yields:
-        Slabs `(channels, x, Y, Z)` that follow each other along the first axis, float32.
+        Slabs `(channels, x, Y, Z)` that follow each other along the first axis, float32. The next one takes the memory
+        of the one before.
     """
     window = [side.stop - side.start for side in windows[0]]
     weight = importance(window, device)
@@ -138,13 +139,19 @@ def joined(
             else:
                 total[there][::classes] += weight
         done = end - start
-        if end == size[0]:
-            yield total[:, :done].div_(count[:, :done])
-            return
-        yield total[:, :done] / count[:, :done]
-        for held in (total, count):
-            held[:, : window[0] - done] = held[:, done:].clone()
-            held[:, window[0] - done :] = 0
+        yield total[:, :done].div_(count[:, :done])
+        if end < size[0]:
+            for held in (total, count):
+                _move_up(held, done)
+
+
+def _move_up(held: Tensor, planes: int) -> None:
+    """Drop the first planes of `(C, x, Y, Z)` in place; the others move up, and zeros follow them."""
+    rest = held.shape[1] - planes
+    for start in range(0, rest, planes):  # no part overlaps the place to which it moves
+        part = slice(start + planes, min(start + 2 * planes, held.shape[1]))
+        held[:, start : start + part.stop - part.start] = held[:, part]
+    held[:, rest:] = 0
 
 
 def crop_of(values: Tensor, where: Box) -> Tensor:

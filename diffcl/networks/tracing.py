@@ -10,4 +10,5 @@ def is_written() -> bool:
 
     torch alone would say so to every thread of the process, also to those that predict meanwhile.
     """
-    return torch.onnx.is_in_onnx_export() and torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    # In this order, because the first question to torch.onnx imports all of it.
+    return torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()  # type: ignore[attr-defined,no-untyped-call]

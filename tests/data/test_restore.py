@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from diffcl.data.resample import working_geometry
+from diffcl.data.resample import interpolate, smooth, working_geometry
 from diffcl.data.restore import Restoration
-from diffcl.geometry import Geometry
+from diffcl.geometry import Geometry, voxels
 
 SLANT = sitk.Euler3DTransform()
 SLANT.SetRotation(0.2, 0.3, -0.1)
@@ -64,3 +64,19 @@ def test_where_background_is_sure_nothing_comes_up() -> None:
     restoration = Restoration(working, grid, 1e-4)
     assert not list(restoration.add(probabilities[:, :9]))
     assert not list(restoration.add(probabilities[:, 9:]))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.6, 2.4)])
+def test_the_way_back_is_linear_interpolation_by_itk(name: str, spacing: tuple[float, float, float]) -> None:
+    original = GRIDS[name]
+    working = working_geometry(original, spacing)
+    probabilities = torch.rand(3, *working.size, generator=torch.Generator().manual_seed(0))
+    probabilities /= probabilities.sum(dim=0)
+    found = np.full((3, *original.size), np.nan)
+    for where, part in Restoration(working, original).add(probabilities):
+        found[(slice(None), *where)] = part
+    for one, other in zip(probabilities[1:].numpy(), found[1:], strict=True):
+        blunt = smooth(working.place(one), (min(original.spacing),) * 3)
+        np.testing.assert_allclose(other, voxels(interpolate(blunt, original)), atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)

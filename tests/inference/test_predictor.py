@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from diffcl.data.preprocess import prepare
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference import Predictor
-from diffcl.inference.ensemble import NetworkProbabilities, Networks, predict_probabilities
+from diffcl.inference.ensemble import (
+    NetworkProbabilities,
+    Networks,
+    most_probable,
+    predict_probabilities,
+)
 from diffcl.inference.predictor import decide, entropy
 from diffcl.io import Scan
 from diffcl.models import Model
@@ -127,6 +132,14 @@ def test_uncertainty_is_the_entropy_over_its_largest_value() -> None:
     np.testing.assert_allclose(
         entropy(probabilities).ravel(), np.round(np.multiply(expected, 255)) / 255, atol=1e-6
     )
+
+
+def test_of_equal_classes_the_first_one_is_the_most_probable() -> None:
+    values = torch.randint(0, 3, (5, 7, 6, 4), generator=torch.Generator().manual_seed(0)).float()
+    expected = np.argmax(values.numpy(), axis=0)
+    found = most_probable(values)
+    assert found.dtype == torch.uint8
+    assert np.array_equal(found.numpy(), expected)
 
 
 def test_each_class_keeps_its_largest_piece(recipe: Recipe) -> None:

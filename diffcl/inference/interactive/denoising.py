@@ -67,7 +67,7 @@ def completed_probabilities(
         noisy = framed.pad(diffusion.noise(current, time, noise))
         ask = partial(denoised, noisy, time)
         slabs = joined(windows, [True] * len(windows), size, ask, count, count, image.device)
-        answer = torch.cat(list(slabs), dim=1)[None]
+        answer = torch.cat([slab.clone() for slab in slabs], dim=1)[None]
         x, y, z = framed.place
         found = answer[:, :, x, y, z]
         current = torch.where(known, clean, found * 2 - 1)
