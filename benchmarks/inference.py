@@ -53,11 +53,12 @@ from diffcl.models.profile import Profile
 from diffcl.models.weights import save_model
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.networks.precision import knows_bfloat16
 from diffcl.recipe import load_recipe
 from diffcl.resources import models_folder
 
 SIZE, SPACING = (190, 140, 88), 0.625
-ENGINES: tuple[EngineName, ...] = ("torch", "onnx")
+ENGINES: tuple[EngineName, ...] = ("torch", "bfloat16", "onnx")
 ASKED: tuple[Networks, ...] = ("ensemble", "cs")
 STAGES = ("read", "prepare", "networks", "restore", "postprocess", "write")
 
@@ -277,7 +278,8 @@ def contenders(
 ) -> dict[str, Callable[[Path], dict[str, float]]]:
     """What is timed, by name; each gives the seconds of its stages."""
     there = all((model.folder / file).is_file() for file in FILES.values()) if model.folder else False
-    predictors = {name: Predictor(model, name) for name in (ENGINES if there else ENGINES[:1])}
+    able = {"torch": True, "bfloat16": knows_bfloat16(), "onnx": there}
+    predictors = {name: Predictor(model, name) for name in ENGINES if able[name]}
 
     def ours(engine: EngineName, networks: Networks) -> Callable[[Path], dict[str, float]]:
         return lambda scan: segment(predictors[engine], scan, networks, out)

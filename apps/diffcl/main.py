@@ -7,7 +7,7 @@ Settings, each as `--conf KEY VALUE`:
     work      for studies in an archive: folder of everything that is kept here; the app's own by default
     recipe    names or files of the recipes of tasks that may have no model yet, with commas between them
     device    where models compute and learn: cpu (default) or cuda
-    engine    what computes them: torch, onnx, or auto (default), what its scores were measured with
+    engine    what computes them: torch, bfloat16, onnx, or auto (default), with which they were measured
     versions  of each label of a folder how many are kept; all by default
     queue     requests that may wait for an inference before others are sent away; 8 by default
     allow_host, max_upload    further names of the server with commas between them; bytes of the largest request

@@ -16,10 +16,11 @@ StoreOption = Annotated[
 DEFAULT_STORE = Path("models")
 
 EngineOption = Annotated[
-    Literal["auto", "torch", "onnx"],
+    Literal["auto", "torch", "bfloat16", "onnx"],
     typer.Option(
         "--engine",
-        help="What computes the networks: torch, ONNX Runtime, or that with which the model was measured.",
+        help="What computes the networks: torch, torch in bfloat16, ONNX Runtime, or one with which the model was "
+        "measured.",
     ),
 ]
 

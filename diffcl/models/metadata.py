@@ -16,8 +16,8 @@ JUDGED_WEIGHTS = "judged.safetensors"
 DESCRIPTION = "model.json"
 DOUBT_PICTURE = "doubt.png"
 
-EngineName = Literal["torch", "onnx"]
-"""What can compute the networks of a model."""
+EngineName = Literal["torch", "bfloat16", "onnx"]
+"""What can compute the networks of a model: torch in float32, torch in bfloat16, or ONNX Runtime."""
 DEEPEST = 100
 """Lists and objects inside each other; readers of JSON refuse twice as many."""
 
@@ -33,7 +33,7 @@ class ModelInfo(BaseModel):
         scores: Measured on the validation scans, by the Predictor, with weights that had not learned from them: those
             of `judged.safetensors` where there are such.
         provenance: The scans it learned from, steps, program version, the command that repeats it, what computed its
-            scores, and those of each class.
+            scores, those of each class, and what it loses in bfloat16.
         profile: What the training scans looked like.
     """
 
@@ -66,6 +66,13 @@ class ModelInfo(BaseModel):
         Torch for a version without a record, as those before 0.2.
         """
         return "onnx" if self.provenance.get("engine") == "onnx" else "torch"
+
+    @property
+    def bfloat16_loss(self) -> float | None:
+        """Mean Dice on the validation scans that bfloat16 costs, below zero where it gains; None if never measured."""
+        measured = self.provenance.get("bfloat16")
+        loss = measured.get("dice_loss") if isinstance(measured, dict) else None
+        return float(loss) if type(loss) in (int, float) else None
 
 
 def depth(value: object) -> int:

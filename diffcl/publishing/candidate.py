@@ -22,14 +22,16 @@ from diffcl.models.onnx.export import write_onnx
 from diffcl.models.profile import Profile
 from diffcl.models.registry import ModelRegistry
 from diffcl.models.weights import Model, load_model, save_model, save_weights
+from diffcl.networks.precision import knows_bfloat16
 from diffcl.publishing.calibration_figure import draw_doubt
 from diffcl.publishing.card import write_card
 from diffcl.publishing.comparison import compare
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
+from diffcl.publishing.narrow_numbers import bfloat16_scores
 from diffcl.recipe import Recipe
 from diffcl.training.best import read_best
 from diffcl.training.run import LAST, read_preparation, read_run, schedule_done
-from diffcl.training.validation import ValidationScan, read_validation, validate
+from diffcl.training.validation import ValidationScan, read_validation, unpublished, validate
 from diffcl.version import version
 
 logger = logging.getLogger(__name__)
@@ -138,10 +140,14 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
             validation_scans.append(read_validation(case, recipe, preparation.cache))
     scores: dict[str, Any] = {}
     found: dict[str, Scores] = {}
+    narrow: dict[str, Any] = {}
     if validation_scans:
         weight, found = choose_ensemble_weight(model, validation_scans)
         recipe = recipe.changed(inference={"ds_weight": weight})
         scores = {name: one.numbers() for name, one in found.items()}
+        if model.device.type == "cpu" and knows_bfloat16():
+            weighted = unpublished(recipe, model.cs, model.ds, model.device)
+            narrow = {"bfloat16": bfloat16_scores(weighted, validation_scans, found["ensemble"])}
     last, told = _last_part(run, model.info.model_copy(update={"recipe": recipe}), validation_scans, found)
     parent = made.plan.parent
     provenance = {
@@ -158,6 +164,7 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         "beside": [asdict(compare(other, validation_scans)) for other in beside],
         "diffcl": version(),
         "torch": torch.__version__,
+        **narrow,
     }
     seen = preparation.traits or _traits((*cases.labelled, *cases.unlabelled), recipe, preparation.cache)
     info = ModelInfo(

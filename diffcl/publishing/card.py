@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffcl.evaluation.scores import FAILED
+from diffcl.inference.engine import HARMLESS
 from diffcl.models.metadata import DOUBT_PICTURE, ModelInfo
 from diffcl.publishing.comparison import Comparison
 from diffcl.recipe import Training
@@ -45,6 +46,7 @@ def write_card(info: ModelInfo, *, pictured: bool) -> str:
             "",
             *_table(info.scores, _comparisons(info)),
             "",
+            *bfloat16_paragraph(info),
             *_doubt(info.scores),
             *_PICTURE * pictured,
             *_again(info),
@@ -139,6 +141,21 @@ def _table(scores: dict[str, Any], comparisons: Sequence[Comparison]) -> list[st
             f"| {_distance(row['hd95_mm'])} |"
         )
     return lines
+
+
+def bfloat16_paragraph(info: ModelInfo) -> list[str]:
+    """What the version loses in bfloat16, and who computes it in that."""
+    loss = info.bfloat16_loss
+    if loss is None:
+        return []
+    measured = info.provenance["bfloat16"]
+    who = "by processors with AMX unless asked otherwise" if loss < HARMLESS else "by none unless asked to"
+    return [
+        f"**bfloat16.** Mean Dice {measured['dice']:.4f} on {measured['scans']} of these scans where the networks "
+        f"compute in bfloat16, {abs(loss):.4f} {'more' if loss < 0 else 'less'} than in float32; at most "
+        f"{max(measured['dice_loss_worst'], 0):.4f} less on one scan. That is done {who} (`--engine`).",
+        "",
+    ]
 
 
 def _doubt(scores: dict[str, Any]) -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from time import perf_counter
 
 import torch
 
 from diffcl.networks.convolution import Convolution
+from diffcl.networks.precision import computing, knows_bfloat16
 from diffcl.recipe import Training
-
-INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""What a processor has that computes in bfloat16, by its name for it."""
 
 _ROUNDS = 5
 """How often each format is measured, in turns; the fastest counts, so the first may compile."""
@@ -28,13 +25,7 @@ def in_half(settings: Training, device: torch.device) -> bool:
         return settings.precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in INSTRUCTIONS) and half_is_faster()
-
-
-def computing(device: torch.device, *, half: bool) -> AbstractContextManager[object]:
-    """The context in which the networks compute; weights, losses and what is added up stay in float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+    return knows_bfloat16() and half_is_faster()
 
 
 @lru_cache

@@ -14,10 +14,11 @@ from diffcl.errors import DataError
 from diffcl.losses.contrastive import MemoryBank
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
+from diffcl.networks.precision import computing
 from diffcl.recipe import Recipe, Training
 from diffcl.training.distributed import average_gradients, first_says
 from diffcl.training.optimiser import Optimiser
-from diffcl.training.precision import computing, in_half
+from diffcl.training.precision import in_half
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -23,6 +23,7 @@ from diffcl.errors import DataError
 from diffcl.evaluation.metrics import evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.geometry import Geometry, voxels
+from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.predictor import Predictor
 from diffcl.io import Scan, read_label
@@ -174,15 +175,24 @@ def unpublished(
     return Model(info, cs, other, device)
 
 
-def validate(scans: Sequence[ValidationScan], model: Model, *, networks: Networks = "ensemble") -> Scores:
+def validate(
+    scans: Sequence[ValidationScan],
+    model: Model,
+    *,
+    networks: Networks = "ensemble",
+    engine: EngineChoice = "auto",
+) -> Scores:
     """Predict every scan and compare with its label, both on the scan's own grid; shared among the processes.
 
     The networks are put into evaluation mode and back.
+
+    Raises:
+        UsageError: If the engine does not compute here.
     """
     training = model.cs.training
     model.cs.eval()
     model.ds.eval()
-    predictor = Predictor(model)
+    predictor = Predictor(model, engine)
     scores = []
     for one in share(scans):
         found = predictor(one.scan, networks=networks)

@@ -7,7 +7,7 @@ import torch
 
 from diffcl.recipe import Recipe, Training
 from diffcl.training import precision
-from diffcl.training.precision import computing, in_half
+from diffcl.training.precision import in_half
 from diffcl.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -58,12 +58,3 @@ def test_a_run_keeps_its_format_where_it_is_continued(
     there.restore(here.state())
     with there.computing():
         assert torch.is_autocast_enabled("cpu")
-
-
-def test_products_have_the_format_that_was_chosen_and_weights_stay_as_they_are() -> None:
-    layer = torch.nn.Linear(2, 2)
-    with computing(CPU, half=True):
-        assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
-    with computing(CPU, half=False):
-        assert layer(torch.ones(1, 2)).dtype == torch.float32
-    assert layer.weight.dtype == torch.float32
