@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from report import show
 
 from diffcl.geometry import Geometry
 from diffcl.inference import Predictor
+from diffcl.inference.engine import EngineChoice
 from diffcl.inference.outlook import Outlook
 from diffcl.io import Scan
 from diffcl.models import Model, ModelInfo
@@ -74,15 +76,22 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=96, help="voxels of a window along each axis")
     parser.add_argument("--classes", type=int, default=14, help="background among them")
     parser.add_argument("--body", type=float, default=1e4, help="mm of the cube that is not air")
+    parser.add_argument(
+        "--engine", choices=get_args(EngineChoice), default="torch", help="what computes (torch)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     model = made_model(made_recipe(arguments.classes, arguments.grid, arguments.window))
     scan = made_scan(tuple(arguments.size), tuple(arguments.spacing), arguments.body)
     told: list[Outlook] = []
-    begin = time.perf_counter()
-    found = Predictor(model)(scan, on_outlook=told.append)
+    predictor = Predictor(model, arguments.engine)
+    begin, used = time.perf_counter(), time.process_time()
+    found = predictor(scan, on_outlook=told.append)
     result = {
         "seconds": round(time.perf_counter() - begin, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
         "stages": found.report.seconds,
         "gib": round(memory("VmHWM") / 2**30, 2),
         "windows_asked": told[0].windows,
