@@ -113,7 +113,7 @@ def accept(told: Acceptance) -> dict[str, Any]:
         LabelledCase(name, Path(scan), Path(label), tuple(names)) for name, scan, label, names in told.cases
     ]
     scans = [read_validation(case, recipe, Path(told.cache)) for case in cases]
-    found = validate(scans, model) if scans else None
+    found = validate(scans, model, engine="torch") if scans else None  # whatever its record says
     provenance = {
         "labelled": [],
         "unlabelled": [],
