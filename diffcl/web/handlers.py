@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, HTTPException
@@ -40,16 +40,39 @@ def with_signature_of(handler: Handler, runner: Callable[..., Awaitable[Any]]) -
     return run
 
 
-def add_routes(application: FastAPI, router: APIRouter, runner: Callable[..., Awaitable[Any]]) -> None:
-    """Add the routes of a router, their handlers run by `runner`."""
+def answers_of(kinds: Sequence[str]) -> dict[int | str, dict[str, Any]]:
+    """How the description of the API tells of what a handler answers."""
+    return {200: {"content": {kind: {} for kind in kinds}}}
+
+
+def add_routes(
+    application: FastAPI,
+    router: APIRouter,
+    runner: Callable[..., Awaitable[Any]],
+    kinds: Mapping[Handler, Sequence[str]] | None = None,
+) -> None:
+    """Add the routes of a router, their handlers run by `runner`; but none that the application has already.
+
+    Args:
+        application: Gets them.
+        router: Has them.
+        runner: Runs a handler with its arguments.
+        kinds: Of the handlers that answer other than JSON, what they answer.
+    """
+    own = [route for route in application.routes if isinstance(route, APIRoute)]
+    known = {(route.path, method) for route in own for method in route.methods or ()}
     for route in router.routes:
-        if isinstance(route, APIRoute):
+        if (
+            isinstance(route, APIRoute)
+            and not {(route.path, method) for method in route.methods or ()} <= known
+        ):
             application.add_api_route(
                 route.path,
                 with_signature_of(route.endpoint, runner),
                 methods=sorted(route.methods or ()),
                 tags=route.tags,
                 summary=route.summary,
+                responses=answers_of((kinds or {}).get(route.endpoint, ("application/json",))),
                 deprecated=route.deprecated,
                 include_in_schema=route.include_in_schema,
             )

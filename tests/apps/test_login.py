@@ -434,5 +434,13 @@ def test_every_operation_is_described_with_its_refusals(ask: Ask) -> None:
             for code in ("4XX", "422", "5XX"):
                 schema = operation["responses"][code]["content"]["application/json"]["schema"]
                 assert schema["$ref"].endswith("/Refusal"), (method, path)
-    infer = described["paths"]["/infer/{model}"]["post"]["responses"]["200"]["content"]
-    assert "multipart/form-data" in infer
+    for method, path, kind in (
+        ("post", "/infer/{model}", "multipart/form-data"),
+        ("get", "/datastore/image", "application/octet-stream"),
+        ("get", "/datastore/label", "application/octet-stream"),
+        ("get", "/datastore/dataset", "application/zip"),
+        ("get", "/logs/", "text/plain"),
+        ("get", "/session/{session_id}", "application/octet-stream"),
+        ("get", "/metrics", "text/plain"),
+    ):
+        assert kind in described["paths"][path][method]["responses"]["200"]["content"], path

@@ -92,6 +92,9 @@ def read_header(file: Path) -> DicomFile:
     except OSError as error:
         raise ScanError(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
     if not whole:
+        lacking = [keyword for keyword in ("SOPClassUID", "SeriesInstanceUID") if not header.get(keyword)]
+        if lacking and "Rows" in header:
+            raise ScanError(file, f"its header lacks {lacking[0]}", "Export it with a whole header")
         raise damaged
     return DicomFile(file, header)
 

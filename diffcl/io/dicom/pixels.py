@@ -138,7 +138,7 @@ def _ends(voxels: npt.NDArray[np.float32], padding: npt.NDArray[np.bool_] | None
 
 def _is_inverse(path: Path, slices: tuple[Slice, ...]) -> bool:
     """Whether low values are meant to be white."""
-    kinds = {str(one.file.header.get("PhotometricInterpretation", "MONOCHROME2")) for one in slices}
+    kinds = {str(one.file.header.get("PhotometricInterpretation") or "MONOCHROME2") for one in slices}
     if len(kinds) > 1:
         raise ScanError(path, f"images of {' and '.join(sorted(kinds))}", "Export each kind as a series")
     return kinds == {"MONOCHROME1"}
@@ -171,6 +171,8 @@ def read_stored(path: Path, file: Path, decode: Decoder) -> StoredValues:
         )
     _check_decoder(path, file, syntax)
     image.file_meta.TransferSyntaxUID = syntax
+    with damage_as(damaged):
+        signed = _complete(path, file, image)
     if syntax.is_encapsulated:
         try:
             pixels = decode(file)
@@ -180,7 +182,44 @@ def read_stored(path: Path, file: Path, decode: Decoder) -> StoredValues:
         with damage_as(damaged):
             pixels = _all_bits(image)
     with damage_as(damaged):
-        return stored_values(image, pixels, decompressed=syntax.is_encapsulated)
+        found = stored_values(image, pixels, decompressed=syntax.is_encapsulated)
+        whole = signed is None and "PixelData" in image  # others are no whole numbers, and have a sign
+        unsure = whole and (found.values >> (int(number(image.BitsStored)) - 1)).any()
+    if unsure:
+        raise ScanError(
+            path,
+            f"{file.name}: its header does not say whether its values have a sign (PixelRepresentation)",
+            "Export it with a whole header",
+        )
+    return found
+
+
+def _complete(path: Path, file: Path, image: Dataset) -> int | None:
+    """Give an image what its header may leave out, since it can have but one value; its PixelRepresentation, if any.
+
+    Raises:
+        ScanError: If its header lacks what nobody can know.
+    """
+    for keyword in (
+        "Rows",
+        "Columns",
+        *(() if any(one in image for one in PIXELS[1:]) else ("BitsAllocated",)),
+    ):
+        if image.get(keyword) is None:
+            raise ScanError(path, f"{file.name}: its header lacks {keyword}", "Export it with a whole header")
+    signed: int | None = image.get("PixelRepresentation")
+    usual = {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelRepresentation": 0,
+        "BitsStored": image.get("BitsAllocated"),
+    }
+    for keyword, value in usual.items():
+        if image.get(keyword) in (None, "") and value is not None:
+            setattr(image, keyword, value)
+    if "HighBit" in image and image.HighBit is None:
+        del image.HighBit
+    return signed
 
 
 def _all_bits(image: Dataset) -> npt.NDArray[Any]:

@@ -122,7 +122,7 @@ def _slice(
     groups: tuple[Dataset, ...],
 ) -> Slice:
     header, name = file.header, file.path.name
-    photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
+    photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     if number(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
         raise ScanError(path, f"{name}: an image in colour ({photometric})", "Give images of grey values")
     place = _numbers(path, name, "position", position.get("ImagePositionPatient"), 3)

@@ -194,3 +194,68 @@ def test_several_values_where_one_identifier_must_be_are_refused(
     edit(series, lambda header, _: header.update({keyword: ["1.2.3", "1.2.4"]}))
     with pytest.raises(ScanError, match="damaged, or not a DICOM file"):
         read_scan(series)
+
+
+def without(keyword: str, *, empty: bool) -> Callable[[Dataset, int], None]:
+    """Takes an attribute or its value away."""
+
+    def change(one: Dataset, _: int) -> None:
+        if empty:
+            one[keyword].value = None
+        else:
+            del one[keyword]
+
+    return change
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+@pytest.mark.parametrize(
+    "keyword",
+    ["SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "HighBit", "PixelRepresentation"],
+)
+def test_what_a_header_leaves_out_that_can_have_but_one_value_is_known(
+    keyword: str, empty: bool, image: sitk.Image, tmp_path: Path, edit: Edit
+) -> None:
+    above = sitk.Cast(sitk.Abs(image), sitk.sitkFloat32)  # of values below 0 the sign would have to be known
+    write_series(above, tmp_path / "series", modality="MR")
+    expected = sitk.GetArrayFromImage(read_scan(tmp_path / "series").image)
+    edit(tmp_path / "series", without(keyword, empty=empty))
+    found = sitk.GetArrayFromImage(read_scan(tmp_path / "series").image)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "said"),
+    [
+        ("PixelRepresentation", "does not say whether its values have a sign"),
+        ("BitsAllocated", "lacks BitsAllocated"),
+        ("Rows", "lacks Rows|damaged"),
+        ("SeriesInstanceUID", "lacks SeriesInstanceUID"),
+        ("SOPClassUID", "lacks SOPClassUID"),
+    ],
+)
+def test_what_a_header_leaves_out_that_nobody_can_know_is_named(
+    keyword: str, said: str, image: sitk.Image, tmp_path: Path, edit: Edit
+) -> None:
+    write_series(sitk.Cast(image, sitk.sitkFloat32) - 2000.0, tmp_path / "series", modality="MR")
+    edit(tmp_path / "series", lambda one, _: setattr(one, "PixelRepresentation", 1))
+    edit(tmp_path / "series", without(keyword, empty=False))
+    with pytest.raises(ScanError, match=said):
+        read_scan(tmp_path / "series")
+
+
+def test_pixels_that_are_no_whole_numbers_need_no_attributes_of_those_that_are(
+    image: sitk.Image, tmp_path: Path, edit: Edit
+) -> None:
+    write_series(sitk.Cast(image, sitk.sitkFloat32), tmp_path / "series", modality="MR")
+    expected = sitk.GetArrayFromImage(read_scan(tmp_path / "series").image)
+
+    def as_floats(one: Dataset, _: int) -> None:
+        values = np.frombuffer(one.PixelData, "<i2").astype("<f4")
+        for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            del one[keyword]
+        one.BitsAllocated, one.FloatPixelData = 32, values.tobytes()
+
+    edit(tmp_path / "series", as_floats)
+    found = sitk.GetArrayFromImage(read_scan(tmp_path / "series").image)
+    np.testing.assert_array_equal(found, expected)

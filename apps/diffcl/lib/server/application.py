@@ -31,7 +31,7 @@ from starlette.concurrency import run_in_threadpool
 from diffcl.access.audit import AuditTrail
 from diffcl.web import login_routes
 from diffcl.web.application import new_application, protected
-from diffcl.web.handlers import Handler, RequestQueue, add_routes, in_a_thread, with_signature_of
+from diffcl.web.handlers import Handler, RequestQueue, add_routes, answers_of, in_a_thread, with_signature_of
 from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
@@ -201,19 +201,19 @@ def build() -> FastAPI:
     for method, path, handler in endpoints.ROUTES:
         run = in_turn if handler is endpoints.post_infer else at_once
         run = among_uploads if handler in endpoints.UPLOADS else run
-        kinds = endpoints.FILES.get(handler, ("application/json",))
-        told: dict[int | str, Any] = {200: {"content": {kind: {} for kind in kinds}}}
         application.add_api_route(
             path,
             with_signature_of(handler, run),
             methods=[method],
             tags=[path.split("/")[1].capitalize()],
-            responses=told,
+            responses=answers_of(endpoints.FILES.get(handler, ("application/json",))),
         )
     training = OncePerTask()
     add_routes(application, train.router, training)
     for module in (activelearning, datastore):
-        add_routes(application, module.router, at_once if known is None else without_path)
+        add_routes(
+            application, module.router, at_once if known is None else without_path, endpoints.DOWNLOADS
+        )
     add_routes(application, scoring.router, known_scoring)
     for module in (info, model, batch_infer):
         add_routes(application, module.router, at_once)

@@ -231,6 +231,12 @@ FILES: dict[Handler, Sequence[str]] = {
 }
 """Handlers that answer other than JSON, and how."""
 
+DOWNLOADS: dict[Handler, Sequence[str]] = dict.fromkeys(
+    (datastore.api_download_image, datastore.api_download_label),
+    ("application/octet-stream", "application/dicom", "application/zip"),
+)
+"""MONAI Label's own handlers that answer other than JSON, and how."""
+
 UPLOADS: Sequence[Handler] = (put_image, put_label, sessions.put_session, get_dataset)
 """Handlers that read or write many files."""
 
