@@ -48,7 +48,12 @@ def addresses(page: requests.Response) -> tuple[set[str], set[str]]:
 
 def test_every_address_of_every_page_works_below_the_prefix(shown: tuple[str, Path]) -> None:
     url, cert = shown
-    asking = requests.Session()
+    with requests.Session() as asking:
+        walk(asking, url, cert)
+
+
+def walk(asking: requests.Session, url: str, cert: Path) -> None:
+    """Log in, follow every address of every page, and log out."""
     asking.verify, asking.trust_env = str(cert), False  # a bundle of the environment would count more
     assert asking.get(f"{url}/info/").status_code == 401
     entry = asking.get(f"{url}/", headers=PAGE)

@@ -49,7 +49,6 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 def application(server: str, prefix: str) -> Starlette:
     """A proxy that hands on what is below a prefix, and knows nothing else."""
-    client = httpx.AsyncClient(base_url=server, timeout=300)
 
     async def hand_on(request: Request) -> Response:
         given = {name: value for name, value in request.headers.items() if name not in OWN}
@@ -60,7 +59,8 @@ def application(server: str, prefix: str) -> Starlette:
         }
         path = request.url.path.removeprefix(prefix) + ("?" + request.url.query).rstrip("?")
         body = await request.body()
-        answer = await client.request(request.method, path, headers=given, content=body)
+        async with httpx.AsyncClient(base_url=server, timeout=300) as client:
+            answer = await client.request(request.method, path, headers=given, content=body)
         sent = Response(answer.content, answer.status_code)
         for name, value in answer.headers.multi_items():
             if name not in OWN:
