@@ -18,7 +18,8 @@ export PORT STUDIES MODELS RECIPE PYTHON
 
 # What can differ with the releases: no training, and nothing of the server. mamba-ssm is in .venv alone.
 CORE_TESTS := diffcl $(wildcard tests/test_*.py) --ignore diffcl/web --ignore tests/networks/test_mamba.py \
-	$(addprefix tests/,access cli conversion data evaluation inference io listener models networks planning studies)
+	$(addprefix tests/,access cli conversion data evaluation geometry inference io listener models networks phantom \
+	planning studies)
 
 serve:
 	.ci/set-up serve

@@ -11,8 +11,8 @@ from diffcl.cli.console import progress_bar, say
 from diffcl.files import make_folder
 
 if TYPE_CHECKING:
-    from diffcl.heart_phantom import HeartPhantom
     from diffcl.phantom import Phantom
+    from diffcl.phantom.heart import HeartPhantom
 
 Organ = Literal["hippocampus", "heart"]
 
@@ -50,7 +50,7 @@ def write_phantom(folder: Path, seed: int, *, dicom: bool = False, organ: Organ 
     from diffcl.io.dicom.series_write import write_series
 
     if organ == "heart":
-        from diffcl.heart_phantom import make_heart_phantom
+        from diffcl.phantom.heart import make_heart_phantom
 
         made: Phantom | HeartPhantom = make_heart_phantom(seed)
         name = f"heart-{seed:03d}"

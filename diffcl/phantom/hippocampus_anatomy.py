@@ -1,36 +1,23 @@
-"""Synthetic T1-like crops around a hippocampus, with computed truth.
+"""The anatomy of the synthetic hippocampus: a formula for what lies at each point of a person, and for its volumes.
 
-The anatomy is a formula: a bent tube of elliptic coronal sections, whose front is label 1 and whose back is
-label 2, among painted neighbours (white matter, cortex, fluid, amygdala, brainstem). A seed decides shape,
-contrast, shading and noise; a `Geometry` decides the grid, and any will do. No voxel of a real scan is in it:
-sizes and grey values are round numbers near the average of T1-weighted scans.
+A bent tube of elliptic coronal sections, whose front is label 1 and whose back is label 2, lies among painted
+neighbours (white matter, cortex, fluid, amygdala, brainstem). No number is from a real scan: sizes and grey values are
+round and near the average of T1-weighted scans.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
-from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from diffcl.geometry import Geometry, slice_points
-
-Side = Literal["left", "right"]
 Triple = tuple[float, float, float]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 ANTERIOR, POSTERIOR = 1, 2
-EXTENT = (36.0, 50.0, 36.0)
-"""Millimetres that a crop covers from right to left, front to back and foot to head."""
-
-_CENTRE = (27.0, 22.0, -14.0)  # of the left tube in the head: millimetres to the left, back and top
-_CROP_CENTRE = (2.3, -1.3, 2.3)  # of a crop: medial, anterior and superior of the tube's centre
-_FINE = 0.5  # largest distance in mm between the points whose mean is a voxel
 
 # Coronal sections of the tube from back to front, millimetres. Coordinates here and below are medial (towards
 # the middle of the head), anterior and superior of the tube's centre.
@@ -60,22 +47,6 @@ _WHITE, _GREY, _TUBE, _FLUID = 0.78, -0.12, -0.28, -0.95  # -1 is the darkest, 1
 
 
 @dataclass(frozen=True)
-class Phantom:
-    """A synthetic scan and the truth about it.
-
-    Attributes:
-        image: Intensities, int16.
-        label: Class of each voxel's centre on the same grid: 0 background, 1 anterior, 2 posterior, uint8.
-        volumes_ml: Volume of the anterior and of the posterior part, exact, whether or not the grid holds
-            all of it, millilitres.
-    """
-
-    image: sitk.Image
-    label: sitk.Image
-    volumes_ml: tuple[float, float]
-
-
-@dataclass(frozen=True)
 class Anatomy:
     """What a seed decides about the shape: a map from a person's anatomy to the standard one.
 
@@ -101,17 +72,17 @@ class Anatomy:
         for axis in (0, 2, 1, 2):
             frequency = rng.normal(0.0, 0.12, 3)
             frequency[axis] = 0.0
-            waves.append((axis, float(rng.uniform(-1.0, 1.0)), _triple(frequency)))
+            waves.append((axis, float(rng.uniform(-1.0, 1.0)), triple(frequency)))
         return cls(
-            shift=_triple(rng.normal(0.0, 0.8, 3)),
-            rotation=_triple(rng.normal(0.0, 3.0, 3)),
+            shift=triple(rng.normal(0.0, 0.8, 3)),
+            rotation=triple(rng.normal(0.0, 3.0, 3)),
             waves=tuple(waves),
-            stretch=_triple(1 + rng.normal(0.0, 0.05, 3)),
+            stretch=triple(1 + rng.normal(0.0, 0.05, 3)),
         )
 
     def standard(self, points: Floats) -> Floats:
         """Points `(..., 3)` of this person's anatomy in the standard one."""
-        moved: Floats = (points - np.array(self.shift)) @ _turn(self.rotation)
+        moved: Floats = (points - np.array(self.shift)) @ rotation_matrix(self.rotation)
         for axis, amplitude, frequency in self.waves:
             moved[..., axis] += amplitude * np.sin(moved @ np.array(frequency))
         moved /= np.array(self.stretch)
@@ -123,75 +94,8 @@ class Anatomy:
         return _volume(_BORDER, _SECTIONS[-1, 0]) * scale, _volume(_SECTIONS[0, 0], _BORDER) * scale
 
 
-def phantom_grid(
-    *,
-    spacing: Triple = (1.0, 1.0, 1.0),
-    rotation: Triple = (0.0, 0.0, 0.0),
-    orientation: str = "RAS",
-    side: Side = "left",
-    extent: Triple = EXTENT,
-) -> Geometry:
-    """The grid of a crop around the tube.
-
-    Args:
-        spacing: Millimetres between voxels along the grid's own axes.
-        rotation: Degrees about the left, posterior and superior axis, for an oblique grid.
-        orientation: Where the grid's axes point before the rotation: letters of L/R, A/P and S/I.
-        side: Of the head.
-        extent: Millimetres covered from right to left, front to back and foot to head.
-    """
-    axes = np.reshape(sitk.DICOMOrientImageFilter.GetDirectionCosinesFromOrientation(orientation), (3, 3))
-    size = np.maximum(2, np.rint(np.abs(axes).T @ np.array(extent) / np.array(spacing))).astype(int)
-    direction = _turn(rotation) @ axes
-    origin = _in_head(np.array(_CROP_CENTRE), side) - direction @ ((size - 1) / 2 * np.array(spacing))
-    return Geometry(
-        (int(size[0]), int(size[1]), int(size[2])), spacing, _triple(origin), tuple(direction.ravel())
-    )
-
-
-def make_phantom(seed: int, grid: Geometry | None = None, *, side: Side = "left") -> Phantom:
-    """A synthetic scan and its truth.
-
-    Args:
-        seed: Decides everything but the grid and the side; the same one gives the same voxels.
-        grid: Where the voxels lie; by default upright at 1 mm, as `phantom_grid` gives it.
-        side: Of the head; the right one is the mirror image.
-    """
-    grid = grid or phantom_grid(side=side)
-    rng = np.random.default_rng(seed)
-    anatomy = Anatomy.draw(rng)
-    grey = np.empty(grid.size)
-    label = np.empty(grid.size, np.uint8)
-    parts = [int(np.ceil(spacing / _FINE)) for spacing in grid.spacing]
-    for k in range(grid.size[2]):
-        points = anatomy.standard(_points(grid, k, side, parts))
-        shape = grid.size[0], parts[0], grid.size[1], parts[1], parts[2]
-        grey[..., k] = _paint(_Place.of(points)).reshape(shape).mean(axis=(1, 3, 4))
-        centres = anatomy.standard(_points(grid, k, side, [1, 1, 1]))
-        label[..., k] = _classes(_Place.of(centres))[..., 0]
-    return Phantom(grid.place(_expose(grey, grid, rng)), grid.place(label), anatomy.volumes_ml())
-
-
-_VARIETY: tuple[tuple[Side, str, Triple, Triple], ...] = (
-    # side, orientation, spacing, rotation; all right-handed, as DICOM has it
-    ("left", "RAS", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    ("left", "RAS", (1.0, 1.0, 1.0), (6.0, -5.0, 9.0)),
-    ("right", "LPS", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    ("left", "LPS", (0.9, 0.9, 2.0), (0.0, 7.0, 0.0)),
-    ("right", "PIR", (0.8, 0.8, 1.5), (0.0, 0.0, 0.0)),
-    ("left", "RIA", (0.9, 0.9, 1.2), (-8.0, 4.0, -6.0)),
-)
-
-
-def varied_phantom(seed: int) -> Phantom:
-    """A phantom on one of six grids in turn: upright, oblique, right side, flat voxels, sagittal, coronal."""
-    side, orientation, spacing, rotation = _VARIETY[seed % len(_VARIETY)]
-    grid = phantom_grid(side=side, orientation=orientation, spacing=spacing, rotation=rotation)
-    return make_phantom(seed, grid, side=side)
-
-
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Points of the standard anatomy, and how they lie to the tube.
 
     Attributes:
@@ -211,7 +115,8 @@ class _Place:
     height: Floats
 
     @classmethod
-    def of(cls, points: Floats) -> _Place:
+    def of(cls, points: Floats) -> Place:
+        """How points `(..., 3)` of the standard anatomy lie to the tube."""
         medial, superior, width, height, tilt = _section(points[..., 1])
         x, z = points[..., 0] - medial, points[..., 2] - superior
         cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
@@ -231,7 +136,7 @@ class _Ball:
     centre: Triple
     half: Triple
 
-    def holds(self, place: _Place) -> Bools:
+    def holds(self, place: Place) -> Bools:
         inside: Bools = (((place.points - np.array(self.centre)) / np.array(self.half)) ** 2).sum(axis=-1) < 1
         return inside
 
@@ -248,7 +153,7 @@ class _Sleeve:
     start: float = -np.inf
     end: float = np.inf
 
-    def holds(self, place: _Place) -> Bools:
+    def holds(self, place: Place) -> Bools:
         across = (place.across - self.across) / (np.maximum(place.width, 5.2) + self.wider)
         up = (place.up - self.up) / (np.maximum(place.height, 2.4) + self.higher)
         inside: Bools = (across**2 + up**2 < 1) & place.between(self.start, self.end)
@@ -262,7 +167,7 @@ class _Layer:
     grey: float
     top: float
 
-    def holds(self, place: _Place) -> Bools:
+    def holds(self, place: Place) -> Bools:
         inside: Bools = place.depth > self.top
         return inside
 
@@ -289,34 +194,22 @@ _NEIGHBOURS: tuple[_Ball | _Sleeve | _Layer, ...] = (
 )
 
 
-def _paint(place: _Place) -> Floats:
-    """Grey values, -1..1."""
+def brightness(place: Place) -> Floats:
+    """Grey values of points, -1 (the darkest of a scan) .. 1 (the brightest)."""
     grey = np.full(place.depth.shape, _WHITE)
     for part in _NEIGHBOURS:
         grey[part.holds(place)] = part.grey
-    grey[_classes(place) > 0] = _TUBE
+    grey[classes_at(place) > 0] = _TUBE
     return grey
 
 
-def _classes(place: _Place) -> npt.NDArray[np.uint8]:
+def classes_at(place: Place) -> npt.NDArray[np.uint8]:
+    """The class at each point: `ANTERIOR`, `POSTERIOR`, or 0 outside the tube."""
     width, height = place.width, place.height
     inside = (place.across * height) ** 2 + (place.up * width) ** 2 < (width * height) ** 2
     part = np.where(place.between(_BORDER, np.inf), ANTERIOR, POSTERIOR)
     classes: npt.NDArray[np.uint8] = (inside * part).astype(np.uint8)
     return classes
-
-
-def _expose(grey: Floats, grid: Geometry, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Intensities of a scan with texture, uneven receiver, noise and arbitrary unit."""
-    sigma = [1.5 / spacing for spacing in grid.spacing]
-    texture = gaussian_filter(rng.standard_normal(grid.size), sigma)
-    texture *= 0.08 / texture.std()
-    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in grid.size], indexing="ij")
-    shading = np.exp(sum(slope * axis for slope, axis in zip(rng.normal(0.0, 0.05, 3), axes, strict=True)))
-    bright = (grey + texture + 1.15) * shading + rng.normal(0.0, 0.07, grid.size)
-    unit = np.exp(rng.uniform(np.log(100), np.log(2000)))
-    exposed: npt.NDArray[np.int16] = np.rint(np.clip(bright, 0.01, None) * unit).astype(np.int16)
-    return exposed
 
 
 def _section(anterior: Floats) -> list[Floats]:
@@ -341,33 +234,12 @@ def _volume(start: float, end: float) -> float:
     return float(((high - low) / 6 * (area(low) + 4 * area((low + high) / 2) + area(high))).sum())
 
 
-def _points(grid: Geometry, k: int, side: Side, parts: list[int]) -> Floats:
-    """Points that fill the voxels of slice `k` evenly: medial, anterior, superior of the tube's centre, mm.
-
-    Returns:
-        `(X * parts[0], Y * parts[1], parts[2], 3)`.
-    """
-    centre, signs = _frame(side)
-    points: Floats = (slice_points(grid, k, parts) - centre) * signs
-    return points
-
-
-def _in_head(point: Floats, side: Side) -> Floats:
-    """LPS position of a point given medial, anterior and superior of the tube's centre."""
-    centre, signs = _frame(side)
-    return centre + point * signs
-
-
-def _frame(side: Side) -> tuple[Floats, Floats]:
-    """LPS position of the tube's centre, and the signs of medial, anterior, superior along LPS."""
-    mirror = 1.0 if side == "left" else -1.0
-    return np.array(_CENTRE) * (mirror, 1.0, 1.0), np.array((-mirror, -1.0, 1.0))
-
-
-def _turn(degrees: Triple) -> Floats:
+def rotation_matrix(degrees: Triple) -> Floats:
+    """The matrix `(3, 3)` of a rotation about the three axes, one after the other."""
     matrix: Floats = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     return matrix
 
 
-def _triple(values: Floats) -> Triple:
+def triple(values: Floats) -> Triple:
+    """Three numbers of an array as plain ones."""
     return float(values[0]), float(values[1]), float(values[2])

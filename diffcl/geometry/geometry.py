@@ -1,22 +1,18 @@
-"""Where the voxels of an image lie: one class for every grid, and parts of grids."""
+"""Where the voxels of an image lie: one class for every grid."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations, product
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-Box = tuple[slice, slice, slice]
-"""Part of a grid, with a start and a stop along each axis."""
-
-GRID_TOLERANCE_MM: Final = 1e-2
-"""How far a label's grid may lie from its scan's; file formats round positions to about 1e-5 mm."""
+from diffcl.geometry.boxes import Box
 
 AXES_TOLERANCE: Final = 1e-4
 """Largest cosine between two axes, and largest error of the square of their length; file formats round axes to
@@ -30,13 +26,13 @@ SHEAR_ANGLE: Final = 0.02
 be wrong."""
 
 SMALLEST_VOXEL_MM: Final = 1e-6
-"""A nanometre; no scanner sees less."""
+"""Smallest spacing of voxels, a nanometre; no scanner sees less."""
 
 WIDEST_MM: Final = 10_000.0
-"""Ten metres along an axis, five times the tallest patient; more is a wrong unit."""
+"""Widest extent along an axis, ten metres: five times the tallest patient; more is a wrong unit."""
 
 FARTHEST_MM: Final = 1e6
-"""A kilometre from the scanner's centre; no coordinate is as large."""
+"""Largest coordinate, a kilometre from the scanner's centre; none is as large."""
 
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -222,55 +218,6 @@ class Geometry:
         return image
 
 
-def same_grid(one: Geometry, other: Geometry) -> bool:
-    """Whether two grids have the same voxels, up to what file formats round."""
-    return one.size == other.size and _apart(one, other) < GRID_TOLERANCE_MM
-
-
-def place_in(part: Geometry, whole: Geometry) -> tuple[int, int, int] | None:
-    """The index in a grid of the first voxel of a part of it; None where it is not a part of the same voxels.
-
-    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    >>> place_in(grid.part((slice(0, 4), slice(2, 5), slice(1, 3))), grid)
-    (0, 2, 1)
-    """
-    x, y, z = np.rint(whole.indices(part.origin)).astype(int).tolist()
-    first, last = np.array((x, y, z)), np.array((x, y, z)) + part.size
-    if (first < 0).any() or (last > whole.size).any():
-        return None
-    wanted = whole.part((slice(x, int(last[0])), slice(y, int(last[1])), slice(z, int(last[2]))))
-    return (x, y, z) if same_grid(part, wanted) else None
-
-
-def filled_up(label: sitk.Image, grid: Geometry) -> sitk.Image:
-    """A label that lies on a part of a grid, on all of it, 0 elsewhere; as it is where it does not lie on a part.
-
-    3D Slicer saves the box around the segments only.
-    """
-    own = Geometry.of(label)
-    place = None if same_grid(own, grid) else place_in(own, grid)
-    if place is None:
-        return label
-    part = voxels(label)
-    whole = grid.zeros(part.dtype)
-    whole[tuple(slice(at, at + count) for at, count in zip(place, own.size, strict=True))] = part
-    return grid.place(whole)
-
-
-def nearest_axes(one: Geometry, other: Geometry) -> tuple[int, int, int]:
-    """For each axis of a grid the axis of another one that is nearest to parallel; every axis is taken once.
-
-    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    >>> nearest_axes(grid, replace(grid, direction=(0, 1.0, 0, 0, 0, -1.0, 1.0, 0, 0)))
-    (1, 2, 0)
-    """
-    parallel = np.abs(one.axes.T @ other.axes)
-    a, b, c = max(
-        permutations(range(3)), key=lambda order: sum(parallel[own, axis] for own, axis in enumerate(order))
-    )
-    return a, b, c
-
-
 def slice_points(grid: Geometry, k: int, parts: Sequence[int]) -> NDArray[np.float64]:
     """Points that fill the voxels of slice `k` of a grid evenly, `(X * parts[0], Y * parts[1], parts[2], 3)`, LPS mm.
 
@@ -285,44 +232,6 @@ def slice_points(grid: Geometry, k: int, parts: Sequence[int]) -> NDArray[np.flo
         for (start, n), part in zip(starts, parts, strict=True)
     ]
     return grid.points(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1))
-
-
-def difference(one: Geometry, other: Geometry) -> str:
-    """What tells one grid from another, with as many digits as show it; empty for the same grid.
-
-    >>> grid = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    >>> difference(grid, replace(grid, origin=(0.0, 0.0, 9.02)))
-    'its position (0, 0, 9) against (0, 0, 9.02) mm'
-    >>> difference(grid, replace(grid, size=(4, 5, 7), direction=(-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)))
-    'its size 4 x 5 x 6 against 4 x 5 x 7, its axes LPS against RPS'
-    """
-    if same_grid(one, other):
-        return ""
-    parts = []
-    if one.size != other.size:
-        parts.append(f"its size {' x '.join(map(str, one.size))} against {' x '.join(map(str, other.size))}")
-    letters, others = orientation(one), orientation(other)
-    steps = np.array(one.size) - 1
-    if letters != others:
-        parts.append(f"its axes {letters} against {others}")
-    elif np.abs((one.axes - other.axes) * one.spacing * steps).max() >= GRID_TOLERANCE_MM / 2:
-        cosine = (np.trace(one.axes.T @ other.axes) - 1) / 2
-        parts.append(f"turned by {math.degrees(math.acos(min(max(cosine, -1.0), 1.0))):.2g} degrees")
-    if np.abs((np.array(one.spacing) - other.spacing) * steps).max() >= GRID_TOLERANCE_MM / 2:
-        parts.append("its voxels {} against {} mm".format(*_told(one.spacing, other.spacing, " x ")))
-    if np.abs(np.array(one.origin) - other.origin).max() >= GRID_TOLERANCE_MM / 2:
-        parts.append("its position ({}) against ({}) mm".format(*_told(one.origin, other.origin, ", ")))
-    return ", ".join(parts) or f"its last voxel lies {_apart(one, other):.2g} mm away"
-
-
-def orientation(grid: Geometry) -> str:
-    """Where the axes of a grid point, the nearest of left, right, anterior, posterior, superior, inferior.
-
-    >>> orientation(Geometry((4, 5, 6), (1.0, 2.0, 3.0), (0.0, 0.0, 9.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)))
-    'LPS'
-    """
-    letters: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.direction)
-    return letters
 
 
 def straight_axes(axes: NDArray[Any]) -> NDArray[np.float64]:
@@ -342,44 +251,6 @@ def straight_axes(axes: NDArray[Any]) -> NDArray[np.float64]:
     return straight
 
 
-def _apart(one: Geometry, other: Geometry) -> float:
-    """Largest difference in mm between the first voxels, and the last along each axis, of grids of one size."""
-    corners = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]) * (np.array(one.size) - 1)
-    return float(np.abs(one.points(corners) - other.points(corners)).max())
-
-
-def _told(one: tuple[float, ...], other: tuple[float, ...], between: str) -> tuple[str, str]:
-    """Both tuples of numbers with the fewest digits from which on they look different."""
-    for digits in range(3, 18):
-        texts = [between.join(f"{number:.{digits}g}" for number in numbers) for numbers in (one, other)]
-        if texts[0] != texts[1]:
-            break
-    return texts[0], texts[1]
-
-
 def voxels(image: sitk.Image) -> NDArray[Any]:
     """The voxels of an image as an array `(X, Y, Z)`, or `(C, X, Y, Z)` of a vector image."""
     return sitk.GetArrayFromImage(image).T
-
-
-def extent(inside: NDArray[Any]) -> Box:
-    """The smallest box around the voxels of a mask `(X, Y, Z)`, of which there must be some.
-
-    >>> extent(np.array([[[0, 1]], [[0, 0]], [[1, 0]]]))
-    (slice(0, 3, None), slice(0, 1, None), slice(0, 2, None))
-    """
-    ends = (np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]].tolist() for axis in range(3))
-    x, y, z = (slice(first, last + 1) for first, last in ends)
-    return x, y, z
-
-
-def slabs(box: Box, voxels: int) -> Iterator[Box]:
-    """A box in parts of about so many voxels, cut across its last axis.
-
-    >>> [part[2] for part in slabs((slice(0, 2), slice(0, 3), slice(4, 9)), 12)]
-    [slice(4, 6, None), slice(6, 8, None), slice(8, 9, None)]
-    """
-    x, y, z = box
-    thick = max(1, voxels // ((x.stop - x.start) * (y.stop - y.start)))
-    for start in range(z.start, z.stop, thick):
-        yield x, y, slice(start, min(start + thick, z.stop))

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from diffcl.data.resample import working_geometry
 from diffcl.geometry import Geometry, voxels
-from diffcl.heart_phantom import (
+from diffcl.phantom.heart import (
     LEFT_VENTRICLE,
     MYOCARDIUM,
     RIGHT_VENTRICLE,

@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from diffcl.geometry import (
-    AXES_TOLERANCE,
-    GRID_TOLERANCE_MM,
-    Geometry,
-    GeometryError,
-    difference,
-    same_grid,
-    straight_axes,
-)
+from diffcl.geometry import AXES_TOLERANCE, Geometry, GeometryError, same_grid, straight_axes
 
 OBLIQUE = Geometry(
     (9, 11, 7), (0.7, 0.9, 2.5), (-31.5, 12.25, 101.125),
@@ -76,28 +68,6 @@ def test_the_box_reaches_half_a_voxel_beyond_the_outer_voxels() -> None:
     np.testing.assert_allclose(
         np.prod(np.ptp(corners, axis=0)) * OBLIQUE.voxel_ml * 1000, OBLIQUE.extent.prod()
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"size": (9, 11, 8)}, "its size 9 x 11 x 7 against 9 x 11 x 8"),
-        ({"spacing": (0.7, 0.9, 2.502)}, "its voxels 0.7 x 0.9 x 2.5 against 0.7 x 0.9 x 2.502 mm"),
-        ({"origin": (-31.5, 12.25, 101.14)}, "its position (-31.5, 12.25, 101.12) against (-31.5, 12.25, 101.14) mm"),
-        ({"direction": tuple((OBLIQUE.axes * (1, -1, 1)).ravel())}, "its axes LPS against LAS"),
-        ({"direction": tuple((Rotation.from_euler("z", 0.01).as_matrix() @ OBLIQUE.axes).ravel())}, "turned by 0.57"),
-    ],
-    ids=lambda value: str(value)[:20],
-)  # fmt: skip
-def test_what_tells_two_grids_apart_is_named_with_digits_that_show_it(
-    changes: dict[str, object], told: str
-) -> None:
-    assert difference(OBLIQUE, replace(OBLIQUE, **changes)).startswith(told)
-
-
-def test_what_file_formats_round_is_no_difference() -> None:
-    x, y, z = OBLIQUE.origin
-    assert difference(OBLIQUE, replace(OBLIQUE, origin=(x, y, z + GRID_TOLERANCE_MM / 2))) == ""
 
 
 def test_axes_are_straightened_to_the_nearest_perpendicular_ones() -> None:
