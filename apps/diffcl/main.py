@@ -53,7 +53,7 @@ from diffcl.studies.training import StudyTraining
 from diffcl.version import version
 from diffcl.web.children import SERVER
 from diffcl.web.http_errors import refusals, unknown
-from diffcl.web.options import PROPOSED, check_tag, keeps_label
+from diffcl.web.options import PROPOSED, check_tag, comma_separated, keeps_label
 from diffcl.web.pages.project import Project
 from diffcl.web.sessions import Sessions
 from lib.activelearning.strategies import strategies
@@ -68,15 +68,6 @@ from lib.trainers.trainer import SemiSupervisedTraining
 logger = logging.getLogger(__name__)
 
 
-def listed(text: str) -> list[str]:
-    """The words between commas.
-
-    >>> listed("a, b"), listed("")
-    (['a', 'b'], [])
-    """
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 class DiffclApp(MONAILabelApp):
     """Translates MONAI Label's requests into calls of the library.
 
@@ -89,8 +80,8 @@ class DiffclApp(MONAILabelApp):
         self._sole = SoleServer(beside)
         self._work = beside / "training"
         store = ModelRegistry(Path(conf.get("store") or beside / "models"), models_folder())
-        new = [load_recipe(recipe) for recipe in listed(conf.get("recipe", ""))]
-        names = listed(conf.get("models", ""))
+        new = [load_recipe(recipe) for recipe in comma_separated(conf.get("recipe", ""))]
+        names = comma_separated(conf.get("models", ""))
         self._device = device = usable_device(conf.get("device", "cpu"))
         self._models = ServedModels(store, names, device, new, engine_choice(conf.get("engine", "auto")))
         chooser = next(iter(names or self._models.untrained() or self._models.names()), None)

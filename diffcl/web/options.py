@@ -19,7 +19,6 @@ PROPOSED = "original"
 
 NETWORKS = ("ensemble", "cs", "ds")
 
-
 OWN_SETTINGS = ("model", "method", "bundle_path", "strategy")
 """Options of a task that no client sets: its address says them, or they would name a folder with programs."""
 
@@ -130,3 +129,12 @@ def check_task(params: dict[str, Any] | None) -> None:
         gpus = given.get("gpus")
         if gpus is not None and not (isinstance(gpus, str) and re.fullmatch(r"[\w,-]{0,64}", gpus)):
             raise HTTPException(422, "gpus: numbers with commas between them, or all")
+
+
+def comma_separated(text: str) -> list[str]:
+    """The words between the commas of a setting.
+
+    >>> comma_separated("a, b"), comma_separated("")
+    (['a', 'b'], [])
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]

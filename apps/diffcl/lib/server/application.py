@@ -36,7 +36,7 @@ from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
 from diffcl.web.operations import keep_lines
-from diffcl.web.options import check_task
+from diffcl.web.options import check_task, comma_separated
 from diffcl.web.pages.routes import routes
 from diffcl.web.viewer import Viewer
 from lib.server import endpoints, study_pages
@@ -239,7 +239,7 @@ def build() -> FastAPI:
         metrics=metrics,
         users=known,
         audit=AuditTrail(Path(conf["audit"])) if "audit" in conf else None,
-        hosts=[name for name in str(conf.get("allow_host", "")).split(",") if name],
+        hosts=comma_separated(str(conf.get("allow_host", ""))),
         origins=[str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS],
         upload=int(conf.get("max_upload", UPLOAD)),
     )

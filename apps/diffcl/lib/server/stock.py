@@ -13,6 +13,7 @@ from diffcl.web.application import PAGES
 from diffcl.web.headers import HEADERS, SecurityHeaders
 from diffcl.web.limits import UPLOAD, Limits
 from diffcl.web.operations import keep_lines
+from diffcl.web.options import comma_separated
 from diffcl.web.origins import SameOrigin
 
 POLICY = "content-security-policy"
@@ -37,7 +38,7 @@ def protect(conf: Mapping[str, str]) -> None:
         raise UsageError("--conf users", "nobody is asked to log in by MONAI Label's own server",
                          "Start diffcl serve --users FILE")  # fmt: skip
     keep_lines()
-    names = [name for name in conf.get("allow_host", "").split(",") if name]
+    names = comma_separated(conf.get("allow_host", ""))
     origins = [str(origin) for origin in settings.MONAI_LABEL_CORS_ORIGINS]
     limited = Limits(application.middleware_stack, int(conf.get("max_upload", UPLOAD)))
     same = SameOrigin(
