@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import SimpleITK as sitk
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from diffcl.access.roles import Role
 from diffcl.errors import UsageError
 from diffcl.web.answer_files import write_answer
+from diffcl.web.pages.rendering import may
 
 PROPOSED = "original"
 """The tag of a label by a model; all others are given to labels of people."""
@@ -113,6 +116,19 @@ def keeps_label(options: Mapping[str, Any]) -> bool:
     (True, False, False)
     """
     return str(options.get("save_label", False)).lower() in ("true", "1")
+
+
+def infer_options(request: Request, params: str) -> dict[str, Any]:
+    """The options of a request for an inference, from its `params`.
+
+    Raises:
+        HTTPException: 422 for a tag of people's labels, 403 for a label that a reader would keep.
+    """
+    options: dict[str, Any] = json.loads(params or "{}")
+    check_tag(options)
+    if keeps_label(options) and not may(request, Role.ANNOTATOR):
+        raise HTTPException(403, f"save_label: keeping a label takes the role {Role.ANNOTATOR.word}")
+    return options
 
 
 def check_task(params: dict[str, Any] | None) -> None:

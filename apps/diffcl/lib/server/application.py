@@ -36,7 +36,7 @@ from diffcl.web.http_errors import unknown
 from diffcl.web.limits import UPLOAD
 from diffcl.web.metrics import CONTENT_TYPE, Metrics, prometheus_text
 from diffcl.web.operations import keep_lines
-from diffcl.web.options import check_task, comma_separated
+from diffcl.web.options import check_task, comma_separated, infer_options
 from diffcl.web.pages.routes import routes
 from diffcl.web.viewer import Viewer
 from lib.server import endpoints, study_pages
@@ -52,20 +52,8 @@ UPLOADS = 64
 UPLOADS_AT_ONCE = 4
 """How many run: reading a file that somebody has made for that takes up to two minutes, in one of three processes."""
 
-KINDS = (
-    "infer",
-    "activelearning",
-    "datastore",
-    "train",
-    "batch",
-    "session",
-    "model",
-    "info",
-    "proxy",
-    "ohif",
-    "auth",
-    "study",
-)
+KINDS = ("infer", "activelearning", "datastore", "train", "batch", "session", "model", "info", "proxy", "ohif", "auth",
+         "study")  # fmt: skip
 """First parts of the paths that are counted apart."""
 
 OHIF = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
@@ -125,9 +113,7 @@ async def dicom_seg(
     background_tasks: BackgroundTasks, asked: Request, model: str, image: str, params: str = "{}", **_: Any
 ) -> FileResponse:
     """Infer a label of a series, as a DICOM segmentation. MONAI Label's own handler knows its own archives only."""
-    file: Path = app_instance().infer_seg(
-        {**endpoints.options_of(asked, params), "model": model, "image": image}
-    )
+    file: Path = app_instance().infer_seg({**infer_options(asked, params), "model": model, "image": image})
     background_tasks.add_task(file.unlink, missing_ok=True)
     return FileResponse(file, media_type="application/dicom", filename=file.name)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import BackgroundTasks, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 from monailabel.config import settings
 from monailabel.endpoints import batch_infer, datastore, infer
@@ -19,8 +19,9 @@ from diffcl.studies.review import FIELD as REVIEW
 from diffcl.web.handlers import Handler
 from diffcl.web.http_errors import refusals
 from diffcl.web.operations import Operations, get_gpu
-from diffcl.web.options import PROPOSED, check_tag, check_task, keeps_label
+from diffcl.web.options import PROPOSED, check_task, infer_options
 from diffcl.web.pages.rendering import may
+from diffcl.web.requester import Requester
 from diffcl.web.sessions import SessionHandlers
 from diffcl.web.uploads import received
 
@@ -30,29 +31,6 @@ OWN_NOTES = ("strategy", "proposal", "unusable", "images")
 operations = Operations(lambda: settings.MONAI_LABEL_APP_DIR, lambda: settings.MONAI_LABEL_STUDIES)
 
 sessions = SessionHandlers(lambda: app_instance().sessions())
-
-
-def sender(request: Request) -> dict[str, str]:
-    """The sender of a request as the server itself knows it: the address, and the name of a user who had to log in."""
-    address = request.client.host if request.client else ""
-    user = getattr(request.state, "user", None)
-    return {"address": address, "user": user.name} if user else {"address": address}
-
-
-Sender = Annotated[dict[str, str], Depends(sender)]
-
-
-def options_of(request: Request, params: str) -> dict[str, Any]:
-    """The options of an inference.
-
-    Raises:
-        HTTPException: 422 for a tag of people's labels, 403 for a label that a reader would keep.
-    """
-    options: dict[str, Any] = json.loads(params or "{}")
-    check_tag(options)
-    if keeps_label(options) and not may(request, Role.ANNOTATOR):
-        raise HTTPException(403, f"save_label: keeping a label takes the role {Role.ANNOTATOR.word}")
-    return options
 
 
 async def post_infer(
@@ -71,9 +49,9 @@ async def post_infer(
     A label that comes with it is what somebody has drawn, for the tasks that finish or correct it.
 
     Raises:
-        HTTPException: 400 where no scan is named, otherwise as `options_of` and `DiffclApp.infer`.
+        HTTPException: 400 where no scan is named, otherwise as `infer_options` and `DiffclApp.infer`.
     """
-    options = options_of(asked, params)
+    options = infer_options(asked, params)
     if options.get("image", image) != image:
         raise HTTPException(400, "params: hold an image. Name the scan as image=ID in the address")
     request = {**options, "model": model, "image": image}
@@ -126,7 +104,7 @@ async def post_batch(
 
 
 async def put_image(
-    file: UploadFile, known: Sender, image: str | None = None, params: Annotated[str, Form()] = "{}"
+    file: UploadFile, known: Requester, image: str | None = None, params: Annotated[str, Form()] = "{}"
 ) -> dict[str, Any]:
     """Take a scan.
 
@@ -144,7 +122,7 @@ async def put_image(
 async def put_label(
     image: str,
     label: UploadFile,
-    known: Sender,
+    known: Requester,
     asked: Request,
     params: Annotated[str, Form()] = "{}",
     tag: str = "",
@@ -165,7 +143,7 @@ async def put_label(
     return {**(instance.on_save_label(image, name) or {}), "image": image, "label": name}
 
 
-async def delete_label(id: str, tag: str, known: Sender) -> dict[str, Any]:  # noqa: A002
+async def delete_label(id: str, tag: str, known: Requester) -> dict[str, Any]:  # noqa: A002
     """Remove a label. The record of the removal says who asked for it."""
     app_instance().datastore().remove_label(id, tag, known)
     return {}
