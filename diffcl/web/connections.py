@@ -20,7 +20,11 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; where there are `MOST_CONNECTIONS` already, the oldest one that waits for nothing goes."""
         self.since = self.loop.time()
-        others: list[Any] = [one for one in self.connections if isinstance(one, BoundedProtocol)]
+        others: list[Any] = [
+            one
+            for one in self.connections
+            if isinstance(one, BoundedProtocol) and not one.transport.is_closing()
+        ]  # of many that come at once, each makes another one go
         super().connection_made(transport)
         if len(others) >= MOST_CONNECTIONS:
             idle = min((one for one in others if one.is_idle()), key=lambda one: one.since, default=self)

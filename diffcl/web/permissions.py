@@ -72,8 +72,11 @@ def audited(method: str, path: str, query: Mapping[str, str]) -> tuple[str, str]
     ('PUT /datastore/label', 'p07')
     >>> audited("GET", "/proxy/dicom/wado/studies/1.2/series/1.3/metadata", {})
     ('GET /proxy/dicom/metadata', '1.3')
+    >>> audited("OPTIONS", "*", {})
     """
     if method in ("GET", "HEAD") and not AUDITED_READS.fullmatch(path):
+        return None
+    if not path.startswith("/"):  # as in "OPTIONS *"
         return None
     parts = path.split("/")
     if parts[1] == "proxy":

@@ -67,6 +67,30 @@ def test_silent_connections_make_room_for_those_who_ask(monkeypatch: pytest.Monk
     assert left <= 20
 
 
+def test_of_many_that_come_at_once_no_more_stay_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
+
+    async def talk(port: int) -> tuple[bytes, int]:
+        silent = [socket.socket() for _ in range(60)]
+        for one in silent:  # without giving the server, in the same loop, a moment in between
+            one.connect(("127.0.0.1", port))
+        line = await asked(port)
+        await asyncio.sleep(0.1)
+        left = 0
+        for one in silent:
+            one.setblocking(False)
+            try:
+                one.recv(1)
+            except BlockingIOError:
+                left += 1
+            one.close()
+        return line, left
+
+    line, left = with_server(talk)
+    assert line == b"HTTP/1.1 200 OK"
+    assert left <= 20
+
+
 def test_who_says_nothing_goes_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "FIRST_SECONDS", 0.2)
 

@@ -99,13 +99,15 @@ class ModelViews:
         try:
             if form.get("act") == "stop":
                 await self._project().stop()
+            elif form.get("task") not in self._project().trainings:
+                return told(request, "Not found", "There is no such task.", 404)
             else:
                 options: dict[str, Any] = {
                     "minutes": whole_number(form.get("minutes"), 0),
                     "start_from": form.get("start_from", "published model"),
                     "only_approved": form.get("only_approved") == "yes",
                 }
-                await self._project().start(form.get("task", ""), options)
+                await self._project().start(form["task"], options)
         except HTTPException as error:
             return told(request, "That does not work now", str(error.detail), error.status_code)
         except DiffclError as error:

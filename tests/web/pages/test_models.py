@@ -161,6 +161,14 @@ def test_minutes_that_are_none_are_no_fault(minutes: str, studies: Path, store: 
     assert [options["minutes"] for _, options in started.asked] == [0]
 
 
+@pytest.mark.parametrize("form", [{}, {"act": "start"}, {"task": ""}, {"task": "heart"}], ids=str)
+def test_a_task_that_is_none_is_not_trained(form: dict[str, str], studies: Path, store: Path) -> None:
+    started = Started()
+    app = application(project_of(studies, store, started), User("eve", Role.ADMIN))
+    assert ask(app, "/study/training", "POST", data=form).status_code == 404
+    assert started.asked == []
+
+
 def test_who_may_not_act_is_told_so_and_sees_no_button(studies: Path, store: Path) -> None:
     started = Started()
     describe_version(store, 1, 2, 0.7)
