@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class Experiment:
         labelled: Patients.
         cases: The scans.
         unlabelled: Whether the scans without a label take part.
+        variant: In what the recipe differs; nothing by default.
     """
 
     set: str
@@ -97,11 +99,13 @@ class Experiment:
     labelled: int
     cases: Cases
     unlabelled: bool
+    variant: str = ""
 
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.set}-{self.labelled}" + ("" if self.unlabelled else "-labelled-alone")
+        alone = "" if self.unlabelled else "-labelled-alone"
+        return f"{self.set}-{self.labelled}{alone}" + (f"-{self.variant}" if self.variant else "")
 
 
 def experiments(data: Path, wanted: Sequence[str], counts: Sequence[int]) -> list[Experiment]:
@@ -166,6 +170,7 @@ def run_experiment(one: Experiment, plan: Plan, work: Path) -> dict[str, Any]:
         "ds_weight": weight,
         "dice": round(ensemble.dice, 4),
         "worst": round(ensemble.worst.dice, 4),
+        "hd95": round(ensemble.hd95, 2) if isfinite(ensemble.hd95) else None,
         "classes": classes,
         "curve": curve,
         "machine": processor(),
