@@ -327,6 +327,7 @@ def _training(book: _Book) -> None:
             "Small classes are seen as often as large ones." if several else "There is one class.",
         ),
         ("diffusion", "late"): (4.0, "Earlier steps show DS the label map through its noise."),
+        ("diffusion", "completion"): (0.5, "So DS learns to finish a label of which a part is drawn."),
         ("losses", "pseudo_label_time"): (0.6, "DS corrects the outline of CS rather than finding its own."),
     }
     if recipe.training.labelled_crops != recipe.training.unlabelled_crops:

@@ -116,6 +116,8 @@ class Diffusion(Section):
         late: Training draws step t with a density proportional to t^late. Noise that is independent from voxel
             to voxel hides a smooth label map only at late steps; drawn evenly (0), DS would rarely have to
             look at the image.
+        completion: Share of the crops in which DS sees a part of the label map without noise while it learns, as if
+            somebody had drawn it, and so learns to find the rest of a label that is begun.
     """
 
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
@@ -123,6 +125,7 @@ class Diffusion(Section):
     beta_end: Annotated[float, Field(gt=0, lt=1)] = 2e-2
     sampling_steps: Annotated[int, Field(ge=1, le=100)] = 3
     late: Annotated[float, Field(ge=0, le=100)] = 2.0
+    completion: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _possible(self) -> Diffusion:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffcl.data.batches import Batch
+from diffcl.diffusion.known_parts import draw_known
 from diffcl.labels import UNDECIDED
 from diffcl.losses.contrastive import contrastive_loss, draw_voxels, voxel_vectors
 from diffcl.losses.pseudo_label import PseudoLabel, pseudo_label
@@ -133,6 +134,7 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | 
     if undecided.any():
         clean.masked_fill_(undecided[:, None], 0.0)
     time, noisy = _noised(learner, clean, random)
+    noisy = _partly_known(learner, crops.ds_target, logits, clean, noisy, random)
     with learner.computing():
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
     contrastive = zero
@@ -183,6 +185,29 @@ def _noised(
         time = torch.full_like(time, int(share * learner.diffusion.steps))
     noise = torch.randn(clean.shape, generator=random).to(clean.device)
     return time, learner.diffusion.noise(clean, time, noise)
+
+
+@torch.no_grad()
+def _partly_known(
+    learner: TrainingState,
+    target: Tensor,
+    cs_logits: Tensor,
+    clean: Tensor,
+    noisy: Tensor,
+    random: torch.Generator,
+) -> Tensor:
+    """Y_t without noise where the label is taken for known, in the recipe's share of the crops.
+
+    Of a crop with a pseudo-label, that is what is known; what is not outlined of a label never is.
+    """
+    share = learner.recipe.diffusion.completion
+    if not share:
+        return noisy
+    chosen = (torch.rand(len(target), generator=random) < share).view(-1, 1, 1, 1)
+    outlined = (target >= 0) & (target < learner.recipe.classes)
+    wrong = (cs_logits.argmax(dim=1) != target) & outlined
+    known = draw_known(target * outlined, wrong, learner.recipe.grid.spacing, random)
+    return torch.where((known & outlined & chosen.to(known.device))[:, None], clean, noisy)
 
 
 def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) -> Crops:

@@ -253,3 +253,28 @@ def test_mixed_crops_carry_what_is_not_drawn_along(recipe: Recipe) -> None:
     assert crops.cs_weight[2][~inside].eq(0.5).all()
     losses = diffcl_step(TrainingState(recipe, torch.device("cpu")), replace(made, labels=labels), 10)
     assert torch.isfinite(losses.cs + losses.ds)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_ds_sees_what_is_known_of_a_label_without_noise(recipe: Recipe, share: float) -> None:
+    learner = TrainingState(recipe.changed(diffusion={"completion": share}), torch.device("cpu"))
+    assert learner.ds is not None
+    seen = []
+    plain = learner.ds.network.both
+
+    def both(
+        image: torch.Tensor, noisy: torch.Tensor, time: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(noisy)
+        return plain(image, noisy, time)
+
+    learner.ds.network.both = both  # type: ignore[method-assign]
+    given = batch(unlabelled=0)
+    given.labels[:, 4:] = UNDECIDED
+    diffcl_step(learner, given, 1)
+    (noisy,) = seen
+    clean = learner.diffusion.encode(given.labels.clamp(min=0), recipe.classes)
+    without_noise = (noisy == clean).all(dim=1)
+    assert without_noise[:, :4].flatten(1).any(dim=1).tolist() == [share == 1.0] * 2
+    assert not without_noise[:, :4].all()
+    assert not without_noise[:, 4:].any()

@@ -141,7 +141,8 @@ def complete(
         box = _box(wanted, scan) if wanted.any() else None
         if box is not None and any(_slices(known, box).values()):
             found, uncertainty = _with_model(scan, known, box, predictor, proposal, seed)
-            warnings.append(NOT_LEARNED)
+            if predictor.model.info.recipe.diffusion.completion == 0:
+                warnings.append(NOT_LEARNED)
     given = start if start is not None else None if proposal is None else voxels(proposal.label)
     found = corrected(
         found, voxels(scan.image), scan.image.GetSpacing(), known.classes, known.mask, uncertainty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,19 @@ def test_known_slices_come_out_as_they_are_drawn(scan: Scan, model: Model, with_
     else:
         assert (label[10:13, 8:12, 3] == 2).all()
         assert found.model == ""
+
+
+def test_a_model_that_has_learned_to_complete_reads_what_is_drawn_where_no_noise_is(model: Model) -> None:
+    learned = replace(model, info=model.info.model_copy(
+        update={"recipe": model.info.recipe.changed(diffusion={"completion": 0.5})}
+    ))  # fmt: skip
+    scan, seen = make_scan(GRIDS["straight"]), []
+    learned.ds.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    found = diffcl.complete(scan, partly(scan), learned)
+    assert not any("has not learned to complete" in warning for warning in found.warnings)
+    assert (voxels(found.label)[:, :, [2, 5]] == voxels(partly(scan))[:, :, [2, 5]]).all()
+    without_noise = (seen[-1].abs() == 1).all(dim=1)[0]
+    assert 0 < without_noise.float().mean() < 0.5
 
 
 def test_the_same_question_has_the_same_answer(model: Model) -> None:
