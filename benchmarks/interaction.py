@@ -9,7 +9,8 @@ and again at the deepest place of what is wrong. Medians of Dice, the mean over 
 - `completion`: drawn slices, the model and DS. `interpolation`: the drawn slices alone. `pasted`: the proposal, with
   the drawn slices in it. `scribbles`: the drawn slices as strokes for MONAI Label's own method, see `by_graph_cut`.
 - `clicks`: the proposal, corrected along the image. `random walker`: the same clicks as seeds, and as further seeds all
-  that lies deep inside or outside the outline of the proposal, see `DEEP_MM`.
+  that lies deep inside or outside the outline of the proposal, see `DEEP_MM`. `whole pieces`: what clicks could bring
+  at most, if each mended the whole connected piece of wrong voxels that it lies in, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from processor import processor
 from report import show
 from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as pieces
 from skimage.segmentation import random_walker
 
 from diffcl.data.cases import find_cases
@@ -82,6 +84,15 @@ def next_click(label: Label, truth: Label, spacing: tuple[float, ...]) -> tuple[
             best = float(depth[place])
             click = tuple(int(i + side.start) for i, side in zip(place, box, strict=True)), value
     return click
+
+
+def by_whole_pieces(label: Label, truth: Label, spacing: tuple[float, ...]) -> Label:
+    """The label with the whole connected piece of wrong voxels mended that the next click lies in."""
+    if not (found := next_click(label, truth, spacing)):
+        return label
+    place, value = found
+    numbered, _ = pieces((truth == value) & (label != value), np.ones((3, 3, 3)))
+    return np.where(numbered == numbered[place], truth, label)
 
 
 def by_random_walker(
@@ -182,6 +193,15 @@ class Annotator:
             "scribbles": self.score(by_graph_cut(self.scan, known.classes, known.mask, self.recipe.classes)),
         }
 
+    def mend_pieces(self, most: int) -> list[float]:
+        """Dice after 0, 1, 2... clicks that mend a whole piece of wrong voxels each."""
+        label = voxels(self.proposal.label)
+        scores = [self.score(label)]
+        for _ in range(most):
+            label = by_whole_pieces(label, self.truth, self.scan.image.GetSpacing())
+            scores.append(self.score(label))
+        return scores
+
     def click(self, most: int, walk_at: list[int]) -> tuple[list[float], list[float]]:
         """Dice after 0, 1, 2... clicks, and by the random walker where that is asked."""
         proposal = voxels(self.proposal.label)
@@ -240,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = predictor.model.info.recipe
     cases = find_cases(wanted.data, labelled=1, validation=wanted.validation).validation[: wanted.scans]
     drawn: dict[tuple[str, int], list[float]] = {}
-    clicked, walked, seconds = [], [], {"completion": [], "click": []}  # type: ignore[var-annotated]
+    clicked, mended, walked, seconds = [], [], [], {"completion": [], "click": []}  # type: ignore[var-annotated]
     for case in cases:
         scan = read_scan(case.image)
         truth = voxels(to_classes(read_label(case.label), Geometry.of(scan.image), recipe, case.label))
@@ -250,6 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
                 drawn.setdefault((method, count), []).append(score)
         scores, by_walker = annotator.click(wanted.clicks, wanted.walk_at)
         clicked.append(scores)
+        mended.append(annotator.mend_pieces(wanted.clicks))
         walked.append(by_walker)
         for name, times in annotator.seconds.items():
             seconds[name] += times
@@ -264,7 +285,10 @@ def main(arguments: list[str] | None = None) -> None:
     proposal = median([scores[0] for scores in clicked])
     slices = {method: {0: proposal} | middle(method) for method in ("completion", "pasted")}
     slices |= {method: middle(method) for method in ("interpolation", "scribbles")}
-    clicks = {"clicks": dict(enumerate(median(column) for column in zip(*clicked, strict=True)))}
+    clicks = {
+        name: dict(enumerate(median(column) for column in zip(*rows, strict=True)))
+        for name, rows in (("clicks", clicked), ("whole pieces", mended))
+    }
     if wanted.walk_at:
         columns = zip(wanted.walk_at, zip(*walked, strict=True), strict=True)
         clicks["random walker"] = {0: proposal} | {at: median(column) for at, column in columns}
