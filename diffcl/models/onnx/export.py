@@ -71,10 +71,8 @@ def write_onnx(model: Model, folder: Path, *, share_weights: bool = False) -> li
 def _trace(model: Model, network: str, path: Path) -> None:
     inputs = _inputs(model.info.recipe, network, 2, (2, 3, 2))
     sizes = {0: "batch", 2: "x", 3: "y", 4: "z"}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # of values that a trace takes for constants; the comparison would show it
+    _silence_exporter()
+    with torch.no_grad():
         torch.onnx.export(
             _network(model, network),
             tuple(inputs.values()),
@@ -86,6 +84,17 @@ def _trace(model: Model, network: str, path: Path) -> None:
             dynamic_axes={name: {0: "batch"} if name == "time" else sizes for name in (*inputs, "logits")},
             do_constant_folding=False,  # so that weights keep their names
         )
+
+
+def _silence_exporter() -> None:
+    """Show no warning of the exporter: of values that a trace takes for constants, which the comparison would show.
+
+    The filters are put up for the whole process and never taken away, as those of `diffcl.io.dicom.silence` are and for
+    the same reason; doing it again changes nothing.
+    """
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", module=r"torch\.onnx(\.|$)")
+    warnings.filterwarnings("ignore", ".*ONNX export", DeprecationWarning)
 
 
 def _described(graph: ModelProto, info: ModelInfo, network: str) -> ModelProto:
