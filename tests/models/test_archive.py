@@ -58,8 +58,9 @@ def test_a_good_model_comes_out_as_it_went_in(
 
 
 def test_what_is_made_from_the_rest_is_left_in_the_package(files: dict[str, bytes], place: Path) -> None:
-    """They are written anew from the weights."""
-    open_package(pack({**files, "cs.onnx": b"anything", "ds.onnx": b"", "doubt.png": b""}), place, "it")
+    """They are written anew from the weights; those that judged the model elsewhere judge nothing here."""
+    others = {"cs.onnx": b"anything", "ds.onnx": b"", "doubt.png": b"", "judged.safetensors": b""}
+    open_package(pack({**files, **others}), place, "it")
     assert sorted(path.name for path in place.iterdir()) == ["model.json", "weights.safetensors"]
 
 
