@@ -107,8 +107,9 @@ def _again(info: ModelInfo) -> list[str]:
         commands.append(train(other.labelled, f"RUN{number}", other.steps) + alone)
         last += f" --beside RUN{number}"
     commands.append(last)
+    without = " without its last part, which a server alone takes" if origin.get("taught_last") else ""
     return [
-        "To train it again, from a folder with `images/`, `labels/` and `train.txt`:",
+        f"To train it again{without}, from a folder with `images/`, `labels/` and `train.txt`:",
         "",
         "```sh",
         *commands,

@@ -52,7 +52,7 @@ def test_the_options_are_what_viewers_can_show(make: Callable[[], SemiSupervised
         "steps": 0,
         "minutes": 0,
         "validation_share": 0.2,
-        "last_part": 0.15,
+        "last_part": 0,
         "margin": 0.01,
         "only_approved": False,
     }

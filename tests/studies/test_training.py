@@ -68,13 +68,13 @@ def test_what_judged_teaches_before_the_version_goes_out(
 ) -> None:
     monkeypatch.setattr(finding, "ENOUGH_TO_VALIDATE", 3)
     monkeypatch.setattr("diffcl.publishing.candidate.FORGOTTEN", 1.0)
-    result = make().run(QUICK, labelled)
+    result = make().run(QUICK.model_copy(update={"last_part": 0.25}), labelled)
     assert (result["labelled"], result["validation"]) == (2, 1)
     assert "At the end the scan that judged it taught as well" in result["reason"]
     assert make().progress.read()["epoch"] == 4
     last = tmp_path / "training" / "1" / "last"
     assert {path.name for path in last.iterdir()} == {"journal.jsonl", "curves.png", "best.pt"}
-    apart = make().run(QUICK.model_copy(update={"last_part": 0.0, "margin": 1}), labelled)
+    apart = make().run(QUICK.model_copy(update={"margin": 1}), labelled)
     assert "At the end" not in apart["reason"]
     assert not (tmp_path / "training" / "2" / "last").exists()
 

@@ -119,7 +119,9 @@ class TestPublished:
         assert decision.candidate == pytest.approx(validate(scans.validation, before).dice, abs=1e-4)
         said = "At the end the scan that judged it taught as well; all scores are of the weights before that."
         assert said in decision.reason
-        assert said in (folder / "card.md").read_text()
+        card = (folder / "card.md").read_text()
+        assert said in card
+        assert "To train it again without its last part" in card
         assert after.info.provenance["taught_last"] == ["scan5"]
 
     def test_a_last_part_that_made_it_worse_is_left_out(
