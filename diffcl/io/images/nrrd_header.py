@@ -69,6 +69,12 @@ LONGEST_LINE: Final = 2000
 LONGEST_WORD: Final = 64
 """Letters of a number or a kind; every word of the format is shorter."""
 
+ONE_VALUE: Final = (
+    "type", "dimension", "blocksize", "number", "min", "max", "oldmin", "oldmax", "endian", "encoding", "lineskip",
+    "byteskip", "sampleunits", "space", "spacedimension",
+)  # fmt: skip
+"""Fields with one value, which is no longer than a word, whatever stands between its letters."""
+
 LONGEST_TEXT: Final = 255
 """Letters of a name."""
 
@@ -131,6 +137,11 @@ def read_header(path: Path) -> NrrdHeader:
         if any(
             len(word) > longest for word in re.split(r"[\s,()]+", value)
         ):  # ITK copies words into fixed memory
+            raise damaged_header(path)
+        if name in ONE_VALUE and len(value) > LONGEST_WORD:
+            raise damaged_header(path)
+        quoted = re.findall(r'"([^"]*)"', value) if name in {"labels", "units", "spaceunits"} else ()
+        if any(len(text) > LONGEST_WORD for text in quoted):
             raise damaged_header(path)
         fields[name] = value.strip()
     return _counted(path, fields, metadata, end.end() if end else len(content))
