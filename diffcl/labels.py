@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -69,6 +70,42 @@ class LabelClass(BaseModel):
     def source_values(self) -> tuple[int, ...]:
         """The values in annotated files that mean this class."""
         return self.sources or (self.value,)
+
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0..255."""
+
+OUTLINES: Final[tuple[Color, ...]] = (
+    (165, 75, 255), (75, 240, 255), (240, 240, 0), (240, 0, 135), (150, 150, 240), (180, 240, 165), (225, 165, 30),
+    (30, 150, 165), (135, 240, 105), (240, 45, 15), (45, 195, 120), (150, 195, 255), (135, 105, 225), (255, 105, 195),
+    (255, 165, 195),
+)  # fmt: skip
+"""Bright colours that lie far from each other, from the default of a class and from grey, also as people see them who
+see no red, no green or no blue; the farthest first."""
+
+NEAR: Final = 60
+"""Sum of the differences of red, green and blue below which two colours look alike as lines."""
+
+
+def distinct_colors(classes: Sequence[LabelClass]) -> dict[int, Color]:
+    """A colour for each class by its value: its own, or one of `OUTLINES` where a class before it has the same.
+
+    >>> distinct_colors([LabelClass(value=1, name="head"), LabelClass(value=2, name="tail")])
+    {1: (230, 120, 80), 2: (165, 75, 255)}
+
+    Args:
+        classes: Of one task; where more share a colour than there are others, these come again.
+    """
+    own: dict[Color, int] = {}
+    for one in classes:
+        own.setdefault(one.color, one.value)
+    free = [color for color in OUTLINES if all(_difference(color, other) >= NEAR for other in own)]
+    others = cycle(free or OUTLINES)
+    return {one.value: one.color if own[one.color] == one.value else next(others) for one in classes}
+
+
+def _difference(one: Color, other: Color) -> int:
+    return sum(abs(first - second) for first, second in zip(one, other, strict=True))
 
 
 def distinct_names(tasks: Sequence[tuple[str, Sequence[str]]]) -> list[list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +35,11 @@ PLOT_POINTS: Final = 72 * SIZE[0] * (MARGINS["right"] - MARGINS["left"])
 FEW: Final = 20
 """Up to so many labels of a version are drawn one by one; of more, the tenths and the quarters."""
 
-NETWORKS: Final = {"L_c": "CS", "L_d": "DS"}
-"""The network of each loss."""
+MOST_NAMED: Final = 5
+"""People with a colour of their own where there are more people than colours."""
+
+STAND_INS: Final = range(0x2800, 0x2900)
+"""Braille patterns: 256 signs that matplotlib's own font has and names have not."""
 
 DRAWING: Final = Lock()
 """matplotlib's settings belong to the whole process."""
@@ -69,17 +74,24 @@ def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:
         days: How many labels each person submitted on each day; see `diffcl.studies.overview.Overview.per_day`.
         theme: Colours.
     """
-    names = sorted({name for day in days.values() for name in day})
+    total = sum((Counter(day) for day in days.values()), Counter[str]())
+    shown = [
+        name
+        for name, _ in total.most_common(len(theme.series) if len(total) <= len(theme.series) else MOST_NAMED)
+    ]
+    groups = {_short(name or "unknown"): [name] for name in sorted(shown)}
+    rest = [name for name in total if name not in shown]
+    if rest:
+        groups[f"{len(rest)} others"] = rest
     order = sorted(days)
     width = 0.8 * PLOT_POINTS / max(len(order), 4)
 
     def draw(axes: Axes) -> None:
         below, handles = np.zeros(len(order)), []
-        for place, name in enumerate(names):
-            heights = np.array([days[day].get(name, 0) for day in order])
-            color = theme.series[place % len(theme.series)]
+        for (label, names), color in zip(groups.items(), theme.series, strict=False):
+            heights = np.array([sum(days[day].get(name, 0) for name in names) for day in order])
             axes.vlines(np.arange(len(order)), below, below + heights, color, linewidth=width)
-            handles.append(Patch(color=color, label=_short(name or "unknown")))
+            handles.append(Patch(color=color, label=label))
             below += heights
         axes.set_xlim(-0.6, len(order) - 0.4)
         axes.set_ylim(0, 1.05 * below.max())
@@ -87,8 +99,7 @@ def labels_per_day(days: Mapping[str, Mapping[str, int]], theme: Theme) -> str:
         axes.set_xticks(range(0, len(order), step), [day[5:] for day in order[::step]])
         axes.set_ylabel("labels")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if len(names) <= len(theme.series):
-            _legend(axes, theme, handles)
+        _legend(axes, theme, handles)
 
     return _svg(draw, theme)
 
@@ -214,7 +225,7 @@ def _svg(draw: Any, theme: Theme) -> str:
                 label.set_color(theme.ink)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return written.getvalue()
+    return _named(written.getvalue())
 
 
 def _spread(count: int) -> NDArray[np.float64]:
@@ -237,6 +248,28 @@ def _known_characters() -> frozenset[int]:
 
 
 def _short(name: str, most: int = 18) -> str:
-    """A name that fits into a chart, without signs of formulas; those that its font has not become boxes."""
-    plain = "".join(one if ord(one) in _known_characters() else "□" for one in name.replace("$", ""))
-    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+    """A name that fits into a chart, without signs of formulas; `_named` puts in what matplotlib's font has not."""
+    plain = name.replace("$", "")
+    plain = plain if len(plain) <= most else f"{plain[: most - 1]}…"
+    return "".join(
+        one if ord(one) in _known_characters() and ord(one) not in STAND_INS else _stand_in(one)
+        for one in plain
+    )
+
+
+def _stand_in(one: str) -> str:
+    """Two signs that matplotlib can measure and draw in the place of one that it cannot."""
+    if ord(one) > 0xFFFF or not one.isprintable() or ord(one) in STAND_INS:
+        return "□"
+    return "".join(chr(STAND_INS.start + part) for part in divmod(ord(one), 256))
+
+
+def _named(svg: str) -> str:
+    """A chart with the signs themselves, for which a browser has a font, in the place of their stand-ins."""
+    pair = f"([{chr(STAND_INS.start)}-{chr(STAND_INS.stop - 1)}])" * 2
+
+    def meant(found: re.Match[str]) -> str:
+        high, low = (ord(one) - STAND_INS.start for one in found.groups())
+        return chr(256 * high + low)
+
+    return re.sub(pair, meant, svg)

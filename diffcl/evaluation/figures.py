@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from diffcl.data.resample import resample
 from diffcl.files import replace_file
 from diffcl.geometry import Geometry, voxels
-from diffcl.labels import LabelClass
+from diffcl.labels import LabelClass, distinct_colors
 
 WIDTH = 9.0
 """Inches."""
@@ -88,7 +87,7 @@ def compose(
         image: The scan.
         label: Class values on its grid.
         uncertainty: 0..1 on its grid; None where it is not known, and the picture has no second row.
-        classes: Names and colours; their volumes stand in the legend.
+        classes: Names and colours, see `outline_colors`; their volumes stand in the legend.
         title: Stands above it.
         proposal: Class values on the same grid, of which the outlines are dashed.
     """
@@ -102,6 +101,7 @@ def compose(
     tallest = max(extent[plane.vertical] for plane in _PLANES)
     count = 1 if doubt is None else 2
     height = count * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
+    colors = outline_colors(classes)
     figure = Figure(figsize=(WIDTH, min(max(height, 3.0), count * WIDTH)), layout="constrained")
     if title:
         figure.suptitle(title, fontweight="bold")
@@ -115,9 +115,9 @@ def compose(
         if doubt is not None:
             heat = _show(rows[1, index], doubt, plane, position, grid, cmap="magma", vmin=0.0, vmax=1.0)
         for axes, width in zip(rows[:, index], (1.6, 1.0), strict=False):
-            _outline(axes, shown, plane, position, grid, classes, width)
+            _outline(axes, shown, plane, position, grid, colors, width)
             if proposed is not None:
-                _outline(axes, proposed, plane, position, grid, classes, width, "--")
+                _outline(axes, proposed, plane, position, grid, colors, width, "--")
             _frame(axes, plane, extent[plane.vertical], tallest)
     rows[0, 0].set_ylabel("scan and outline")
     if doubt is not None:
@@ -126,7 +126,7 @@ def compose(
     millilitres = math.prod(label.GetSpacing()) / 1000
     counts = np.bincount(voxels(label).ravel(), minlength=256)
     handles = [
-        Line2D([], [], color=_color(entry), linewidth=3,
+        Line2D([], [], color=colors[entry.value], linewidth=3,
                label=f"{entry.name.replace('_', ' ')} {counts[entry.value] * millilitres:.2f} ml")
         for entry in classes
     ]  # fmt: skip
@@ -178,16 +178,16 @@ def _slice(volume: NDArray[Any], plane: _Plane, position: int) -> NDArray[Any]:
 
 
 def _outline(
-    axes: Axes, label: NDArray[Any], plane: _Plane, position: int, grid: Geometry, classes: Sequence[LabelClass],
+    axes: Axes, label: NDArray[Any], plane: _Plane, position: int, grid: Geometry, colors: Mapping[int, str],
     width: float, line: str = "-",
 ) -> None:  # fmt: skip
     rows = _slice(label, plane, position)
     right = (np.arange(rows.shape[1]) + 0.5) * grid.spacing[plane.right]
     down = (np.arange(rows.shape[0]) + 0.5) * grid.spacing[plane.vertical]
-    for entry in classes:
-        mask = rows == entry.value
+    for value, color in colors.items():
+        mask = rows == value
         if mask.any() and min(mask.shape) > 1:
-            axes.contour(right, down, mask, levels=[0.5], colors=[_color(entry)], linewidths=width,
+            axes.contour(right, down, mask, levels=[0.5], colors=[color], linewidths=width,
                          linestyles=line)  # fmt: skip
 
 
@@ -203,6 +203,6 @@ def _frame(axes: Axes, plane: _Plane, height: float, tallest: float) -> None:
     axes.text(0.5, 0.02, bottom, ha="center", va="bottom", **style)
 
 
-def _color(entry: LabelClass) -> str:
-    red, green, blue = (channel / 255 for channel in entry.color)
-    return to_hex((red, green, blue))
+def outline_colors(classes: Sequence[LabelClass]) -> dict[int, str]:
+    """The colour of the outline of each class by its value, as in #ff0000."""
+    return {value: "#{:02x}{:02x}{:02x}".format(*color) for value, color in distinct_colors(classes).items()}

@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from queue import LifoQueue
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -32,6 +32,7 @@ from diffcl.geometry import Geometry
 from diffcl.io.formats import image_suffix, is_dicom
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.read import read_label, read_scan, read_scans
+from diffcl.io.reduced import Reduced, reduced_label, reduced_scan
 from diffcl.io.scan import Scan
 from diffcl.processes import start
 
@@ -84,7 +85,7 @@ class IsolatedReader:
         Raises:
             ScanError: If it is no usable scan, or ends the child, takes longer or needs more memory than allowed.
         """
-        if path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path)):
+        if _is_series(path):
             self._ask("series", path)
             return read_scan(path)
         image, about = self._ask("scan", path)
@@ -96,7 +97,7 @@ class IsolatedReader:
         Raises:
             ScanError: As `scan`.
         """
-        if path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path)):
+        if _is_series(path):
             return self.scan(path)
         image, about = self._ask("first", path)
         return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
@@ -109,6 +110,15 @@ class IsolatedReader:
         """
         return self._ask("label", path)[0]
 
+    def reduced(self, path: Path, longest: int, kind: Literal["scan", "first", "label"]) -> Reduced:
+        """What a picture shows of a scan, of the first volume of a file, or of a label; the child reads all of it.
+
+        Raises:
+            ScanError: As `scan`.
+        """
+        image, about = self._ask("scan" if _is_series(path) else kind, path, longest=longest)
+        return Reduced(image, Geometry(*about["grid"]), tuple(about["counts"]))
+
     @property
     def processes(self) -> list[int]:
         """Numbers of the children that there are."""
@@ -119,10 +129,10 @@ class IsolatedReader:
         for child in self._children:
             child.end()
 
-    def _ask(self, kind: str, path: Path) -> tuple[sitk.Image, dict[str, Any]]:
+    def _ask(self, kind: str, path: Path, **more: Any) -> tuple[sitk.Image, dict[str, Any]]:
         child = self._free.get()
         try:
-            return child.ask(kind, path)
+            return child.ask({"kind": kind, "path": str(path.resolve()), **more}, path)
         finally:
             self._free.put(child)
 
@@ -139,11 +149,11 @@ class _Child:
         self._memory = memory
         self.process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, kind: str, path: Path) -> tuple[sitk.Image, dict[str, Any]]:
+    def ask(self, question: dict[str, Any], path: Path) -> tuple[sitk.Image, dict[str, Any]]:
         """What the process answers of a file; of a series an image of one voxel."""
         process = self._started()
         try:
-            _send(process.stdin, {"kind": kind, "path": str(path.resolve()), "seconds": self._seconds})
+            _send(process.stdin, {**question, "seconds": self._seconds})
             answer = json.loads(_pipe(process.stdout).readline())
             if "size" in answer:
                 return _received(process.stdout, answer), answer
@@ -206,6 +216,11 @@ def read_label_isolated(path: Path) -> sitk.Image:
     return _reader(os.getpid()).label(path)
 
 
+def read_reduced_isolated(path: Path, longest: int, kind: Literal["scan", "first", "label"]) -> Reduced:
+    """What a picture shows of a file; see `IsolatedReader.reduced`."""
+    return _reader(os.getpid()).reduced(path, longest, kind)
+
+
 @cache
 def _reader(process: int) -> IsolatedReader:  # noqa: ARG001
     """The reader of this process; one that was forked does not take part in the other's talk with its children."""
@@ -227,11 +242,11 @@ def main() -> None:
         for line in sys.stdin.buffer:
             question = json.loads(line)
             signal.setitimer(signal.ITIMER_REAL, question["seconds"])
-            _answer(question["kind"], Path(question["path"]), answers)
+            _answer(question["kind"], Path(question["path"]), question.get("longest"), answers)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
+def _answer(kind: str, path: Path, longest: int | None, answers: IO[bytes]) -> None:
     """Read a file and send it, or why it cannot be read."""
     about: dict[str, Any] = {}
     try:
@@ -243,6 +258,9 @@ def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
             image, about = scan.image, {"name": scan.name, "remarks": scan.remarks}
         else:
             image = read_label(path)
+        if longest is not None:
+            small = (reduced_label if kind == "label" else reduced_scan)(image, longest)
+            image, about = small.image, {"grid": _place(small.grid), "counts": small.counts}
         array = sitk.GetArrayViewFromImage(image)
     except DiffclError as error:
         _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})
@@ -253,11 +271,19 @@ def _answer(kind: str, path: Path, answers: IO[bytes]) -> None:
         else:
             _send(answers, {"fault": f"{type(error).__name__}: {error}"})
         return
-    grid = Geometry.of(image)
-    place = {"size": grid.size, "spacing": grid.spacing, "origin": grid.origin, "direction": grid.direction}
+    size, spacing, origin, direction = _place(Geometry.of(image))
+    place = {"size": size, "spacing": spacing, "origin": origin, "direction": direction}
     _send(answers, {**about, **place, "type": array.dtype.str})
     answers.write(array.data.cast("B"))
     answers.flush()
+
+
+def _is_series(path: Path) -> bool:
+    return path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path))
+
+
+def _place(grid: Geometry) -> tuple[Any, ...]:
+    return grid.size, grid.spacing, grid.origin, grid.direction
 
 
 def _received(pipe: IO[bytes] | None, answer: dict[str, Any]) -> sitk.Image:

@@ -51,6 +51,9 @@ class ArchiveContents:
         segmentations: What is known of its segmentations.
         tasks: Gives the recipes whose classes labels may hold.
         filters: What else the series must match, as in QIDO-RS; `Modality` replaces MR and CT.
+
+    Attributes:
+        delay: Seconds, at most, until what others have stored is seen, by how long the last answer took.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ArchiveContents:
         self._refreshed = 0
         self._seen = -1
         self._asking = Lock()
+        self.delay = FRESH_SECONDS
 
     def refresh(self) -> None:
         """Ask the archive again when something is asked next."""
@@ -107,6 +111,7 @@ class ArchiveContents:
         else:
             self._seen, self._refusal, rest = refreshed, None, REST
         now = time.monotonic()
+        self.delay = max(FRESH_SECONDS, rest * (now - began)) + now - began
         stored_meanwhile = refreshed != self._refreshed
         if self._refusal or not stored_meanwhile:
             self._asked_again_at = now + max(FRESH_SECONDS, rest * (now - began))

@@ -66,6 +66,11 @@ class ArchiveScans(Studies):
         self._contents = ArchiveContents(archive, self._segmentations, tasks, filters)
         self._saving = Lock()
 
+    @property
+    def delay(self) -> float:
+        """See `Studies.delay`; longer where the archive answers slowly."""
+        return self._contents.delay
+
     def name(self) -> str:
         """Address of the archive."""
         return self._archive.url

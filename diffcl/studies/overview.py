@@ -91,6 +91,38 @@ class LabelEvent:
 
 
 @dataclass(frozen=True)
+class ProposalNote:
+    """What is noted of the last proposal for a scan.
+
+    Attributes:
+        model: That made it.
+        version: Its version.
+        task: Whose classes it has.
+        summary: The volumes, in a line.
+        warnings: What was odd.
+    """
+
+    model: str = ""
+    version: str = ""
+    task: str = ""
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> ProposalNote | None:
+        """What the notes on a scan say, into which clients may have written anything; None where there was none."""
+        about = info.get("proposal")
+        if not isinstance(about, dict):
+            return None
+        model, version, task, summary = (
+            str(about.get(key) or "") for key in ("model", "version", "task", "summary")
+        )
+        warnings = about.get("warnings")
+        told = tuple(str(one) for one in warnings) if isinstance(warnings, list) else ()
+        return cls(model, version, task, summary, told)
+
+
+@dataclass(frozen=True)
 class ScanState:
     """Where a scan stands.
 
@@ -102,7 +134,7 @@ class ScanState:
         time: When, ISO 8601; empty where that is not known.
         why: Why it is unusable; empty where it is not.
         drawn: How much of its label is drawn, for people; empty where all of it is.
-        warnings: What was odd of the last proposal for it.
+        proposal: The last one for it; None where there was none.
     """
 
     image: str
@@ -112,7 +144,7 @@ class ScanState:
     time: str = ""
     why: str = ""
     drawn: str = ""
-    warnings: Sequence[str] = ()
+    proposal: ProposalNote | None = None
 
 
 @dataclass(frozen=True)
@@ -209,15 +241,14 @@ def _state(image: str, entry: Mapping[str, Any], events: Sequence[LabelEvent], f
     info, labels = entry["image"]["info"], entry["labels"]
     last = events[-1] if events else LabelEvent(image, 0, "", "")
     submitted = sum(not event.removed for event in events)
+    proposal = ProposalNote.of(info)
     if FINAL in labels:
         record = labels[FINAL]["info"]
         drawn = str(record.get(DRAWN) or "")[:200]
-        return ScanState(image, review_of(record).status, submitted, last.by, last.time, drawn=drawn)
+        status = review_of(record).status
+        return ScanState(image, status, submitted, last.by, last.time, drawn=drawn, proposal=proposal)
     why = failure or str(info.get("unusable") or "")
     if why:
-        return ScanState(image, "unusable", submitted, last.by, last.time, why)
-    about = info.get("proposal")
-    warnings = about.get("warnings") if isinstance(about, dict) else None
-    told = [str(one) for one in warnings] if isinstance(warnings, list) else []
-    state: State = "proposed" if isinstance(about, dict) or ORIGINAL in labels else "waiting"
-    return ScanState(image, state, submitted, last.by, last.time, warnings=told)
+        return ScanState(image, "unusable", submitted, last.by, last.time, why, proposal=proposal)
+    state: State = "proposed" if proposal or ORIGINAL in labels else "waiting"
+    return ScanState(image, state, submitted, last.by, last.time, proposal=proposal)

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,10 +14,11 @@ from matplotlib.text import Text
 
 from diffcl.errors import ScanError, named
 from diffcl.evaluation.charts import DRAWING
-from diffcl.evaluation.figures import compose
+from diffcl.evaluation.figures import compose, outline_colors
 from diffcl.geometry import Geometry, same_grid, voxels
-from diffcl.io.isolated import read_first_isolated, read_label_isolated, read_scan_isolated
-from diffcl.labels import UNKNOWN
+from diffcl.io.isolated import read_reduced_isolated
+from diffcl.io.reduced import Reduced
+from diffcl.labels import UNKNOWN, LabelClass
 from diffcl.recipe import Recipe
 from diffcl.studies.protocol import FINAL, FINAL_OF, Studies
 
@@ -63,46 +64,31 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
     recipe = next((one for one in tasks if one.name == task), next(iter(tasks), None))
     classes = recipe.labels if recipe else ()
     with named(image_id):
-        read = read_first_isolated if recipe and recipe.sequences else read_scan_isolated
-        scan = read(studies.scan_path(image_id)).image
-    grid = Geometry.of(scan)
+        kind: Literal["first", "scan"] = "first" if recipe and recipe.sequences else "scan"
+        scan = read_reduced_isolated(studies.scan_path(image_id), LONGEST, kind)
     with named(f"label of {image_id}"):
         of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None
-        file = of_task or studies.label_path(image_id, FINAL)
-        label = None if file is None else _drawn(read_label_isolated(file))
         kept = studies.proposed(image_id)
-    proposal = kept.label
-    for what in (label, proposal):
-        if what is not None and not same_grid(Geometry.of(what), grid):
+        files = [of_task or studies.label_path(image_id, FINAL), kept.label]
+        found = [None if file is None else read_reduced_isolated(file, LONGEST, "label") for file in files]
+    for what in found:
+        if what is not None and not same_grid(what.grid, scan.grid):
             raise ScanError(f"label of {image_id}", "lies on another grid than its scan", "Submit it again")
-    volumes = [
-        {} if what is None else {one.name: _millilitres(what, one.value) for one in classes}
-        for what in (label, proposal)
-    ]
-    factors = [-(-length // LONGEST) for length in scan.GetSize()]
-    small = sitk.BinShrink(sitk.Cast(scan, sitk.sitkFloat32), factors) if max(factors) > 1 else scan
-    outlines = [None if what is None else _on(small, what) for what in (label, proposal)]
-    first = next((one for one in outlines if one is not None), _nothing(small))
+    volumes = [{} if what is None else _millilitres(what, classes) for what in found]
+    label, proposal = (None if what is None else _drawn(what.image) for what in found)
     doubt = kept.doubt if kept.label is not None else None
+    small = sitk.Cast(scan.image, sitk.sitkFloat32)
+    first = next((one for one in (label, proposal) if one is not None), _nothing(small))
     with DRAWING:
-        figure = compose(
-            small, first, doubt, classes, proposal=outlines[1] if outlines[0] is not None else None
-        )
+        figure = compose(small, first, doubt, classes, proposal=proposal if label is not None else None)
         figure.legends.clear()  # volumes stand beside the picture
         written = io.BytesIO()
         for text in figure.findobj(Text):
             text.set(color="white")
         figure.savefig(written, dpi=DOTS_PER_INCH, facecolor="black", metadata={"Software": None})
-    colors = {one.name: "#{:02x}{:02x}{:02x}".format(*one.color) for one in classes}
-    return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None, colors)
-
-
-def _on(grid: sitk.Image, label: sitk.Image) -> sitk.Image:
-    """A label on a coarser grid of the same space; of each voxel the nearest one counts."""
-    image: sitk.Image = sitk.Resample(
-        sitk.Cast(label, sitk.sitkUInt8), grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0
-    )
-    return image
+    colors = outline_colors(classes)
+    by_name = {one.name: colors[one.value] for one in classes}
+    return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None, by_name)
 
 
 def _drawn(label: sitk.Image) -> sitk.Image:
@@ -117,6 +103,7 @@ def _nothing(grid: sitk.Image) -> sitk.Image:
     return image
 
 
-def _millilitres(label: sitk.Image, value: int) -> float:
-    voxel: float = math.prod(label.GetSpacing()) / 1000
-    return round(int(np.count_nonzero(voxels(label) == value)) * voxel, 3)
+def _millilitres(label: Reduced, classes: Sequence[LabelClass]) -> dict[str, float]:
+    """The volume of each class in the file of a label."""
+    voxel: float = math.prod(label.grid.spacing) / 1000
+    return {one.name: round(label.counts[one.value] * voxel, 3) for one in classes}

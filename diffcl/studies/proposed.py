@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from diffcl.files import remove
 from diffcl.io import read_label, write_image
-from diffcl.io.isolated import read_label_isolated
 from diffcl.studies.label_history import LABEL_SUFFIX
 
 DOUBT_SUFFIX: Final = ".doubt.nii.gz"
@@ -27,11 +26,11 @@ class Proposed:
     """What was last proposed for a scan.
 
     Attributes:
-        label: Class values on the grid of the scan; None where it was not kept.
+        label: File of class values on the grid of the scan; None where it was not kept.
         doubt: 0..1 on a coarser grid of the same space; None where it was not kept.
     """
 
-    label: sitk.Image | None = None
+    label: Path | None = None
     doubt: sitk.Image | None = None
 
 
@@ -58,11 +57,11 @@ def read_proposed(folder: Path, name: str) -> Proposed:
     """What was last proposed for a scan.
 
     Raises:
-        ScanError: If it cannot be used.
+        ScanError: If the doubt cannot be used.
     """
     label, doubt = folder / f"{name}{LABEL_SUFFIX}", folder / f"{name}{DOUBT_SUFFIX}"
     return Proposed(
-        read_label_isolated(label) if label.is_file() else None,
+        label if label.is_file() else None,
         sitk.Cast(read_label(doubt), sitk.sitkFloat32) / SCALE if doubt.is_file() else None,
     )
 

@@ -67,6 +67,11 @@ class Studies(ABC):
 
     fetching_is_costly: bool
 
+    @property
+    def delay(self) -> float:
+        """Seconds, at most, until what others have changed is seen here; 0 where it is seen at once."""
+        return 0.0
+
     @abstractmethod
     def name(self) -> str:
         """Name for people."""

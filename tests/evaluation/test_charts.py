@@ -57,10 +57,21 @@ def test_colours_stand_out_from_the_page(title: str, paper: str) -> None:
 
 
 def test_names_of_any_kind_are_drawn() -> None:
-    names = ("山田", "a $x_1$ b", "x" * 100, "<b>", "")
+    names = ("山田太郎", "דנה", "a $x_1$ b", "x" * 100, "<b>")
     text = charts.labels_per_day({"2026-01-31": dict.fromkeys(names, 1)}, THEMES["light"])
     shown = "".join(ElementTree.fromstring(text).itertext())
-    assert "□□" in shown
+    assert "山田太郎" in shown
+    assert "דנה" in shown
     assert "a x_1 b" in shown
     assert "x" * 17 + "…" in shown
+    shown = charts.labels_per_day({"2026-01-31": {"": 1, "𓀀⠁": 2}}, THEMES["light"])
     assert "unknown" in shown
+    assert "□□" in shown
+
+
+def test_more_people_than_colours_are_told_together() -> None:
+    days = {"2026-01-31": {f"person {number}": 20 - number for number in range(9)}}
+    text = charts.labels_per_day(days, THEMES["light"])
+    for told in ("person 0", "person 4", "4 others"):
+        assert f">{told}</text>" in text
+    assert "person 5" not in text

@@ -8,7 +8,7 @@ from typing import Final
 from diffcl.publishing.version_list import VersionEntry, same_validation
 from diffcl.studies.overview import LabelEvent, Overview
 from diffcl.studies.training_overview import TrainingOverview
-from diffcl.web.pages.words import dice
+from diffcl.web.pages.words import dice, without_name
 
 SAME: Final = 0.005
 """Two mean Dice that differ by less are told as the same."""
@@ -56,16 +56,25 @@ def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> 
     """
     newest = {event.image: event for event in overview.events if not event.removed}
     states = overview.scans.values()
-    found = [(one.image, f"cannot be used: {one.why}") for one in states if one.state == "unusable"]
+    found = [
+        (one.image, f"cannot be used: {without_name(one.why, one.image)}")
+        for one in states
+        if one.state == "unusable"
+    ]
     for task, training in trainings.items():
         found += [
-            (image, f"left out of the last training of {task}: {why}")
+            (image, f"left out of the last training of {task}: {without_name(why, image)}")
             for image, why in training.refused.items()
             if image in overview.scans
         ]
     found += [(one.image, "flagged by a reviewer") for one in states if one.state == "flagged"]
     found += [(event.image, _little(event)) for event in newest.values() if _little(event)]
-    found += [(one.image, warning) for one in states if one.state == "proposed" for warning in one.warnings]
+    found += [
+        (one.image, warning)
+        for one in states
+        if one.state == "proposed" and one.proposal is not None
+        for warning in one.proposal.warnings
+    ]
     why: dict[str, str] = {}
     for image, reason in found:
         why[image] = f"{why[image]}; {reason}" if image in why else reason

@@ -26,6 +26,9 @@ class Kept(Generic[Value]):
         make: Makes it.
         fresh: Seconds for which it is as good as a new one; longer where making it took long twice in a row, for
             what changed may cost more than what stayed, and the first time costs the most.
+
+    Attributes:
+        rest: Seconds for which the value that there is counts as new.
     """
 
     def __init__(self, make: Callable[[], Value], fresh: float = FRESH_SECONDS) -> None:
@@ -33,6 +36,7 @@ class Kept(Generic[Value]):
         self._value: Value | None = None
         self._error: Exception | None = None
         self._until = self._cost = 0.0
+        self.rest = fresh
         self._round, self._made = 0, 0
         self._state = Condition()
 
@@ -76,7 +80,8 @@ class Kept(Generic[Value]):
         cost = time.thread_time() - began
         with self._state:
             self._value, self._error = (self._value if error else value), error
-            self._until = time.monotonic() + max(self._fresh, min(cost, self._cost) / SHARE)
+            self.rest = max(self._fresh, min(cost, self._cost) / SHARE)
+            self._until = time.monotonic() + self.rest
             self._cost = cost
             self._made = number
             self._state.notify_all()

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from diffcl.recipe import Recipe
+from diffcl.studies.index import IndexContent
 from diffcl.studies.overview import LabelEvent, Overview
 from diffcl.web.pages.project import Moment
 from diffcl.web.pages.words import plural
@@ -15,8 +17,26 @@ from diffcl.web.pages.words import plural
 WEAKEST: Final = 10
 """Per cent of the labels of a version that lie below its weakest tenth."""
 
+UNNAMED: Final = IndexContent().name
+"""What a folder of studies is called before somebody names it."""
+
+MOST_TITLES: Final = 3
+"""Tasks that a heading names."""
+
 DAYS: Final = 30
 """Days with labels that are shown, the last ones."""
+
+
+def heading(overview: Overview | None, tasks: Sequence[Recipe]) -> str:
+    """What people call a project: by the name that somebody gave it, else what is segmented; no address of an archive.
+
+    Args:
+        overview: Of the project; None where that is not known.
+        tasks: Recipes of its tasks.
+    """
+    if overview is not None and overview.name not in ("", UNNAMED) and "://" not in overview.name:
+        return overview.name
+    return " · ".join(task.title or task.name for task in tasks[:MOST_TITLES]) or "Where the study stands"
 
 
 def sentence(overview: Overview, moment: Moment) -> str:

@@ -8,7 +8,18 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from diffcl.web.pages.words import clock, dice, millimetres, minutes, moment, percent, plural
+from diffcl.web.pages.words import (
+    clock,
+    dice,
+    millimetres,
+    minutes,
+    moment,
+    name,
+    percent,
+    plural,
+    said,
+    without_name,
+)
 
 FOLDER: Final = Path(__file__).parent
 
@@ -23,6 +34,6 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (clock, dice, millimetres, minutes, moment, percent, plural)
+    words = (clock, dice, millimetres, minutes, moment, name, percent, plural, said, without_name)
     made.filters |= {word.__name__: word for word in words}
     return made

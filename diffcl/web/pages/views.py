@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from diffcl.errors import DiffclError
 from diffcl.evaluation.charts import THEMES
 from diffcl.io.fingerprint import state_of
-from diffcl.studies.overview import STATES, LabelEvent
+from diffcl.studies.overview import STATES, LabelEvent, ScanState
 from diffcl.studies.pictures import Picture, draw_scan
 from diffcl.studies.protocol import Studies
 from diffcl.web.pages.drawings import Drawings
@@ -21,7 +22,7 @@ from diffcl.web.pages.pictures import Pictures
 from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import page, report_page, svg, told
 from diffcl.web.pages.report import report_text
-from diffcl.web.pages.sums import days_in_words, last_days, sentence
+from diffcl.web.pages.sums import days_in_words, heading, last_days, sentence
 from diffcl.web.pages.words import STATUS_NAMES, whole_number
 
 STATE_NAMES: Final = {
@@ -76,7 +77,8 @@ class Views:
         days = last_days(overview) if overview else {}
         content: dict[str, Any] = {
             "here": "Project",
-            "title": overview.name if overview and overview.name != "studies" else "Where the study stands",
+            "title": heading(overview, self._project().tasks()),
+            "delay": self._delay(),
             "overview": overview,
             "sentence": sentence(overview, moment) if overview else "",
             "state_names": STATE_NAMES,
@@ -98,6 +100,11 @@ class Views:
         return page(
             request, "project.html", content, live=SOON_SECONDS if self._moment.late else LIVE_SECONDS
         )
+
+    def _delay(self) -> int:
+        """Seconds until an open page shows what others have changed; 0 where the studies themselves show it at once."""
+        delay = self._project().studies.delay
+        return ceil(delay + self._moment.rest + LIVE_SECONDS + SOON_SECONDS) if delay else 0
 
     def scans(self, request: Request) -> Response:
         """The list of the scans, by state and by a part of the name."""
@@ -140,8 +147,8 @@ class Views:
             return page(
                 request, "told.html", {"here": "Scans", "title": "Not found", "said": said}, status=404
             )
-        events, proposal = moment.overview.of(image), proposal_of(self._project().studies, image)
-        mark, task = picture_of(self._project().studies, image, events, proposal)
+        events = moment.overview.of(image)
+        mark, task = picture_of(self._project().studies, scan, events)
         found = self._pictures.get(image, mark, task)
         content = {
             "here": "Scans",
@@ -149,7 +156,7 @@ class Views:
             "scan": scan,
             "state_names": STATE_NAMES,
             "events": list(reversed(events)),
-            "proposal": proposal,
+            "proposal": scan.proposal,
             "study": moment.series.get(image, ""),
             "picture": found if isinstance(found, Picture) else None,
             "no_picture": self._project().tell(found) if isinstance(found, str) else "",
@@ -180,8 +187,7 @@ class Views:
         moment = self._moment.now()
         if moment is None:
             return None
-        name = moment.overview.name if moment.overview else "studies"
-        return report_text(moment, self._project().tell(name), self._drawings)
+        return report_text(moment, heading(moment.overview, self._project().tasks()), self._drawings)
 
     def chart(self, request: Request) -> Response:
         """One of the charts, in the colours of a theme."""
@@ -194,31 +200,17 @@ class Views:
         return svg(drawn)
 
 
-def proposal_of(studies: Studies, image: str) -> dict[str, Any] | None:
-    """What is noted of the last proposal for a scan; None where there was none, or that is not known now."""
-    try:
-        about = studies.image_notes(image).get("proposal")
-    except DiffclError:
-        return None
-    if not isinstance(about, dict):
-        return None
-    texts = {key: str(about.get(key) or "") for key in ("model", "version", "task", "summary")}
-    warnings = about.get("warnings")
-    return {**texts, "warnings": [str(one) for one in warnings] if isinstance(warnings, list) else []}
-
-
-def picture_of(
-    studies: Studies, image: str, events: Sequence[LabelEvent], proposal: dict[str, Any] | None
-) -> tuple[str, str]:
+def picture_of(studies: Studies, scan: ScanState, events: Sequence[LabelEvent]) -> tuple[str, str]:
     """What changes when the picture of a scan does, and the task of what is in it."""
     state: object = ""
     if not studies.fetching_is_costly:
         try:
-            state = state_of(studies.image_path(image))
+            state = state_of(studies.image_path(scan.image))
         except DiffclError:
             state = "gone"
-    tasks = [event.task for event in reversed(events) if event.task] or [proposal["task"] if proposal else ""]
-    return Drawings.mark((state, [(one.version, one.time) for one in events], proposal)), tasks[0]
+    proposed_of = scan.proposal.task if scan.proposal else ""
+    tasks = [event.task for event in reversed(events) if event.task] or [proposed_of]
+    return Drawings.mark((state, [(one.version, one.time) for one in events], scan.proposal)), tasks[0]
 
 
 def how_to_add(project: Project) -> str:

@@ -1,9 +1,12 @@
-"""Numbers and times as people read and write them."""
+"""Numbers, times and names as people read and write them."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Final
+
+from markupsafe import Markup, escape
 
 STATUS_NAMES: Final = {
     "preparing": "Prepares",
@@ -14,6 +17,40 @@ STATUS_NAMES: Final = {
     "stopped": "Stopped",
 }
 """What people read of the state of a training."""
+
+_RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]"
+_RUN = re.compile(f"{_RIGHT_TO_LEFT}(?:[^A-Za-z<>&]*{_RIGHT_TO_LEFT})*")
+
+
+def name(text: str) -> Markup:
+    """A name from outside for a sentence, which it does not turn around where it is written from right to left.
+
+    >>> name("ann <1>"), name("דנה 2")
+    (Markup('ann &lt;1&gt;'), Markup('<bdi>דנה 2</bdi>'))
+    """
+    return Markup("<bdi>{}</bdi>").format(text) if _RUN.search(text) else escape(text)
+
+
+def said(text: str) -> Markup:
+    """A sentence that may hold such names anywhere.
+
+    >>> said("3 labels by דנה, 2 by bob")
+    Markup('3 labels by <bdi>דנה</bdi>, 2 by bob')
+    """
+    return Markup(_RUN.sub(lambda found: f"<bdi>{found[0]}</bdi>", str(escape(text))))
+
+
+def without_name(sentence: str, image: str) -> str:
+    """What is said of a scan, for a place that names it already.
+
+    >>> without_name("scans/p07.nii.gz: is empty. Export it again", "p07")
+    'is empty. Export it again'
+
+    Args:
+        sentence: May begin with the scan, its file or its path, and a colon.
+        image: Id of the scan.
+    """
+    return re.sub(rf"^(?:.*/)?{re.escape(image)}(?:\.[A-Za-z.]+)?: ", "", sentence, count=1)
 
 
 def percent(value: float | None) -> str:

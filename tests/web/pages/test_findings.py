@@ -10,7 +10,7 @@ from study_files import describe_version, empty_scans, keep_training, keep_versi
 
 from diffcl.models import ModelRegistry
 from diffcl.publishing.version_list import VersionReader
-from diffcl.studies.overview import LabelEvent, Overview, ScanState
+from diffcl.studies.overview import LabelEvent, Overview, ProposalNote, ScanState
 from diffcl.studies.training_overview import TrainingOverview
 from diffcl.web.pages.findings import odd_scans, trend
 
@@ -58,7 +58,7 @@ def test_a_scan_is_odd_for_each_of_its_reasons_and_others_are_not() -> None:
         "fine": ScanState("fine", "approved"),
         "flagged": ScanState("flagged", "flagged"),
         "new": ScanState("new", "waiting"),
-        "warned": ScanState("warned", "proposed", warnings=["tail is small"]),
+        "warned": ScanState("warned", "proposed", proposal=ProposalNote(warnings=("tail is small",))),
     }
     events = (
         LabelEvent("flagged", 1, "2026-01-01", "ann", agreement=0.3),

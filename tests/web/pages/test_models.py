@@ -102,7 +102,7 @@ def test_a_training_at_work_is_shown_live(studies: Path, store: Path) -> None:
     assert 'max="100" value="40"' in text
     assert 'data-live="3"' in text
     assert "3 labelled and 1 unlabelled scan; 1 for validation" in text
-    assert "bad: not an image. Export it again" in text
+    assert '<a href="/study/scan?image=bad">bad</a>: not an image. Export it again' in text
     assert "Stop the training" in text
     assert '<th scope="row" class="number">40</th><td class="number">0.700</td>' in text
     assert "<svg" in ask(app, "/study/chart/training.svg?of=organ&theme=light").text

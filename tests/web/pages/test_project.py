@@ -79,7 +79,7 @@ def test_the_counts_are_those_of_the_scans(studies: Path) -> None:
     )
     assert '<td>3</td><td class="who">bob 3</td>' in text
     listed = ask(application(project), "/study/scans?state=unusable").text
-    assert "d: not an image" in listed
+    assert "unusable</span><br>not an image</td>" in listed
     assert "1 scan." in listed
 
 
