@@ -56,7 +56,8 @@ def _slices(count: int, step: float, random: torch.Generator) -> Tensor:
     first = float(torch.rand((), generator=random)) * min(gap, count)
     places = torch.arange(first, count, gap)
     off = (torch.rand(len(places), generator=random) - 0.5) * 0.4 * gap
-    return (places + off).long().clamp(0, count - 1).unique()
+    found: Tensor = (places + off).long().clamp(0, count - 1).unique()
+    return found
 
 
 def _places(classes: Tensor, wrong: Tensor, spacing: Sequence[float], random: torch.Generator) -> Tensor:

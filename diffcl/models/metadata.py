@@ -72,7 +72,7 @@ class ModelInfo(BaseModel):
         """Mean Dice on the validation scans that bfloat16 costs, below zero where it gains; None if never measured."""
         measured = self.provenance.get("bfloat16")
         loss = measured.get("dice_loss") if isinstance(measured, dict) else None
-        return float(loss) if type(loss) in (int, float) else None
+        return float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None
 
 
 def depth(value: object) -> int:

@@ -92,7 +92,7 @@ def _silence_exporter() -> None:
     The filters are put up for the whole process and never taken away, as those of `diffcl.io.dicom.silence` are and for
     the same reason; doing it again changes nothing.
     """
-    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
     warnings.filterwarnings("ignore", module=r"torch\.onnx(\.|$)")
     warnings.filterwarnings("ignore", ".*ONNX export", DeprecationWarning)
 
