@@ -44,9 +44,10 @@ from diffcl.labels import LabelClass
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.resources import models_folder
-from diffcl.studies.label_check import CHECK_HERE
+from diffcl.studies.label_meaning import CHECK_HERE
+from diffcl.studies.label_tags import FINAL
 from diffcl.studies.progress import first_at_work
-from diffcl.studies.protocol import FINAL, Studies
+from diffcl.studies.protocol import Studies
 from diffcl.studies.sole_server import SoleServer
 from diffcl.studies.submission import told_of
 from diffcl.studies.training import StudyTraining

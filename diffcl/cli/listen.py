@@ -128,7 +128,7 @@ def _tell(sentence: str) -> None:
 def _show(queue: Queue, *, as_json: bool) -> None:
     """Print what is in a queue."""
     from diffcl.listener.queue import STATES
-    from diffcl.listener.service import is_running
+    from diffcl.listener.sole_listener import is_running
 
     jobs: list[dict[str, Any]] = [
         {"series": job.uid, "state": state, **job.notes()} for state in STATES for job in queue.jobs(state)

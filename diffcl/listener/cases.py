@@ -15,7 +15,8 @@ from diffcl.io.dicom.choice import fits
 from diffcl.io.dicom.headers import read_header
 from diffcl.io.read import read_scan
 from diffcl.io.scan import Scan
-from diffcl.listener.queue import Job, Queue
+from diffcl.listener.job import Job
+from diffcl.listener.queue import Queue
 from diffcl.recipe import ImageSequence
 
 REQUIRED_SECONDS: Final = 600.0

@@ -29,7 +29,8 @@ from diffcl.errors import OutputError, ScanError, UsageError
 from diffcl.io.dicom.damage import DAMAGED, is_damage
 from diffcl.io.dicom.data_set import check_unpacked
 from diffcl.io.dicomweb.entries import is_uid
-from diffcl.listener.queue import Job, Queue
+from diffcl.listener.job import Job
+from diffcl.listener.queue import Queue
 
 IMAGES: Final = (
     CTImageStorage,

@@ -11,10 +11,9 @@ from pathlib import Path
 from threading import Event
 
 import pydicom
-from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from diffcl.data.sequences import read_case
-from diffcl.errors import ArchiveError, DiffclError, OutputError, ScanError, UsageError, failure_sentence
+from diffcl.errors import ArchiveError, DiffclError, OutputError, ScanError, failure_sentence
 from diffcl.files import replace_file
 from diffcl.inference import Predictor
 from diffcl.inference.outlook import Outlook
@@ -28,14 +27,13 @@ from diffcl.io.scan import Scan
 from diffcl.listener.cases import ASK_AGAIN as OTHERS_EVERY
 from diffcl.listener.cases import Cases
 from diffcl.listener.destination import Destination
-from diffcl.listener.queue import MOST_ATTEMPTS, Job, Queue
+from diffcl.listener.job import Job
+from diffcl.listener.queue import MOST_ATTEMPTS, Queue
 from diffcl.listener.receiver import Receiver
+from diffcl.listener.sole_listener import claim
 
 LOOK_EVERY = 0.2
 """Seconds between two looks into the queue."""
-
-LOOK_AT_MOST = 2.0
-"""Seconds for which somebody who asks whether a listener runs may hold its lock."""
 
 DISK_WAIT = 10.0
 """Seconds before something is tried again that the disk did not take."""
@@ -92,7 +90,7 @@ class Listener:
             UsageError: If another listener works on the queue, or the address cannot be listened on.
             OutputError: If the queue cannot be written.
         """
-        with _alone(self._queue):
+        with claim(self._queue):
             self._receiver.start()
             try:
                 with ThreadPoolExecutor(1, "sending") as pool:
@@ -297,22 +295,3 @@ def _describe(seg: Path, text: str, *, incomplete: bool, before: int | None) -> 
     content.ContentDescription = f"{text}{more}"[:64]
     with replace_file(seg) as temporary:
         save_dicom(content, temporary)
-
-
-def _alone(queue: Queue) -> AcquireReturnProxy[BaseFileLock]:
-    """Holds the lock of the one listener of a queue; the end of its process, of whatever kind, lets go of it."""
-    try:
-        return FileLock(queue.folder / ".lock").acquire(timeout=LOOK_AT_MOST)
-    except Timeout as error:
-        raise UsageError(
-            queue.folder, "another listener works on this queue", "Stop it, or name another --queue"
-        ) from error
-
-
-def is_running(queue: Queue) -> bool:
-    """Whether a listener works on a queue."""
-    try:
-        with FileLock(queue.folder / ".lock", timeout=0):
-            return False
-    except Timeout:
-        return True

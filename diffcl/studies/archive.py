@@ -30,8 +30,9 @@ from diffcl.studies.label_changes import DRAWN, IN_PART, changed_voxels, record_
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX
 from diffcl.studies.label_parts import TaskLabel, combined
+from diffcl.studies.label_tags import FINAL, FINAL_OF, task_of
 from diffcl.studies.notes import added, checked, of_a_client
-from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
+from diffcl.studies.protocol import no_label
 from diffcl.studies.received_label import label_request
 from diffcl.studies.review import review_of, teaching_version, with_review
 from diffcl.studies.segmentation_parts import Part, listed, newest_of_each, parts_of

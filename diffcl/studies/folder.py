@@ -26,9 +26,10 @@ from diffcl.studies.index import FileEntry, ScanEntry
 from diffcl.studies.label_changes import DRAWN, changed_voxels, record_of_all
 from diffcl.studies.label_check import Submission
 from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
+from diffcl.studies.label_tags import FINAL, FINAL_OF, task_of
 from diffcl.studies.notes import added, checked, of_a_client, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
-from diffcl.studies.protocol import FINAL, FINAL_OF, no_label, task_of
+from diffcl.studies.protocol import no_label
 from diffcl.studies.received_label import label_request
 from diffcl.studies.review import FIELD, may_teach, review_of, with_review
 

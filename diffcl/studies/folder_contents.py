@@ -16,7 +16,7 @@ from diffcl.io.case_files import FIRST, siblings
 from diffcl.studies.folder_listing import FolderListing
 from diffcl.studies.index import FileEntry, Index, IndexContent, ScanEntry, encoded
 from diffcl.studies.label_history import LABEL_SUFFIX, SETTLED_NS, History, stamp
-from diffcl.studies.protocol import FINAL, ORIGINAL
+from diffcl.studies.label_tags import FINAL, ORIGINAL
 from diffcl.studies.removed_files import RemovedFiles
 from diffcl.studies.staging import Staging, replace_files
 

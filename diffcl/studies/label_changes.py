@@ -19,8 +19,9 @@ from diffcl.labels import UNKNOWN
 from diffcl.studies.drawn_part import listed
 from diffcl.studies.label_check import Proposal, Submission
 from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
+from diffcl.studies.label_tags import FINAL, FINAL_OF, ORIGINAL
 from diffcl.studies.notes import of_a_client
-from diffcl.studies.protocol import FINAL, FINAL_OF, ORIGINAL, Studies
+from diffcl.studies.protocol import Studies
 
 logger = logging.getLogger(__name__)
 

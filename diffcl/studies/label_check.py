@@ -15,21 +15,24 @@ from scipy import ndimage
 from diffcl.data.resample import resample
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
-from diffcl.io.formats import is_segmentation
-from diffcl.io.images.segmentation import segments_of
 from diffcl.io.isolated import read_label_isolated
-from diffcl.labels import UNKNOWN, UNKNOWN_NAME, name_in_task
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 from diffcl.studies.drawn_part import UNKNOWN_SLICES, drawn_slices, listed, mark_unknown, says_slices
-
-Names = Mapping[int, str]
-"""Voxel value to the name of what it marks."""
+from diffcl.studies.label_meaning import (
+    CHECK_HERE,
+    Names,
+    Part,
+    classes_of_task,
+    listed_names,
+    parts_of_names,
+    plain,
+    segment_names,
+    task_of_values,
+)
 
 NOT_OUTLINED = "not_outlined"
 """Among the params of a submission: names of classes that the label lacks because nobody outlined them."""
-
-CHECK_HERE = "check_here"
-"""Name of the segment that marks where to look; it is never part of a label."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +68,6 @@ class Submission:
     classes: list[dict[str, Any]]
     remark: str
     drawn: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What of a submitted label belongs to one task.
-
-    Attributes:
-        task: The task; None where several fit.
-        meaning: The task's class value of every value of the file that is one, and `UNKNOWN` of what is unknown.
-    """
-
-    task: Recipe | None
-    meaning: Mapping[int, int]
-
-    @property
-    def name(self) -> str:
-        """Name of the task; empty where several fit."""
-        return self.task.name if self.task else ""
-
-    def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The classes of the task among the values of a file `(X, Y, Z)`."""
-        classes = np.zeros_like(values)
-        for value, meant in self.meaning.items():
-            classes[values == value] = meant
-        return classes
 
 
 def check_label(
@@ -131,9 +109,9 @@ def check_label(
     present = [int(value) for value in np.unique(values) if value != 0]
     preferred = str(info.get("model", ""))
     tasks = sorted(tasks, key=lambda task: task.name != preferred)
-    names = _segment_names(file) or _listed_names(info.get("label_info"), present, where)
+    names = segment_names(file) or listed_names(info.get("label_info"), present, where)
     by_slices = says_slices(info, names.values(), where)
-    saying = {value for value, name in names.items() if _plain(name) == UNKNOWN_SLICES}
+    saying = {value for value, name in names.items() if plain(name) == UNKNOWN_SLICES}
     values[np.isin(values, sorted(saying))] = 0
     marks = _marks(names, tasks, proposal)
     marked = np.isin(values, sorted(marks))
@@ -141,10 +119,10 @@ def check_label(
     present = [value for value in present if value not in marks | saying]
     names = {value: name for value, name in names.items() if value not in marks | saying}
     if not names:
-        task = _task_of_values(present, tasks, preferred, where)
+        task = task_of_values(present, tasks, preferred, where)
         parts = [Part(task, {value: value for value in present})]
     else:
-        parts = _parts_of_names(names, present, tasks, where)
+        parts = parts_of_names(names, present, tasks, where)
     if len(parts) > 1:
         if marked.any():
             values[marked] = _instead_of_marks(values, marked, scan.spacing, None, None)
@@ -163,7 +141,7 @@ def check_label(
         drawn = mark_unknown(of_task, known, where, scan)
         told += [] if known is None else [f"{known.told}.", *known.warnings]
         name = part.task.name if part.task else None
-        classes = listed(_classes(part.task), drawn)
+        classes = listed(classes_of_task(part.task), drawn)
         found.append(Submission(scan.place(of_task), name, classes, " ".join(told), drawn))
     return found
 
@@ -185,7 +163,7 @@ def _check_not_outlined(info: Mapping[str, Any], tasks: Sequence[Recipe], where:
 def _marks(names: Names, tasks: Sequence[Recipe], proposal: Proposal | None) -> set[int]:
     """The values of the segment `CHECK_HERE`; in a file without names the one after the proposal's classes."""
     if names:
-        return {value for value, name in names.items() if _plain(name) == CHECK_HERE}
+        return {value for value, name in names.items() if plain(name) == CHECK_HERE}
     if proposal is None or not proposal.marked:
         return set()
     return {len(task.labels) + 1 for task in tasks if task.name == proposal.task}
@@ -213,47 +191,6 @@ def _instead_of_marks(
     return found
 
 
-def _task_of_values(
-    present: Sequence[int], tasks: Sequence[Recipe], preferred: str, where: str
-) -> Recipe | None:
-    """The task whose values they are; None where it could be one of several."""
-    fitting = [task for task in tasks if set(present) <= set(_values(task).values())]
-    if not fitting:
-        known = [f"{entry.value} {entry.name}" for task in tasks for entry in task.labels]
-        what = f"values {', '.join(map(str, present))} are not classes of a task"
-        raise DataError(where, what, f"Known are {', '.join(known) or 'none'}")
-    return fitting[0] if len(fitting) == 1 or fitting[0].name == preferred else None
-
-
-def _parts_of_names(names: Names, present: Sequence[int], tasks: Sequence[Recipe], where: str) -> list[Part]:
-    """One part where a task knows all names, else one for each of the tasks that are needed to know them.
-
-    An empty segment marks nothing, so its name need not be known.
-
-    Raises:
-        DataError: If a value has no name, or a name is unknown.
-    """
-    unnamed = [value for value in present if value not in names]
-    if unnamed:
-        raise DataError(where, f"value {unnamed[0]} has no name in label_info", "Name every segment")
-    known = [(task, _meaning(names, task)) for task in tasks]
-    for wanted in (set(names), set(present)):
-        for task, meaning in known:
-            if wanted <= set(meaning):
-                return [Part(task, {value: meaning[value] for value in present})]
-    left = {value for value in present if not any(value in meaning for _, meaning in known)}
-    if left:
-        what = f"segments {', '.join(repr(names[value][:40]) for value in sorted(left))} are not known"
-        classes = list(dict.fromkeys(entry.name for task in tasks for entry in task.labels))
-        raise DataError(where, what, f"Known names: {', '.join(classes) or 'none'}")
-    parts, left = [], set(present)
-    while left:
-        task, meaning = max(known, key=lambda one: len(left & set(one[1])))
-        parts.append(Part(task, {value: meaning[value] for value in present if value in meaning}))
-        left -= set(meaning)
-    return parts
-
-
 def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image, str]:
     """The label exactly on the scan's grid, and a remark if it was resampled to get there.
 
@@ -271,54 +208,3 @@ def _on_grid(label: sitk.Image, scan: Geometry, where: str) -> tuple[sitk.Image,
         raise DataError(where, what, "Save it on the scan's grid")
     remark = "The label lay on another grid and was resampled to that of the scan."
     return resample(label, scan, labels=True), remark
-
-
-def _segment_names(file: Path) -> Names:
-    """Values and names of the segments inside a `.seg.nrrd` file; empty for any other file."""
-    return {one.value: one.name for one in segments_of(file)} if is_segmentation(file) else {}
-
-
-def _listed_names(listed: Any, present: Sequence[int], where: str) -> Names:
-    """Values and names of `label_info`; empty where the client sent none.
-
-    Slicer writes the k-th segment as value k, and counts segments in `idx` that it does not send. So `idx` is
-    the value only where it is not ascending or the file has a value beyond the last segment.
-    """
-    if not listed:
-        return {}
-    try:
-        names = [str(entry["name"]) for entry in listed]
-        indices = [int(entry["idx"]) for entry in listed]
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(
-            where, "label_info is not a list of a name and an idx", "Send it as Slicer does"
-        ) from error
-    ascending = indices == sorted(set(indices))
-    if ascending and all(value <= len(names) for value in present):
-        return dict(enumerate(names, start=1))
-    return dict(zip(indices, names, strict=True))
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold()
-
-
-def _meaning(names: Names, task: Recipe) -> dict[int, int]:
-    """The class value in a task of every value whose name it knows.
-
-    A name with the task behind it, see `name_in_task`, says that the same name alone is that of another task.
-    """
-    classes = _values(task)
-    told = {_plain(name_in_task(name, task.name)): value for name, value in classes.items()}
-    sure = {value: told[_plain(name)] for value, name in names.items() if _plain(name) in told}
-    alone = {value: classes[_plain(name)] for value, name in names.items() if _plain(name) in classes}
-    return {value: meant for value, meant in alone.items() if meant not in sure.values()} | sure
-
-
-def _values(task: Recipe) -> dict[str, int]:
-    """The value of each class of a task by its plain name, and that of what is unknown."""
-    return {UNKNOWN_NAME: UNKNOWN, **{_plain(entry.name): entry.value for entry in task.labels}}
-
-
-def _classes(task: Recipe | None) -> list[dict[str, Any]]:
-    return [{"name": entry.name, "idx": entry.value} for entry in task.labels] if task else []

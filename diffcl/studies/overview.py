@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 from diffcl.studies.agreement import author, mean_dice
 from diffcl.studies.label_changes import DRAWN
-from diffcl.studies.protocol import FINAL, ORIGINAL, Studies
+from diffcl.studies.label_tags import FINAL, ORIGINAL
+from diffcl.studies.protocol import Studies
 from diffcl.studies.review import Status, review_of
 
 State = Literal["waiting", "proposed", "submitted", "approved", "flagged", "unusable"]

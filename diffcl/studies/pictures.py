@@ -20,7 +20,8 @@ from diffcl.io.isolated import read_reduced_isolated
 from diffcl.io.reduced import Reduced
 from diffcl.labels import UNKNOWN, LabelClass
 from diffcl.recipe import Recipe
-from diffcl.studies.protocol import FINAL, FINAL_OF, Studies
+from diffcl.studies.label_tags import FINAL, FINAL_OF
+from diffcl.studies.protocol import Studies
 
 LONGEST: Final = 256
 """Voxels along an axis of what is drawn, at most; more would not be seen."""

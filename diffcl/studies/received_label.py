@@ -14,9 +14,9 @@ from diffcl.geometry import Geometry
 from diffcl.recipe import Recipe
 from diffcl.studies.label_changes import joined, label_record, new_parts, proposal_of
 from diffcl.studies.label_check import Proposal, Submission, check_label
+from diffcl.studies.label_tags import FINAL, check_submitted
 from diffcl.studies.names import check_name
 from diffcl.studies.notes import checked
-from diffcl.studies.protocol import FINAL, check_submitted
 from diffcl.studies.review import with_review
 
 

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, BinaryIO
 
 from diffcl.errors import DiffclError, FullDiskError, ModelError, OutputError, TooShortError, UnwritableError
 from diffcl.files import of_the_disk, remove, write_text
@@ -26,6 +24,7 @@ from diffcl.studies.progress import Progress
 from diffcl.studies.proposal_scores import proposal_scores
 from diffcl.studies.protocol import Studies
 from diffcl.studies.training_cases import TrainingCases, training_cases, validation_cases
+from diffcl.studies.training_options import MARGIN, VALIDATION_SHARE, TrainingOptions
 from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
 from diffcl.training.label_remarks import label_remarks
@@ -39,42 +38,6 @@ TOLD_EVERY = 1.0
 
 LOGGED = 10
 """Lines in the log, at least, about the steps of a training."""
-
-MARGIN = 0.01
-"""How much lower the Dice of a new version may be, where nothing else is said."""
-
-LAST_PART = 0.0
-"""Share of a training, at its end, in which what judged teaches too, where nothing else is said: none, as that takes
-steps from the rest."""
-
-VALIDATION_SHARE = 0.2
-"""Share of the labelled scans that validate instead of teach, where nothing else is said."""
-
-
-class TrainingOptions(BaseModel):
-    """What may be asked of a training. Numbers of 0 mean that nothing is asked.
-
-    Attributes:
-        start_from: Where the weights come from: the model in use, or random ones.
-        networks: Which learn. The other one goes on as it is, so it takes a model to start from.
-        steps: Optimiser steps; as many as the recipe says where none are given.
-        minutes: Time for all of it, from the reading of the scans to the new version, in place of a number of steps.
-        validation_share: Share of the labelled scans that validate instead of teach.
-        last_part: Share of the training, at its end, in which the scans that judged teach too; 0 keeps them apart.
-        margin: How much lower the Dice of the result may be than that of the model in use.
-        only_approved: Whether only labels teach that a reviewer has approved. A flagged one never does.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    start_from: Literal["published model", "scratch"] = "published model"
-    networks: Literal["both", "cs", "ds"] = "both"
-    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    minutes: Annotated[float, Field(ge=0, le=60 * 24 * 30)] = 0
-    validation_share: Annotated[float, Field(ge=0, le=0.5)] = VALIDATION_SHARE
-    last_part: Annotated[float, Field(ge=0, le=0.5)] = LAST_PART
-    margin: Annotated[float, Field(ge=0, le=1)] = MARGIN
-    only_approved: bool = False
 
 
 class StudyTraining:

@@ -21,7 +21,8 @@ from diffcl.files import make_folder, write_text
 from diffcl.recipe import Recipe
 from diffcl.studies.label_changes import DRAWN
 from diffcl.studies.label_check import NOT_OUTLINED
-from diffcl.studies.protocol import FINAL_OF, Studies
+from diffcl.studies.label_tags import FINAL_OF
+from diffcl.studies.protocol import Studies
 from diffcl.training.run import PREPARED
 from diffcl.training.scans import Scans
 from diffcl.training.validation import ValidationScan, read_validation

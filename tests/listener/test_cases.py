@@ -18,7 +18,8 @@ from diffcl.inference import Predictor
 from diffcl.io.dicom.series_write import write_series
 from diffcl.listener import cases as module
 from diffcl.listener import service
-from diffcl.listener.queue import Job, Queue
+from diffcl.listener.job import Job
+from diffcl.listener.queue import Queue
 from diffcl.listener.service import Listener
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe

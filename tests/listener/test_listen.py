@@ -32,16 +32,17 @@ from synthetic import ORGAN, publish_untrained
 
 from diffcl.cli.main import run
 from diffcl.errors import ArchiveDownError, OutputError, UsageError
+from diffcl.files import write_text
 from diffcl.inference import Predictor
 from diffcl.io import read_scan
 from diffcl.io.dicom.releases import save_dicom
 from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicom.seg_write import write_annotation
-from diffcl.listener import queue as queue_module
 from diffcl.listener.destination import Destination, destination
-from diffcl.listener.queue import Queue
+from diffcl.listener.queue import STATES, Queue
 from diffcl.listener.receiver import Receiver, _Limited
-from diffcl.listener.service import Listener, is_running, rest
+from diffcl.listener.service import Listener, rest
+from diffcl.listener.sole_listener import is_running
 from diffcl.models import ModelRegistry
 
 # pynetdicom leaves the socket of a peer open that was killed or that broke off, which is found at some later time.
@@ -99,7 +100,7 @@ def wait_for(done: Callable[[], bool], seconds: float = 120) -> None:
 @pytest.fixture
 def listening(queue: Queue, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a listener in a thread while the block runs; gives its port and what it tells."""
-    monkeypatch.setattr(queue_module, "FIRST_WAIT", 0.2)
+    monkeypatch.setattr("diffcl.listener.job.FIRST_WAIT", 0.2)
 
     @contextmanager
     def run_listener(to: Destination, quiet: float = 0.3, **more: Any) -> Iterator[tuple[int, list[str]]]:
@@ -142,7 +143,7 @@ def test_a_series_comes_in_and_its_segmentation_goes_out(
     assert any("13 images received" in sentence for sentence in told)
     (record,) = queue.done()
     assert (record["model"], record["version"], record["count"]) == ("organ", 1, 13)
-    assert not any(queue.jobs(state) for state in queue_module.STATES)
+    assert not any(queue.jobs(state) for state in STATES)
 
 
 def test_many_series_leave_nothing_behind(
@@ -363,7 +364,7 @@ def test_a_job_that_the_disk_does_not_take_is_tried_again(
     listening: Any, pacs: Pacs, send: Send, series: Series, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diffcl.listener.service.DISK_WAIT", 0.1)
-    write, full = queue_module.write_text, threading.Event()
+    write, full = write_text, threading.Event()
     full.set()
 
     def maybe(path: Path, text: str) -> None:
@@ -371,7 +372,8 @@ def test_a_job_that_the_disk_does_not_take_is_tried_again(
             raise OutputError(path, "cannot be written (No space left on device)")
         write(path, text)
 
-    monkeypatch.setattr(queue_module, "write_text", maybe)
+    for module in ("job", "queue"):
+        monkeypatch.setattr(f"diffcl.listener.{module}.write_text", maybe)
     with listening(to(pacs)) as (port, told):
         assert set(send(port, series("oblique"))) == {0}
         wait_for(lambda: any("No space left on device); tried again" in sentence for sentence in told))

@@ -24,7 +24,8 @@ from diffcl.publishing.gate import Decision
 from diffcl.recipe import Recipe
 from diffcl.studies import training as module
 from diffcl.studies import training_cases as finding
-from diffcl.studies.training import StudyTraining, TrainingOptions, with_class_values
+from diffcl.studies.training import StudyTraining, with_class_values
+from diffcl.studies.training_options import TrainingOptions
 from diffcl.training.costs import Costs
 
 QUICK = TrainingOptions(steps=4, validation_share=0.3)

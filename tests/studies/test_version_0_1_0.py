@@ -18,7 +18,8 @@ from diffcl.io import Scan, read_label
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.studies.folder import FolderStudies
-from diffcl.studies.training import StudyTraining, TrainingOptions
+from diffcl.studies.training import StudyTraining
+from diffcl.studies.training_options import TrainingOptions
 
 
 @pytest.fixture

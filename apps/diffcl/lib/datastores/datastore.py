@@ -9,7 +9,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from monailabel.interfaces.datastore import Datastore
 
-from diffcl.studies.protocol import FINAL, Studies
+from diffcl.studies.label_tags import FINAL
+from diffcl.studies.protocol import Studies
 from diffcl.web.http_errors import refusals
 
 Arguments = ParamSpec("Arguments")

@@ -19,7 +19,7 @@ from diffcl.inference.summary import origin, summary
 from diffcl.inference.together import SEPARATOR, Together, joint_classes
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
-from diffcl.studies.label_check import CHECK_HERE
+from diffcl.studies.label_meaning import CHECK_HERE
 from diffcl.web.http_errors import refusals
 from diffcl.web.options import NETWORKS, InferOptions, check_options
 from lib.infers.interactive import CLICKS, COMPLETE, ClicksTask, CompleteTask

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 from monailabel.interfaces.tasks.train import TrainTask
 
 from diffcl.errors import DiffclError
-from diffcl.studies.training import StudyTraining, TrainingOptions
+from diffcl.studies.training import StudyTraining
+from diffcl.studies.training_options import TrainingOptions
 from diffcl.web.children import end_with_the_server, is_child, lower_priority
 from diffcl.web.http_errors import refusals
 from diffcl.web.options import Options, check_options
