@@ -197,7 +197,7 @@ def _place(path: Path, header: Header) -> Where:
     unit = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     forms = [name for name in ("sform", "qform") if header[f"{name}_code"] > 0]
     if not forms:
-        if not np.isfinite(header["pixdim"][1:4]).all():
+        if not all(step == 0 or SMALLEST < step < FARTHEST_MM for step in np.abs(header["pixdim"][1:4])):
             raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
         return None, NO_ORIENTATION
     try:
@@ -283,7 +283,8 @@ def _values(path: Path, content: bytes, header: Header) -> tuple[NDArray[Any], l
             voxels = apply_read_scaling(voxels, slope, intercept)
     if voxels.dtype.kind == "f" and voxels.itemsize not in {4, 8}:
         voxels = voxels.astype(np.float64)
-    return voxels, [float(abs(step)) or 1.0 for step in header["pixdim"][1:4]]
+    steps = [float(abs(step)) for step in header["pixdim"][1:4]]
+    return voxels, [step if SMALLEST < step < FARTHEST_MM else 1.0 for step in steps]
 
 
 def _lies_on(image: sitk.Image, wanted: Geometry) -> bool:

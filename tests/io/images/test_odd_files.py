@@ -356,6 +356,24 @@ def test_what_a_nifti_without_a_factor_says_to_add_is_not_added(
     assert_is(tmp_path / "scan.nii", array, grid)
 
 
+@pytest.mark.parametrize("step", [1e-300, 1e300, np.nan])
+@pytest.mark.parametrize("placed", [True, False], ids=["by the sform", "by nothing else"])
+def test_a_voxel_size_that_no_reader_can_hold_counts_only_where_it_places_the_voxels(
+    array: np.ndarray, grid: Geometry, tmp_path: Path, step: float, placed: bool
+) -> None:
+    file = nib.Nifti2Image(array, grid.affine)
+    file.set_sform(grid.affine, code=1)
+    content = bytearray(file.to_bytes())
+    content[120:128] = np.array([step], "<f8").tobytes()  # of pixdim
+    content[344:352] = np.array([0, int(placed)], "<i4").tobytes()  # the codes of both forms
+    (tmp_path / "scan.nii").write_bytes(content)
+    if placed:
+        assert_is(tmp_path / "scan.nii", array, grid)
+    else:
+        with pytest.raises(ScanError, match="is not a number"):
+            read_scan(tmp_path / "scan.nii")
+
+
 def test_nifti_2_is_read(array: np.ndarray, grid: Geometry, tmp_path: Path) -> None:
     nib.save(nib.Nifti2Image(array, grid.affine), tmp_path / "scan.nii.gz")
     assert assert_is(tmp_path / "scan.nii.gz", array, grid) == ()
