@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final, Literal
 from diffcl.errors import UsageError
 
 if TYPE_CHECKING:
-    import SimpleITK
-
     from diffcl.data.cases import Cases
     from diffcl.data.sequences import Case
     from diffcl.evaluation.scores import Scores
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
     from diffcl.inference.results import Result
+    from diffcl.io.in_memory import ImageInMemory
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe
     from diffcl.training.loop import Progress
@@ -107,11 +106,11 @@ def predict(
 
 def complete(
     scan: Case,
-    drawn: Place | SimpleITK.Image | None = None,
+    drawn: Place | ImageInMemory | None = None,
     model: Model | Place | None = None,
     *,
     clicks: Mapping[str, Iterable[Sequence[int]]] | None = None,
-    start: Place | SimpleITK.Image | None = None,
+    start: Place | ImageInMemory | None = None,
     known: Meaning | None = None,
     recipe: Recipe | Place | None = None,
     seed: int | None = None,
@@ -124,10 +123,11 @@ def complete(
 
     Args:
         scan: What `read_scan` gave, or what it takes; several sequences as in `predict`.
-        drawn: The partly drawn label map, on the grid of the scan; 255 is unknown.
+        drawn: The partly drawn label map, on the grid of the scan: a file, a SimpleITK or nibabel image, or
+            `(array, affine)`; 255 is unknown.
         model: What `load_model` gave, or what it takes.
         clicks: Of each class by name, or `background`, voxel indices `(i, j, k)` of the scan.
-        start: A label map to start from, in place of the proposal of the model.
+        start: A label map to start from, in place of the proposal of the model; likewise.
         known: What of `drawn` is known: `slices`, those in which something is drawn, background included; `voxels`, the
             drawn ones alone; `marked`, all but those of value 255. By default `marked` where there are such voxels.
         recipe: Names the classes, where there is no model; otherwise every value is a class.

@@ -87,20 +87,29 @@ def read_scans(path: Path) -> list[Scan]:
 
 
 def read_label(
-    path: Path, *, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
+    source: str | os.PathLike[str] | ImageInMemory,
+    *,
+    reference: Scan | None = None,
+    labels: Sequence[LabelClass] | None = None,
 ) -> sitk.Image:
-    """Read a label map as uint8; a label map without a structure is a valid one.
+    """A label map as uint8; one without a structure is valid.
 
     Values that stand within `NEARLY` of a whole number mean it. The layers of a segmentation of 3D Slicer are merged.
 
     Args:
-        path: An image file, a segmentation of 3D Slicer, or a DICOM segmentation.
+        source: An image file, a segmentation of 3D Slicer, a DICOM segmentation, or an image in memory as `read_scan`
+            takes it.
         reference: The scan it belongs to. A DICOM segmentation is put on its grid: some leave out slices.
         labels: Classes of the task, by which the segments of a DICOM segmentation get their values.
 
     Raises:
         ScanError: If it cannot be read, is not 3D, or has values that are not whole numbers of 0..255.
+        UsageError: If the source is none of these.
     """
+    if not isinstance(source, str | os.PathLike):
+        held = scan_in_memory(source, "label")
+        return _whole_numbers(held.image, held.path)
+    path = Path(source)
     _check_present(path)
     if _holds_dicom(path):
         return read_seg(path, reference, labels)
@@ -108,8 +117,10 @@ def read_label(
         image, _ = placed(path, merged(path))
     else:
         image, _ = read_volume(path)
-    if image.GetPixelID() == sitk.sitkUInt8:
-        return image
+    return image if image.GetPixelID() == sitk.sitkUInt8 else _whole_numbers(image, path)
+
+
+def _whole_numbers(image: sitk.Image, path: Path) -> sitk.Image:
     voxels = sitk.GetArrayViewFromImage(image)
     near = np.rint(voxels)
     wrong = voxels[~((near >= 0) & (near <= 255) & (np.abs(voxels - near) <= NEARLY))]

@@ -52,6 +52,19 @@ def places(result: diffcl.Result) -> tuple[NDArray[np.uint8], NDArray[np.float64
     return label, result.affine, result.doubt
 
 
+def finish(
+    begun: sitk.Image, array: NDArray[np.uint8], affine: NDArray[np.float64]
+) -> list[NDArray[np.uint8]]:
+    """A label that is begun, in whatever form."""
+    completions: list[diffcl.Completion] = [
+        diffcl.complete("scan.nii.gz", "begun.nii.gz", "hippocampus", clicks={"background": [[3, 3, 3]]}),
+        diffcl.complete(Path("scan.nii.gz"), begun),
+        diffcl.complete("scan.nii.gz", nibabel.load("begun.nii.gz")),
+        diffcl.complete("scan.nii.gz", (array, affine), start=(array, affine)),
+    ]
+    return [completion.label_array() for completion in completions]
+
+
 def warn(outlook: diffcl.Outlook) -> None:
     """Say what is known before the work."""
     for sentence in outlook.sentences():

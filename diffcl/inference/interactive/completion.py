@@ -57,6 +57,21 @@ class Completion:
     seconds: float
     model: str = ""
 
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Of every array of this completion: `(4, 4)`, voxel indices to RAS millimetres, as nibabel has it."""
+        return Geometry.of(self.label).affine
+
+    def label_array(self) -> NDArray[np.uint8]:
+        """Class values `(X, Y, Z)`, in the order of the voxels of the scan."""
+        array: NDArray[np.uint8] = voxels(self.label)
+        return array
+
+    def uncertainty_array(self) -> NDArray[np.float32]:
+        """Uncertainty `(X, Y, Z)`, 0..1, in the order of `label_array`."""
+        array: NDArray[np.float32] = voxels(self.uncertainty)
+        return array
+
     def save(self, label: Path | str, uncertainty: Path | str | None = None) -> list[Path]:
         """Write the label, and perhaps its uncertainty, each whole or not at all; folders are made.
 

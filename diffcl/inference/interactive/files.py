@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,12 +17,13 @@ from diffcl.inference.interactive.completion import Completion, complete
 from diffcl.inference.interactive.known import Meaning, read_known
 from diffcl.inference.interactive.points import read_points, together
 from diffcl.inference.predictor import Predictor
+from diffcl.io.in_memory import ImageInMemory
 from diffcl.io.read import read_label
 from diffcl.io.scan import Scan
 from diffcl.recipe import Recipe
 
-Label = str | os.PathLike[str] | sitk.Image
-"""A label map, or the name of its file."""
+Label: TypeAlias = "str | os.PathLike[str] | ImageInMemory"
+"""A label map in memory, or the name of its file."""
 
 
 def finish(
@@ -56,12 +57,8 @@ def finish(
 
 def _read(label: Label, scan: Scan, recipe: Recipe | None) -> tuple[sitk.Image, object]:
     """A label map and its name for people."""
-    if not isinstance(label, sitk.Image):
-        classes = None if recipe is None else recipe.labels
-        return read_label(Path(label), reference=scan, labels=classes), Path(label)
-    if label.GetDimension() != 3 or label.GetNumberOfComponentsPerPixel() != 1:
-        raise DataError(scan.name, "the label map is not one 3D volume", "Give one")
-    return label, f"{scan.name}, label in memory"
+    where = label if isinstance(label, str | os.PathLike) else f"{scan.name}, label in memory"
+    return read_label(label, reference=scan, labels=None if recipe is None else recipe.labels), where
 
 
 def _start(label: Label, scan: Scan, recipe: Recipe | None) -> NDArray[np.uint8]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scan_forms import ras_affine
 from untrained import GRIDS, make_scan
 
 import diffcl
-from diffcl.errors import DataError, UsageError
+from diffcl.errors import DataError, ScanError, UsageError
 from diffcl.geometry import Geometry, difference, voxels
 from diffcl.io import Scan
 from diffcl.models import Model
@@ -24,6 +26,38 @@ def partly(scan: Scan) -> sitk.Image:
         label[6:14, 6:14, index] = 1
         label[10:14, 6:14, index] = 2
     return Geometry.of(scan.image).place(label)
+
+
+def test_a_label_may_come_in_every_form_in_which_a_scan_may(tmp_path: Path) -> None:
+    scan = make_scan(GRIDS["straight"])
+    wanted = diffcl.complete(scan, partly(scan))
+    values, affine = wanted.label_array(), ras_affine(Geometry.of(scan.image))
+    np.testing.assert_allclose(wanted.affine, affine, atol=1e-6)
+    drawn = voxels(partly(scan))
+    sitk.WriteImage(partly(scan), tmp_path / "drawn.nrrd")
+    forms = {
+        "file": tmp_path / "drawn.nrrd",
+        "nibabel": nib.Nifti1Image(drawn, affine),  # type: ignore[attr-defined]
+        "nibabel, floats": nib.Nifti1Image(drawn.astype(np.float32), affine),  # type: ignore[attr-defined]
+        "array": (drawn, affine),
+        "integers": (drawn.astype(np.int16), affine),
+    }
+    for form, given in forms.items():
+        np.testing.assert_array_equal(diffcl.complete(scan, given).label_array(), values, err_msg=form)
+        started = diffcl.complete(scan, start=given, clicks={"class_1": [[13, 8, 8]]})
+        assert started.label_array()[13, 8, 8] == 1
+        assert started.uncertainty_array().shape == values.shape
+
+
+@pytest.mark.parametrize("strange", [0.5, -1, 256, np.nan])
+def test_numbers_that_are_no_classes_are_refused(strange: float) -> None:
+    scan = make_scan(GRIDS["straight"])
+    drawn = voxels(partly(scan)).astype(np.float32)
+    drawn[1, 1, 1] = strange
+    with pytest.raises(ScanError, match="is not a label"):
+        diffcl.complete(scan, (drawn, ras_affine(Geometry.of(scan.image))))
+    with pytest.raises(ScanError, match="is not a label"):
+        diffcl.complete(scan, Geometry.of(scan.image).place(drawn))
 
 
 @pytest.mark.parametrize("with_model", [True, False], ids=["with a model", "without"])
