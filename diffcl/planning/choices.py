@@ -92,8 +92,8 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
         DataError: If there is no scan with a label to plan from.
     """
     if not any(scan.classes for scan in found.labelled):
-        raise DataError(recipe.name, "no readable scan with a label to plan from",
-                        "Outline one, or give the settings in the recipe")  # fmt: skip
+        what = "every label to plan from is empty" if found.labelled else "no scan with a label to plan from"
+        raise DataError(recipe.name, what, "Outline one, or give the settings in the recipe")
     book = _Book(recipe)
     found = _axes(book, found, minutes)
     _size(book, found, minutes)

@@ -20,7 +20,7 @@ from diffcl.data.partly_drawn import guessed_whole, is_partly_drawn
 from diffcl.data.preprocess import to_classes
 from diffcl.data.resample import working_geometry
 from diffcl.data.sequences import read_case
-from diffcl.errors import DiffclError
+from diffcl.errors import DataError, DiffclError, OutputError
 from diffcl.geometry import Geometry, nearest_axes, voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
@@ -140,13 +140,17 @@ def survey(
     recipe: Recipe,
     cache: Path | None = None,
 ) -> Survey:
-    """Look at the scans of a task. What cannot be read is passed over: a training will name it.
+    """Look at the scans of a task. What cannot be used is passed over, and a training will name it.
 
     Args:
         labelled: Scans and labels that teach.
         unlabelled: Scans without labels.
         recipe: Its labels decide which values are which class.
         cache: Folder of what was measured before, see `diffcl.data.array_cache`.
+
+    Raises:
+        DataError: If no labelled scan can be used; it says why the first one cannot.
+        OutputError: If the cache cannot be written.
     """
     most = LABELLED
     if sample := _spread(labelled, FEWEST):
@@ -160,10 +164,18 @@ def survey(
 def _looked_at(
     cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None
 ) -> list[dict[Axes, ScanFacts]]:
-    found = []
+    """What is known of those that can be used; of none of several, why the first one cannot."""
+    found: list[dict[Axes, ScanFacts]] = []
+    reason: DiffclError | None = None
     for case in cases:
-        with suppress(DiffclError):
+        try:
             found.append(_facts(case, recipe, cache))
+        except OutputError:
+            raise
+        except DiffclError as error:
+            reason = reason or error
+    if reason and not found and isinstance(cases[0], LabelledCase):
+        raise DataError(reason.where, reason.what, reason.next_step) from reason
     return found
 
 

@@ -186,8 +186,10 @@ def test_every_choice_has_a_reason_of_one_line() -> None:
 
 
 def test_without_a_label_there_is_no_plan() -> None:
-    with pytest.raises(DataError, match="no readable scan with a label"):
+    with pytest.raises(DataError, match="no scan with a label to plan from"):
         choose(task(), Survey([], [HEART.model_copy(update={"classes": None})]))
+    with pytest.raises(DataError, match="every label to plan from is empty"):
+        choose(task(), Survey([HEART.model_copy(update={"classes": {}})], []))
 
 
 def test_classes_that_no_label_has_are_named() -> None:

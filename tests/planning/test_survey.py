@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from diffcl.data.cases import LabelledCase, UnlabelledCase
+from diffcl.errors import DataError
 from diffcl.geometry import Geometry
 from diffcl.planning import survey as module
 from diffcl.planning.survey import FEWEST, LABELLED, survey
@@ -99,3 +100,11 @@ def test_a_scan_that_cannot_be_read_is_passed_over(
 ) -> None:
     broken = LabelledCase("broken", tmp_path / "none.nii.gz", case.label)
     assert [scan.name for scan in survey([broken, case], [], recipe).labelled] == ["scan"]
+
+
+def test_where_no_labelled_scan_can_be_used_the_reason_is_told(case: LabelledCase, recipe: Recipe) -> None:
+    other = LabelledCase("other", case.image.with_name("other.nii.gz"), case.label)
+    sitk.WriteImage(sitk.Image(8, 8, 1, sitk.sitkInt16), other.image)
+    assert survey([other, case], [], recipe).labelled
+    with pytest.raises(DataError, match="other"):
+        survey([other], [UnlabelledCase("scan", case.image)], recipe)
