@@ -89,8 +89,12 @@ def mean_dice(record: Mapping[str, Any]) -> float:
     """The mean Dice of an agreement that stands in the record of a label; 1 where nobody else has outlined the scan."""
     found = record.get("agreement")
     classes = found.get("classes") if isinstance(found, dict) else None
-    scores = [one["dice"] for one in classes.values()] if isinstance(classes, dict) and classes else [1.0]
-    return float(sum(scores) / len(scores))
+    scores = [
+        float(one["dice"])
+        for one in (classes.values() if isinstance(classes, dict) else ())
+        if isinstance(one, dict) and isinstance(one.get("dice"), int | float)
+    ] or [1.0]
+    return sum(scores) / len(scores)
 
 
 def in_words(found: Mapping[str, Any] | None) -> str:

@@ -39,6 +39,10 @@ class LabelEvent:
         agreement: Mean Dice with the newest label of somebody else, 0..1; None where nobody else outlined the scan.
         classes: The Dice between that proposal and this label, by class.
         drawn: How much of the label is drawn, for people; empty where all of it is.
+        compared: Version of the label with which it agrees so far; 0 where that is not known.
+        compared_by: Who made that one; empty where that is not known.
+        reviewer: Who reviewed it; empty where that is not known.
+        comment: What the reviewer said.
     """
 
     image: str
@@ -55,6 +59,10 @@ class LabelEvent:
     agreement: float | None = None
     classes: Mapping[str, float] = field(default_factory=dict)
     drawn: str = ""
+    compared: int = 0
+    compared_by: str = ""
+    reviewer: str = ""
+    comment: str = ""
 
     @classmethod
     def of(cls, image: str, record: Mapping[str, Any]) -> LabelEvent:
@@ -68,6 +76,9 @@ class LabelEvent:
             if isinstance(one, dict) and isinstance(one.get("dice"), int | float)
         }
         changed, proposed_by = record.get("changed_voxels"), began.get("version")
+        agreement, review = record.get("agreement"), review_of(record)
+        other = agreement if isinstance(agreement, dict) else {}
+        compared = other.get("with_version")
         return cls(
             image,
             version if isinstance(version, int) else 0,
@@ -75,14 +86,18 @@ class LabelEvent:
             author(record),
             record.get("removed") is True,
             str(record.get("task") or ""),
-            review_of(record).status,
+            review.status,
             changed if isinstance(changed, int) else None,
             str(began.get("model") or "") if scores else "",
             proposed_by if scores and isinstance(proposed_by, int) else 0,
             mean(scores.values()) if scores else None,
-            mean_dice(record) if isinstance(record.get("agreement"), dict) else None,
+            mean_dice(record) if other else None,
             scores,
             str(record.get(DRAWN) or "")[:200],
+            compared if isinstance(compared, int) else 0,
+            str(other.get("with_author") or ""),
+            review.approved_by,
+            review.comment,
         )
 
     @property

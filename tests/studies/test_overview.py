@@ -112,15 +112,27 @@ def test_a_label_that_was_submitted_costs_reading_the_versions_of_its_scan_alone
     assert asked == {"c"}
 
 
+def test_it_is_known_with_whom_a_label_agrees_and_who_said_what_of_it() -> None:
+    content = {
+        "version": 2,
+        "agreement": {"with_version": 1, "with_author": "ann", "classes": {"head": {"dice": 0.6}}},
+        "segmentationMeta": {"status": "flagged", "approvedBy": "carol", "comment": "the tail is missing"},
+    }
+    event = LabelEvent.of("a", content)
+    assert (event.agreement, event.compared, event.compared_by) == (0.6, 1, "ann")
+    assert (event.status, event.reviewer, event.comment) == ("flagged", "carol", "the tail is missing")
+
+
 @pytest.mark.parametrize(
     "content",
     [
         {},
+        {"agreement": {"with_version": "x", "with_author": None, "classes": {"head": 3}}},
         {"started_from": 3, "agreement": [], "time": None},
         {"started_from": {"changes": {"head": {"dice": "x"}}, "model": {}, "version": "x"}},
         {"started_from": {"changes": []}, "version": "x", "changed_voxels": "many", "client_id": {"a": 1}},
     ],
-    ids=["nothing", "other kinds", "words for numbers", "a list"],
+    ids=["nothing", "an agreement with nobody", "other kinds", "words for numbers", "a list"],
 )
 def test_a_record_of_anything_is_an_event(content: dict[str, object]) -> None:
     event = LabelEvent.of("a", content)

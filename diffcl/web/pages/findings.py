@@ -67,7 +67,7 @@ def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> 
             for image, why in training.refused.items()
             if image in overview.scans
         ]
-    found += [(one.image, "flagged by a reviewer") for one in states if one.state == "flagged"]
+    found += [(one.image, _flagged(newest.get(one.image))) for one in states if one.state == "flagged"]
     found += [(event.image, _little(event)) for event in newest.values() if _little(event)]
     found += [
         (one.image, warning)
@@ -81,11 +81,18 @@ def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> 
     return why
 
 
+def _flagged(event: LabelEvent | None) -> str:
+    """Who flagged a label, and why, as far as that is known."""
+    told = f"flagged by {(event and event.reviewer) or 'a reviewer'}"
+    return f"{told}: {event.comment}" if event and event.comment else told
+
+
 def _little(event: LabelEvent) -> str:
     """What of the label of a person is unlike that of another or unlike its proposal; empty for nothing."""
     told = []
     if event.agreement is not None and event.agreement < AGREES_LITTLE:
-        told.append(f"two people agree with a Dice of {dice(event.agreement)} only")
+        people = f"{event.by} and {event.compared_by}" if event.by and event.compared_by else "two people"
+        told.append(f"{people} agree with a Dice of {dice(event.agreement)} only")
     if event.dice is not None and event.dice < CHANGED_MUCH:
         told.append(f"its proposal was changed much: Dice {dice(event.dice)}")
     return "; ".join(told)

@@ -57,12 +57,23 @@ def test_a_scan_is_odd_for_each_of_its_reasons_and_others_are_not() -> None:
         "broken": ScanState("broken", "unusable", why="is empty"),
         "fine": ScanState("fine", "approved"),
         "flagged": ScanState("flagged", "flagged"),
+        "commented": ScanState("commented", "flagged"),
         "new": ScanState("new", "waiting"),
         "warned": ScanState("warned", "proposed", proposal=ProposalNote(warnings=("tail is small",))),
     }
     events = (
         LabelEvent("flagged", 1, "2026-01-01", "ann", agreement=0.3),
         LabelEvent("flagged", 2, "2026-01-02", "bob", agreement=0.6, dice=0.4),
+        LabelEvent(
+            "commented",
+            2,
+            "2026-01-02",
+            "bob",
+            agreement=0.6,
+            compared_by="ann",
+            reviewer="carol",
+            comment="the tail is missing",
+        ),
         LabelEvent("fine", 1, "2026-01-01", "ann", agreement=0.2, dice=0.1),
         LabelEvent("fine", 2, "2026-01-02", "ann", agreement=0.9, dice=0.9),
     )
@@ -71,6 +82,7 @@ def test_a_scan_is_odd_for_each_of_its_reasons_and_others_are_not() -> None:
         "broken": "cannot be used: is empty",
         "flagged": "left out of the last training of organ: its label has a hole; flagged by a reviewer; "
         "two people agree with a Dice of 0.600 only; its proposal was changed much: Dice 0.400",
+        "commented": "flagged by carol: the tail is missing; bob and ann agree with a Dice of 0.600 only",
         "warned": "tail is small",
     }
 

@@ -120,6 +120,17 @@ def test_pages_say_how_much_of_a_label_is_drawn(get: Callable[..., httpx.Respons
     assert f"{told}; 7 voxels unlike the label before" in text
 
 
+def test_the_history_of_a_scan_says_whose_labels_agree_and_who_reviewed_them(studies: Path) -> None:
+    empty_scans(studies, ["a"])
+    agreement = {"with_version": 1, "with_author": "ann", "classes": {"organ_head": {"dice": 0.8}}}
+    review = {"status": "flagged", "approvedBy": "carol", "comment": "the tail is missing"}
+    second = {**record("2026-02-01", "bob"), "agreement": agreement, "segmentationMeta": review}
+    keep_versions(studies, "a", [record("2026-01-31", "ann"), second])
+    text = ask(application(project_of(studies, studies.parent / "store")), "/study/scan?image=a").text
+    assert "Dice 0.800 with version 1 by ann" in text
+    assert "flagged</span> by carol<br>the tail is missing</td>" in text
+
+
 def test_a_scan_that_is_not_there_is_a_page_that_says_so(
     get: Callable[..., httpx.Response], studies: Path
 ) -> None:
