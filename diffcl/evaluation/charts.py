@@ -200,6 +200,9 @@ def training(
     def draw_validation(axes: Axes) -> None:
         if validation:
             axes.plot(*zip(*validation, strict=True), "o-", color=theme.series[0])
+        else:
+            axes.set(xticks=[], yticks=[])
+            axes.text(0.5, 0.5, "not validated yet", color=theme.ink, ha="center", va="center")
         axes.set_xlabel("step")
         axes.set_ylabel("validation Dice")
 

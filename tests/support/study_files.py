@@ -46,10 +46,12 @@ def record(day: str, by: str, dice: float | None = None, version: int = 1) -> di
     }
 
 
-def describe_version(store: Path, number: int, labelled: int, dice: float | None, **decision: Any) -> Path:
+def describe_version(
+    store: Path, number: int, labelled: int, dice: float | None, *, scans: int = 16, **decision: Any
+) -> Path:
     """A version of the model `organ` without weights, which pages do not look at; its folder."""
     scores = (
-        {"dice": dice, "dice_sd": 0.03, "dice_worst": dice - 0.1, "hd95_mm": 2.5, "scans": 16}
+        {"dice": dice, "dice_sd": 0.03, "dice_worst": dice - 0.1, "hd95_mm": 2.5, "scans": scans}
         if dice
         else None
     )

@@ -20,6 +20,10 @@ CHANGED_MUCH: Final = 0.5
 """Dice of a proposal with what a person made of it below which a scan is odd."""
 
 
+ON_ONE_SCAN: Final = " A single scan validated it, so this may be chance."
+"""What is said of scores that one scan gave."""
+
+
 def trend(versions: Sequence[VersionEntry]) -> str:
     """Whether a model gets better, in a sentence; empty where no version was validated.
 
@@ -31,8 +35,9 @@ def trend(versions: Sequence[VersionEntry]) -> str:
         return ""
     reached, newest = measured[-1]
     told = f"version {newest.number} reaches a validation Dice of {dice(reached)}"
+    chance = ON_ONE_SCAN if measured_on_one_scan(versions) else ""
     if len(measured) == 1:
-        return f"So far {told}. The next version will show whether it gets better."
+        return f"So far {told}. The next version will show whether it gets better.{chance}"
     best, former = max(measured[:-1], key=lambda one: one[0])
     if abs(reached - best) < SAME:
         answer, compared = "About the same", f"as good as version {former.number}"
@@ -44,7 +49,12 @@ def trend(versions: Sequence[VersionEntry]) -> str:
     more = "" if used == newest.number else f" Version {used} is in use."
     if not same_validation(list(versions)):
         more += " Not all versions were validated on the same scans."
-    return f"{answer}: {told}, {compared}, the best before it.{more}"
+    return f"{answer}: {told}, {compared}, the best before it.{chance}{more}"
+
+
+def measured_on_one_scan(versions: Sequence[VersionEntry]) -> bool:
+    """Whether a single scan validated some of the versions, so that their scores say little."""
+    return any(one.dice is not None and one.scores.get("scans") == 1 for one in versions)
 
 
 def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from diffcl.errors import DiffclError
 from diffcl.models.metadata import DOUBT_PICTURE
 from diffcl.publishing.version_list import VersionEntry
 from diffcl.web.pages.drawings import Drawings
-from diffcl.web.pages.findings import trend
+from diffcl.web.pages.findings import measured_on_one_scan, trend
 from diffcl.web.pages.kept import Kept
 from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import may, page, root_of, told
@@ -65,6 +65,7 @@ class ModelViews:
             "versions": versions,
             "months": by_month(moment.overview) if moment.overview else [],
             "trends": {name: trend(every) for name, every in moment.versions.items()},
+            "on_one_scan": {name: measured_on_one_scan(every) for name, every in moment.versions.items()},
             "marks": marks,
             "troubles": moment.troubles,
         }

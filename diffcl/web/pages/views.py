@@ -83,6 +83,7 @@ class Views:
             "sentence": sentence(overview, moment) if overview else "",
             "state_names": STATE_NAMES,
             "upcoming": moment.upcoming,
+            "left_out": {image for one in moment.trainings.values() for image in one.refused},
             "models": {name: trend(every) for name, every in moment.versions.items()},
             "learning": moment.learning,
             "trainings": {task: one for task, one in moment.trainings.items() if one.told},

@@ -46,6 +46,24 @@ def test_whether_a_model_gets_better_is_said_by_the_best_version_before(
     assert bool(found) == bool(said)
 
 
+def test_scores_of_a_single_scan_are_said_to_say_little(tmp_path: Path) -> None:
+    for number, dice in enumerate((0.4, 0.6), start=1):
+        describe_version(tmp_path / "store", number, 2 * number, dice, scans=1)
+    empty_scans(tmp_path / "studies", ["a"])
+    app = application(project_of(tmp_path / "studies", tmp_path / "store"))
+    assert "A single scan validated it, so this may be chance." in ask(app, "/").text
+    quality = ask(app, "/study/quality").text
+    assert "A single scan validated some versions: the range does not tell how far" in quality
+
+
+def test_a_next_scan_that_the_last_training_left_out_says_so(tmp_path: Path) -> None:
+    studies = tmp_path / "studies"
+    empty_scans(studies, ["a", "b"])
+    keep_training(studies, "done", refused={"b": "b.nii.gz: ends early"})
+    text = ask(application(project_of(studies, tmp_path / "store")), "/").text
+    assert text.count("; the last training left it out, see above") == 1
+
+
 def test_the_version_in_use_is_named_where_it_is_not_the_newest(tmp_path: Path) -> None:
     describe_version(tmp_path, 1, 2, 0.8)
     describe_version(tmp_path, 2, 4, 0.7, published=False)

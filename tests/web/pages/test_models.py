@@ -136,7 +136,7 @@ def test_a_training_that_failed_tells_why_and_former_ones_how_they_ended(studies
     (folder / "2" / "decision.json").write_text("{")
     text = ask(application(project_of(studies, store)), "/study/training").text
     assert "task organ: no scan with a usable final label" in text
-    assert '<td class="text">Published: no model.</td>' in text
+    assert '<td class="text long">Published: no model.</td>' in text
 
 
 def test_who_may_starts_and_stops_a_training(studies: Path, store: Path) -> None:

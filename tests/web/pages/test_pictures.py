@@ -91,5 +91,5 @@ def test_the_page_of_a_scan_shows_its_picture_and_volumes(tmp_path: Path) -> Non
     assert answer.headers["content-type"] == "image/png"
     while "The picture is being made." in (text := ask(app, "/study/scan?image=flipped").text):
         time.sleep(0.05)
-    assert "It cannot be shown." in text
+    assert "It cannot be shown:" in text
     assert ask(app, "/study/picture.png?image=flipped").status_code == 404
