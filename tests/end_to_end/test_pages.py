@@ -141,6 +141,19 @@ def test_the_keyboard_alone_goes_everywhere(browser: webdriver.Chrome, url: str)
     assert browser.execute_script(outline) != "none"
 
 
+def test_an_open_page_without_scans_fills_when_one_comes(
+    browser: webdriver.Chrome, url: str, studies: Path
+) -> None:
+    for scan in studies.glob("*.nii.gz"):
+        scan.unlink()
+    opened(browser, f"{url}/")
+    assert "No scan yet." in text_of(browser)
+    empty_scans(studies, ["first"])
+    wait(browser, lambda: "open 3D Slicer with this address" in text_of(browser))
+    assert "No scan yet." not in text_of(browser)
+    assert browser.find_elements(By.LINK_TEXT, "first")
+
+
 def test_an_open_page_shows_a_label_that_comes(browser: webdriver.Chrome, url: str, studies: Path) -> None:
     opened(browser, f"{url}/")
     browser.execute_script("window.seconds = 0; seconds = 0.3; later();")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any, Final
 
 from diffcl.errors import UsageError
@@ -23,7 +24,7 @@ from diffcl.web.pages.drawings import Drawings
 from diffcl.web.pages.project import Moment, Project, ProjectReader
 from diffcl.web.pages.sums import by_class, by_month, by_version, last_days
 from diffcl.web.pages.templates import FOLDER, environment
-from diffcl.web.pages.words import plural
+from diffcl.web.pages.words import STATE_NAMES, plural
 
 FEW: Final = 20
 """Validation scans below which a mean says little."""
@@ -79,6 +80,8 @@ def report_text(moment: Moment, name: str, drawings: Drawings) -> str:
         "css": (FOLDER / "style.css").read_text(encoding="utf-8"),
         "moment": moment,
         "overview": overview,
+        "state_names": STATE_NAMES,
+        "agreement": agreement_of(overview),
         "people": sorted({event.by or "unknown" for event in overview.events}),
         "days": last_days(overview),
         "versions": by_version(overview),
@@ -90,6 +93,19 @@ def report_text(moment: Moment, name: str, drawings: Drawings) -> str:
         "troubles": moment.troubles,
     }
     return environment().get_template("report.html").render(**content)
+
+
+def agreement_of(overview: Overview) -> str:
+    """How far people agree where two have outlined a scan, as a sentence; empty where nobody has."""
+    newest = {event.image: event.agreement for event in overview.events if event.agreement is not None}
+    if not newest:
+        return ""
+    low, high = min(newest.values()), max(newest.values())
+    spread = f" ({low:.3f} to {high:.3f})" if len(newest) > 1 else ""
+    return (
+        f"On {plural(len(newest), 'scan')} that two people have outlined, their labels agree with a mean Dice of "
+        f"{mean(newest.values()):.3f}{spread}."
+    )
 
 
 def methods(info: ModelInfo) -> str:
@@ -132,7 +148,8 @@ def not_known(overview: Overview, moment: Moment, infos: Mapping[str, ModelInfo]
         )
         if scores["scans"] < FEW:
             found.append(
-                f"How good {name} is within a narrow margin: {plural(scores['scans'], 'scan')} are few."
+                f"How good {name} is within a narrow margin: {plural(scores['scans'], 'scan')} "
+                f"{'is' if scores['scans'] == 1 else 'are'} few."
             )
     for name, learning in moment.learning.items():
         if not learning.comparable:

@@ -23,17 +23,7 @@ from diffcl.web.pages.project import Moment, Project
 from diffcl.web.pages.rendering import page, report_page, svg, told
 from diffcl.web.pages.report import report_text
 from diffcl.web.pages.sums import days_in_words, heading, last_days, sentence
-from diffcl.web.pages.words import STATUS_NAMES, whole_number
-
-STATE_NAMES: Final = {
-    "waiting": "without label",
-    "proposed": "proposed",
-    "submitted": "submitted",
-    "approved": "approved",
-    "flagged": "flagged",
-    "unusable": "unusable",
-}
-"""What people read of each of `STATES`."""
+from diffcl.web.pages.words import STATE_NAMES, STATUS_NAMES, whole_number
 
 ON_A_PAGE: Final = 50
 """Scans of a page of the list."""
@@ -217,5 +207,7 @@ def picture_of(studies: Studies, scan: ScanState, events: Sequence[LabelEvent]) 
 def how_to_add(project: Project) -> str:
     """How scans come into a project that has none."""
     if project.studies.fetching_is_costly:
-        return "The archive has no MR or CT series that fits: send one there, and look again."
-    return "Put NIfTI, NRRD or MetaImage files into the folder of the studies, or upload them."
+        return "The archive has no MR or CT series that fits: send one there, and it shows here by itself."
+    return (
+        "Put NIfTI, NRRD or MetaImage files into the folder of the studies, or upload them: they show here."
+    )

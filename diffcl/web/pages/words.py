@@ -8,6 +8,16 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+STATE_NAMES: Final = {
+    "waiting": "without label",
+    "proposed": "proposed",
+    "submitted": "submitted",
+    "approved": "approved",
+    "flagged": "flagged",
+    "unusable": "unusable",
+}
+"""What people read of each of `diffcl.studies.overview.STATES`."""
+
 STATUS_NAMES: Final = {
     "preparing": "Prepares",
     "training": "Trains",

@@ -52,6 +52,21 @@ def test_a_report_holds_what_is_known_and_what_is_not(studies: Path, tmp_path: P
     assert len(text) < 1_000_000
 
 
+def test_a_report_tells_how_far_people_agree_on_the_newest_labels(studies: Path, tmp_path: Path) -> None:
+    def second(dice: float) -> dict[str, object]:
+        compared = {"with_version": 1, "with_author": "ann", "classes": {"organ_head": {"dice": dice}}}
+        return {**record("2026-02-01", "bob"), "agreement": compared}
+
+    keep_versions(studies, "scan0", [record("2026-01-31", "ann"), second(0.1), second(0.7)])
+    keep_versions(studies, "scan1", [record("2026-01-31", "ann"), second(0.9)])
+    write_report(studies, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    told = "On 2 scans that two people have outlined, their labels agree with a mean Dice of 0.800 (0.700 to 0.900)."
+    assert told in text
+    assert "How far two people agree" not in text
+    assert '<th scope="row">without label</th><td class="number">3</td>' in text
+
+
 def test_a_report_of_nothing_says_so(studies: Path, tmp_path: Path) -> None:
     write_report(studies, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
