@@ -55,10 +55,14 @@ class Operations:
 
         In a thread, for a disk of the network may keep who looks at it waiting.
         """
-        studies = self._studies()
-        why = "" if "://" in studies else unwell(Path(studies))
+        why = self.unwell()
         told = {"live": True, "ready": not why, **({"detail": why} if why else {})}
         return JSONResponse(told, 503 if why else 200)
+
+    def unwell(self) -> str:
+        """Why no label can be kept; empty where one can, and for an archive, of which nobody knows before."""
+        studies = self._studies()
+        return "" if "://" in studies else unwell(Path(studies))
 
     def tell(self, text: str) -> str:
         """A sentence for a client, without paths of this machine."""

@@ -102,6 +102,8 @@ class ModelViews:
                 await self._project().stop()
             elif form.get("task") not in self._project().trainings:
                 return told(request, "Not found", "There is no such task.", 404)
+            elif unwell := self._project().unwell():
+                return told(request, "That does not work now", f"{unwell}. Nothing can be trained", 507)
             else:
                 options: dict[str, Any] = {
                     "minutes": whole_number(form.get("minutes"), 0),

@@ -58,6 +58,7 @@ class Project:
         has_viewer: Whether OHIF is served.
         tell: Takes from a sentence what no client should read, such as where a file lies.
         busy: Gives the tasks of which a training waits or runs.
+        unwell: Gives why no label can be kept and nothing trained; empty where that can be.
     """
 
     studies: Studies
@@ -72,6 +73,7 @@ class Project:
     has_viewer: bool = False
     tell: Callable[[str], str] = str
     busy: Callable[[], Collection[str]] = tuple
+    unwell: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class ProjectReader:
         project = self._project()
         self._overview = self._overview or OverviewReader(project.studies)
         self._versions = self._versions or VersionReader(project.store)
-        reader, versions, troubles = self._overview, self._versions, list[str]()
+        reader, versions = self._overview, self._versions
+        troubles = [told] if (told := project.unwell()) else []
 
         def tried(read: Callable[[], Found], otherwise: Found) -> Found:
             try:

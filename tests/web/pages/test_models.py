@@ -188,6 +188,18 @@ def test_who_may_not_act_is_told_so_and_sees_no_button(studies: Path, store: Pat
     assert ModelRegistry(store).in_use("organ") == "1"
 
 
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_started(studies: Path, store: Path) -> None:
+    started = Started()
+    why = "studies: cannot be written. What is there can be looked at"
+    app = application(project_of(studies, store, started, unwell=lambda: why))
+    for path in ("/", "/study/training"):
+        assert f"<li>{why}</li>" in ask(app, path).text
+    answer = ask(app, "/study/training", "POST", data={"act": "start", "task": "organ"})
+    assert (answer.status_code, started.asked) == (507, [])
+    assert why in answer.text
+    assert ask(app, "/study/training", "POST", data={"act": "stop"}).status_code == 303
+
+
 def test_a_training_that_cannot_start_is_a_page_that_says_why(studies: Path, store: Path) -> None:
     async def busy(*_: Any) -> None:
         raise HTTPException(429, "training of organ: runs or waits already. Stop it first")

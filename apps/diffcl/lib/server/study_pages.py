@@ -32,6 +32,6 @@ def project(run: Run, busy: Callable[[], Collection[str]]) -> Callable[[], Proje
 
     def found() -> Project:
         made: Project = app_instance().project(start, stop)
-        return replace(made, tell=operations.tell, busy=busy)
+        return replace(made, tell=operations.tell, busy=busy, unwell=operations.unwell)
 
     return found
