@@ -106,7 +106,9 @@ def compose(
     if title:
         figure.suptitle(title, fontweight="bold")
     rows = figure.subplots(count, 3, width_ratios=widths, squeeze=False)
-    low, high = np.percentile(scan[scan != 0] if scan.any() else scan, (0.5, 99.5))
+    low, high = 0.0, 0.0
+    if scan.any():
+        low, high = np.percentile(scan[scan != 0], (0.5, 99.5), overwrite_input=True)
     for index, plane in enumerate(_PLANES):
         position = _largest(shown, plane.along)
         above = rows[0, index]

@@ -78,10 +78,9 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
     volumes = [{} if what is None else _millilitres(what, classes) for what in found]
     label, proposal = (None if what is None else _drawn(what.image) for what in found)
     doubt = kept.doubt if kept.label is not None else None
-    small = sitk.Cast(scan.image, sitk.sitkFloat32)
-    first = next((one for one in (label, proposal) if one is not None), _nothing(small))
+    first = next((one for one in (label, proposal) if one is not None), _nothing(scan.image))
     with DRAWING:
-        figure = compose(small, first, doubt, classes, proposal=proposal if label is not None else None)
+        figure = compose(scan.image, first, doubt, classes, proposal=proposal if label is not None else None)
         figure.legends.clear()  # volumes stand beside the picture
         written = io.BytesIO()
         for text in figure.findobj(Text):

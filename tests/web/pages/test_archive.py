@@ -98,7 +98,7 @@ def test_series_are_shown_with_a_way_to_the_viewer_and_never_with_their_patient(
         assert not [name for name in threads if name.startswith("AnyIO")]  # no request waits for the archive
     finally:
         archive.kill()
-    while "Something cannot be shown now." not in (text := ask(app, "/").text):
+    while "Something does not work now." not in (text := ask(app, "/").text):
         time.sleep(0.1)
     assert "does not answer" in text
     assert "The scans cannot be listed now." in text
