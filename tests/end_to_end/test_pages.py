@@ -131,6 +131,20 @@ def test_every_page_fits_loads_from_here_alone_and_breaks_no_rule(
     assert len(backgrounds) == 2
 
 
+def test_the_report_is_printed_on_white_paper_and_nothing_is_cut_off(
+    browser: webdriver.Chrome, url: str, studies: Path
+) -> None:
+    describe_version(studies.parent / "store", 4, 9, 0.86, reason="Published: " + "better than before, " * 20)
+    look(browser, 718, "dark")  # A4 without its margins, at 96 dots per inch
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
+    opened(browser, f"{url}/study/report")
+    assert "better than before" in text_of(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 718
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    assert browser.execute_script(paper) == "rgb(255, 255, 255)"
+
+
 def test_the_keyboard_alone_goes_everywhere(browser: webdriver.Chrome, url: str) -> None:
     opened(browser, f"{url}/")
     assert press_tab(browser) == "To the content"

@@ -125,9 +125,13 @@ def methods(info: ModelInfo) -> str:
     )
     if not scores:
         return f"{told}; it was not validated."
+    told += (
+        f"; on {plural(scores['scans'], 'validation scan')}, on which settings and weights were chosen too, "
+    )
+    if scores["scans"] == 1:
+        return f"{told}the Dice was {scores['dice']:.3f}."
     return (
-        f"{told}; on {plural(scores['scans'], 'validation scan')}, on which settings and weights were chosen too, "
-        f"the mean Dice was {scores['dice']:.3f} (standard deviation "
+        f"{told}the mean Dice was {scores['dice']:.3f} (standard deviation "
         f"{scores['dice_sd']:.3f}, worst {scores['dice_worst']:.3f})."
     )
 

@@ -67,6 +67,14 @@ def test_a_report_tells_how_far_people_agree_on_the_newest_labels(studies: Path,
     assert '<th scope="row">without label</th><td class="number">3</td>' in text
 
 
+def test_a_version_that_one_scan_validated_has_no_spread(studies: Path, tmp_path: Path) -> None:
+    describe_version(studies / "models", 1, 4, 0.6, scans=1)
+    write_report(studies, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "on 1 validation scan, on which settings and weights were chosen too, the Dice was 0.600." in text
+    assert "1 scan is few" in text
+
+
 def test_a_report_of_nothing_says_so(studies: Path, tmp_path: Path) -> None:
     write_report(studies, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
