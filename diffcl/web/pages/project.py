@@ -198,7 +198,7 @@ class ProjectReader:
             models,
             {name: found for name, every in models.items() if (found := self._learn(every)) is not None},
             tried(project.studies.visible_series, nothing) if project.has_viewer else nothing,
-            troubles,
+            list(dict.fromkeys(troubles)),
             project.busy(),
         )
 

@@ -116,7 +116,7 @@ class Views:
             "state": state if state in STATES else "",
             "wanted": wanted,
             "state_names": STATE_NAMES,
-            "found": len(found),
+            "found": len(found) if moment.overview else None,
             "scans": found[(number - 1) * ON_A_PAGE : number * ON_A_PAGE],
             "number": number,
             "pages": pages,
@@ -130,11 +130,12 @@ class Views:
         if moment is None:
             return page(request, "reading.html", {})
         image = request.query_params.get("image", "")
-        scan = moment.overview.scans.get(image) if moment.overview else None
-        if moment.overview is None or scan is None:
-            said = (
-                moment.troubles[0] if moment.troubles else f"There is no scan {image[:128]}, or not any more."
-            )
+        if moment.overview is None:
+            said = moment.troubles[0] if moment.troubles else "The scans cannot be listed"
+            return page(request, "told.html", {"here": "Scans", "title": "Not now", "said": said}, status=503)
+        scan = moment.overview.scans.get(image)
+        if scan is None:
+            said = f"There is no scan {image[:128]}, or not any more."
             return page(
                 request, "told.html", {"here": "Scans", "title": "Not found", "said": said}, status=404
             )

@@ -141,18 +141,25 @@ def test_a_scan_that_is_not_there_is_a_page_that_says_so(
 
 
 def test_an_archive_that_is_away_is_told_and_the_rest_is_there(
-    get: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
+    studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> dict[str, Any]:
         raise ArchiveDownError("archive http://pacs:8042", "does not answer", "Try again later")
 
     monkeypatch.setattr(FolderStudies, "content", away)
+    monkeypatch.setattr(FolderStudies, "visible_series", away)
+    app = application(project_of(studies, studies.parent / "store", has_viewer=True))
     for path in ("/", "/study/scans"):
-        answer = get(path)
+        answer = ask(app, path)
         assert answer.status_code == 200
         assert '<div class="note" role="alert">' in answer.text
-        assert "archive http://pacs:8042: does not answer. Try again later" in answer.text
-    assert get("/study/scan?image=a").status_code == 404
+        assert answer.text.count("archive http://pacs:8042: does not answer. Try again later") == 1
+        assert "The scans cannot be listed now." in answer.text
+        assert "0 scans" not in answer.text
+    answer = ask(app, "/study/scan?image=a")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+    assert "Not found" not in answer.text
 
 
 def test_a_folder_that_cannot_be_written_is_shown(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
