@@ -75,7 +75,7 @@ def odd_scans(overview: Overview, trainings: Mapping[str, TrainingOverview]) -> 
         found += [
             (image, f"left out of the last training of {task}: {without_name(why, image)}")
             for image, why in training.refused.items()
-            if image in overview.scans
+            if image in overview.scans and why != overview.scans[image].why
         ]
     found += [(one.image, _flagged(newest.get(one.image))) for one in states if one.state == "flagged"]
     found += [(event.image, _little(event)) for event in newest.values() if _little(event)]

@@ -95,7 +95,9 @@ def test_a_scan_is_odd_for_each_of_its_reasons_and_others_are_not() -> None:
         LabelEvent("fine", 1, "2026-01-01", "ann", agreement=0.2, dice=0.1),
         LabelEvent("fine", 2, "2026-01-02", "ann", agreement=0.9, dice=0.9),
     )
-    training = TrainingOverview("organ", {"refused": {"flagged": "its label has a hole", "gone": "gone"}})
+    training = TrainingOverview(
+        "organ", {"refused": {"flagged": "its label has a hole", "gone": "gone", "broken": "is empty"}}
+    )
     assert odd_scans(Overview("", scans, events), {"organ": training}) == {
         "broken": "cannot be used: is empty",
         "flagged": "left out of the last training of organ: its label has a hole; flagged by a reviewer; "
