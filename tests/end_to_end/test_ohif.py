@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -57,20 +56,6 @@ window.fetch = (address, ...rest) => String(address).endsWith('/info/')
     ? Promise.resolve(new Response(JSON.stringify(told.pop() ?? {}))) : fetch(address, ...rest);
 """
 """Lets the page look at once how far a run is, and be told of one that takes long."""
-
-SENT = """
-const { open, send } = XMLHttpRequest.prototype;
-window.sent = [];
-XMLHttpRequest.prototype.open = function (method, address, ...rest) {
-    this.address = String(address);
-    return open.call(this, method, address, ...rest);
-};
-XMLHttpRequest.prototype.send = function (body) {
-    if (this.address.includes('/infer/')) { window.sent.push(body.get('params')); }
-    return send.call(this, body);
-};
-"""
-"""Keeps the params of the predictions that the page asks for."""
 
 ELSEWHERE = """
 return performance.getEntriesByType('resource').map(one => one.name).filter(one => !one.startsWith(location.origin));
@@ -193,32 +178,6 @@ def test_a_proposal_is_shown_where_it_belongs_corrected_and_submitted(
         browser.save_screenshot(str(tmp_path / f"{done} submitted.png"))
         assert client.info()["datastore"]["completed"] == done + 1
         assert slices(label_of(client, series)) == proposed
-
-    browser.set_window_size(1100, 1100)  # so that all rows are to be seen
-    browser.execute_script(SENT)
-    page.click(".tab-label", "Point Prompts")
-    page.until(lambda: page.find(".modelSelector select", "organ_clicks"))
-    for name, x in (("background", -9), ("organ_head", 9)):
-        page.click(".optionsTable tr", name)
-        pane = page.find("[data-cy=viewport-pane]")
-        ActionChains(browser).move_to_element(pane).move_by_offset(x, -5).click().perform()
-    page.press(".modelSelector button", "Run")
-    (sent,) = page.until(lambda: browser.execute_script("return window.sent"))
-    clicks = json.loads(sent)
-    assert [len(clicks[name]) for name in ("background", "organ_head")] == [1, 1]
-    file, _ = client.infer("organ_clicks", series, {**clicks, "result_extension": ".nrrd"})
-    answer = sitk.ReadImage(file)
-    Path(file).unlink()
-    assert [answer[clicks[name][0]] for name in ("background", "organ_head")] == [0, 1]
-    tail = sitk.Cast(proposal_of(client, series) == 2, answer.GetPixelID())
-    chosen = sitk.Cast(answer == 1, answer.GetPixelID()) * (
-        1 - tail
-    )  # no tail was chosen, so all of it stays
-    heads = slices(chosen)
-    page.until(lambda: Counter({at: n for at, n in page.outlined().items() if at[3] == 1}) == heads)
-    browser.save_screenshot(str(tmp_path / "clicks.png"))
-    page.click(".tab-label", "Auto-Segmentation")
-    page.until(lambda: page.find(".modelSelector button", "Run"))
 
     published = running.store.folders[0] / "organ"
     published.rename(tmp_path / "away")
