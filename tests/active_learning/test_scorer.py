@@ -305,7 +305,8 @@ def test_a_scan_that_takes_too_long_ends_its_process_and_no_other(monkeypatch: p
     )
     monkeypatch.setattr(scorer, "LONGEST_SECONDS", 1.0)
     look = LookingProcess()
-    assert "has ended" in look(60)["error"]  # type: ignore[arg-type]
+    assert "has ended" in look(600)["error"]  # type: ignore[arg-type]
+    monkeypatch.setattr(scorer, "LONGEST_SECONDS", 300.0)  # for a new process on a busy machine
     assert look(0) == {}  # type: ignore[arg-type]
     look.close()
 
