@@ -13,17 +13,16 @@ than two standard errors of the difference.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from any_organ import Experiment, experiments, run_experiment
+from any_organ import Experiment, arguments, experiments, keep_picture, run_experiment
 from matplotlib.figure import Figure
 
-from diffcl.files import replace_file, write_text
+from diffcl.files import write_text
 from diffcl.training import Plan
 
 WHOLE = "the whole method"
@@ -132,18 +131,12 @@ def draw(results: Results, picture: Path) -> None:
         panel.set(title=name, xlabel="mean validation Dice", yticks=range(len(parts)), yticklabels=parts)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
-    with replace_file(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    keep_picture(figure, picture)
 
 
 def main() -> None:
     """Run what is asked for, and show what all of it found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each set")
-    parser.add_argument("--work", type=Path, required=True, help="folder of runs and results")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of each training, judging included")
+    parser = arguments(__doc__)
     parser.add_argument("--sets", nargs="+", default=["left-atrium", "cardiac", "abdomen"], metavar="NAME")
     parser.add_argument("--labelled", type=int, choices=(4, 8), default=4, help="patients (4)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

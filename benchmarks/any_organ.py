@@ -219,18 +219,29 @@ def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
         panel.set(title=name, xlabel="minutes", ylabel="mean validation Dice", ylim=(0, 1))
         panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
+    keep_picture(figure, picture)
+
+
+def keep_picture(figure: Figure, picture: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with replace_file(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def main() -> None:
-    """Run what is asked for, and show what all of it found."""
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What one may ask of any comparison of trainings."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each set")
     parser.add_argument("--work", type=Path, required=True, help="folder of runs and results")
     parser.add_argument("--minutes", type=float, default=60.0, help="of each training, judging included")
+    return parser
+
+
+def main() -> None:
+    """Run what is asked for, and show what all of it found."""
+    parser = arguments(__doc__)
     parser.add_argument("--sets", nargs="+", default=[], metavar="NAME", help="by default all")
     parser.add_argument("--labelled", nargs="+", type=int, choices=(4, 8), default=[4, 8])
     parser.add_argument("--without", choices=("none", "labelled-alone"), default="none",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from diffcl.geometry import Geometry
+from diffcl.pieces import largest_share
 
 Triple = tuple[float, float, float]
 
@@ -61,7 +61,7 @@ def _shape(mask: NDArray[np.bool_], corner: list[int], grid: Geometry) -> Shape:
         (sides[2], sides[1], sides[0]),
         (middle[2], middle[1], middle[0]),
         3 * count * volume / surface,
-        _largest_share(mask, count),
+        largest_share(mask),
     )
 
 
@@ -70,14 +70,3 @@ def _faces(mask: NDArray[np.bool_], axis: int) -> int:
     along = np.moveaxis(mask, axis, 0)
     ends = np.count_nonzero(along[0]) + np.count_nonzero(along[-1])
     return int(np.count_nonzero(along[1:] != along[:-1]) + ends)
-
-
-def _largest_share(mask: NDArray[np.bool_], count: int) -> float:
-    """Share of its voxels that the largest piece has; voxels that share a corner are connected."""
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    found = sitk.ConnectedComponent(image, True)
-    pieces = sitk.GetArrayViewFromImage(found)
-    sizes = np.zeros(int(pieces.max()) + 1, np.int64)
-    for plane in pieces:  # one by one, as counting makes wide numbers of them
-        sizes += np.bincount(plane.ravel(), minlength=len(sizes))
-    return float(sizes[1:].max() / count)

@@ -155,16 +155,18 @@ def survey(
     most = LABELLED
     if sample := _spread(labelled, FEWEST):
         most = min(LABELLED, max(FEWEST, ENOUGH_BYTES * len(sample) // max(1, sum(map(_bytes, sample)))))
-    known = _looked_at(_spread(labelled, most), recipe, cache)
-    others = _looked_at(_spread(unlabelled, UNLABELLED * most // LABELLED), recipe, cache)
+    known, reason = _looked_at(_spread(labelled, most), recipe, cache)
+    if reason and not known:
+        raise DataError(reason.where, reason.what, reason.next_step) from reason
+    others, _ = _looked_at(_spread(unlabelled, UNLABELLED * most // LABELLED), recipe, cache)
     found, slices = (Survey([scan[axes] for scan in known], [scan[axes] for scan in others]) for axes in AXES)
     return replace(found, slices=slices) if found.consists_of_slices else found
 
 
 def _looked_at(
     cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None
-) -> list[dict[Axes, ScanFacts]]:
-    """What is known of those that can be used; of none of several, why the first one cannot."""
+) -> tuple[list[dict[Axes, ScanFacts]], DiffclError | None]:
+    """What is known of those that can be used, and why the first of the others cannot."""
     found: list[dict[Axes, ScanFacts]] = []
     reason: DiffclError | None = None
     for case in cases:
@@ -174,9 +176,7 @@ def _looked_at(
             raise
         except DiffclError as error:
             reason = reason or error
-    if reason and not found and isinstance(cases[0], LabelledCase):
-        raise DataError(reason.where, reason.what, reason.next_step) from reason
-    return found
+    return found, reason
 
 
 def _bytes(case: LabelledCase) -> int:

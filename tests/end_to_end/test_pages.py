@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from browser import headless
 from pages import Started, application, in_order, project_of
 from selenium import webdriver
@@ -18,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from study_files import describe_version, empty_scans, keep_training, keep_versions, record
+from threaded import serving
 
 from diffcl.web.headers import SecurityHeaders
 
@@ -63,18 +60,8 @@ def started() -> Started:
 def url(studies: Path, started: Started) -> Iterator[str]:
     """The address of the pages, which a program of its own thread serves."""
     project = project_of(studies, studies.parent / "store", started, upcoming=in_order)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(SecurityHeaders(application(project)), port=port, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(SECONDS)
+    with serving(SecurityHeaders(application(project)), log_level="warning") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from children import FULL_DISK, let_children_begin_with
 from synthetic import ORGAN
 
-import diffcl
 from diffcl.errors import FullDiskError, ModelError
 from diffcl.models import ModelRegistry
 from diffcl.publishing.acceptance import accepted
@@ -29,10 +29,8 @@ def test_weights_that_harm_whoever_computes_with_them_harm_another_process(
     act: str, told: str, store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the export had such a fault."""
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import diffcl.models.onnx.export as export\ndef write(*_, **__):\n    {act}\nexport.write_onnx = write\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    fault = f"import diffcl.models.onnx.export as export\ndef write(*_, **__):\n    {act}\nexport.write_onnx = write\n"
+    let_children_begin_with(fault, tmp_path, monkeypatch)
     with pytest.raises(ModelError, match="model organ: ") as caught:
         accept(store, tmp_path)
     assert told in str(caught.value)
@@ -42,11 +40,7 @@ def test_weights_that_harm_whoever_computes_with_them_harm_another_process(
 def test_a_full_disk_is_told_as_one(
     store: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    let_children_begin_with(FULL_DISK, tmp_path, monkeypatch)
     with pytest.raises(FullDiskError):
         accept(store, tmp_path)
     assert store.versions("organ") == [1]

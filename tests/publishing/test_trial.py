@@ -7,9 +7,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
+from children import FULL_DISK, let_children_begin_with
 from packages import opened_here
 
-import diffcl
 from diffcl.errors import FullDiskError, ModelError
 from diffcl.models import ModelInfo
 from diffcl.models.profile import Profile
@@ -109,10 +109,8 @@ def test_weights_that_harm_whoever_reads_them_harm_another_process(
     act: str, told: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the reader of weights had such a fault: any reading in this process would end it, or the test."""
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import safetensors\ndef safe_open(*_, **__):\n    {act}\nsafetensors.safe_open = safe_open\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    fault = f"import safetensors\ndef safe_open(*_, **__):\n    {act}\nsafetensors.safe_open = safe_open\n"
+    let_children_begin_with(fault, tmp_path, monkeypatch)
     if "sleep" in act:
         monkeypatch.setattr(trial, "TRIAL_SECONDS", 3.0)
     archive = packed(saved(tmp_path / "model", recipe))
@@ -135,11 +133,7 @@ def test_a_file_that_is_no_model_is_refused_by_the_other_process(recipe: Recipe,
 def test_a_full_disk_is_no_fault_of_the_model(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(diffcl.__file__).parents[1]}")
+    let_children_begin_with(FULL_DISK, tmp_path, monkeypatch)
     with pytest.raises(FullDiskError):
         tried(packed(saved(tmp_path / "model", recipe)))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -12,7 +9,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from threaded import serving
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 
@@ -73,22 +70,6 @@ def application(server: str, prefix: str) -> Starlette:
 @contextmanager
 def proxied(server: str, prefix: str, cert: Path, key: Path) -> Iterator[str]:
     """The address at which a server is shown below a prefix, with https."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(
-        application(server, prefix),
-        port=port,
-        log_level="error",
-        ws="none",
-        ssl_certfile=cert,
-        ssl_keyfile=key,
-    )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.05)
-    yield f"https://127.0.0.1:{port}{prefix}"
-    running.should_exit = True
-    thread.join(30)
+    secured = {"ssl_certfile": cert, "ssl_keyfile": key}
+    with serving(application(server, prefix), log_level="error", **secured) as port:
+        yield f"https://127.0.0.1:{port}{prefix}"
