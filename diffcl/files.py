@@ -21,6 +21,10 @@ from diffcl.errors import FullDiskError, OutputError, UnwritableError
 STALE_SECONDS = 3600
 """Nobody writes a file for so long; a temporary one that is older belongs to a process that was killed."""
 
+WRITER = "DIFFCL_WRITER"
+"""Environment variable: what the names of temporary files begin with, up to 16 hexadecimal digits, where somebody
+waits to remove what a killed process leaves. Without it nothing tells the files of one process from another's."""
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^/]*)?")
 _FORMER = re.compile(r"\.[0-9a-f]{32}\.former\.(.+)")
 
@@ -42,7 +46,8 @@ _HERE, _EXCHANGE = -100, 2
 
 def temporary_beside(path: Path) -> Path:
     """A new name in the folder of a file, with its suffixes in lower case."""
-    return path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
+    writer = os.environ.get(WRITER, "")
+    return path.with_name(f".{writer}{uuid4().hex[len(writer) :]}{''.join(path.suffixes[-2:]).lower()}")
 
 
 @contextmanager
@@ -161,6 +166,21 @@ def remove_leftovers(folder: Path) -> None:
                 path.replace(path.with_name(former[1]))
             elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
                 remove(path)
+
+
+def remove_temporary_files(folder: Path, writer: str = "") -> None:
+    """Remove the half-written files that lie in a folder of anybody's, and nothing inside its folders.
+
+    Args:
+        folder: The folder; there may be none.
+        writer: Only what processes wrote that are over and had this as their `WRITER`; without it, what is so old that
+            its process was killed.
+    """
+    for path in folder.glob(f".{writer}*"):
+        with suppress(OSError):  # its writer lives and is done, or it may not be removed
+            over = bool(writer) or time.time() - path.stat().st_mtime > STALE_SECONDS
+            if over and _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink()
 
 
 def finite(value: Any) -> Any:

@@ -16,7 +16,17 @@ import pytest
 
 from diffcl import files
 from diffcl.errors import FullDiskError, OutputError
-from diffcl.files import finite, remove_leftovers, replace_file, replace_folder, write_bytes, write_text
+from diffcl.files import (
+    WRITER,
+    finite,
+    remove_leftovers,
+    remove_temporary_files,
+    replace_file,
+    replace_folder,
+    temporary_beside,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_file_appears_with_its_whole_content(tmp_path: Path) -> None:
@@ -268,6 +278,26 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
     remove_leftovers(tmp_path)
     assert not [path for path in (*gone, folder) if path.exists()]
     assert all(path.exists() for path in stay)
+
+
+def test_what_a_writer_left_is_removed_when_it_is_over_and_what_is_anybodys_only_when_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WRITER, "0123456789abcdef")
+    mine = temporary_beside(tmp_path / "label.nii.gz")
+    monkeypatch.delenv(WRITER)
+    young, old = temporary_beside(tmp_path / "label.nii.gz"), temporary_beside(tmp_path / "Label.NRRD")
+    for path in (mine, young, old):
+        path.write_bytes(b"half")
+    folder = tmp_path / f".{32 * 'b'}"
+    folder.mkdir()
+    for path in (old, folder):
+        os.utime(path, times=(0, 0))
+    remove_temporary_files(tmp_path / "missing")
+    remove_temporary_files(tmp_path, "0123456789abcdef")
+    assert {*tmp_path.iterdir()} == {young, old, folder}
+    remove_temporary_files(tmp_path)
+    assert {*tmp_path.iterdir()} == {young, folder}
 
 
 def test_numbers_that_json_does_not_know_become_null() -> None:

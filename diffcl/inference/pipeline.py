@@ -11,6 +11,7 @@ import torch
 
 from diffcl.data.sequences import Case, Image, read_case
 from diffcl.errors import ModelError, UsageError, failure_sentence
+from diffcl.files import remove_temporary_files
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.outlook import Outlook
@@ -152,6 +153,8 @@ def predict_jobs(
     """
     watchers = watchers or Watchers()
     loaded(settings)  # before anything is sent to workers: they would all say that it is missing
+    for folder in {path.parent for job in jobs for path in job.output.paths()}:
+        remove_temporary_files(folder)
     if workers or cluster:
         from diffcl.inference.workers import segment_on_workers
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 from distributed import Client, Future, LocalCluster, as_completed
 
 from diffcl.errors import UsageError
+from diffcl.files import WRITER, remove_temporary_files
 from diffcl.inference.pipeline import Job, Outcome, Settings, segment
 
 RETRIES = 2
@@ -25,6 +27,8 @@ def segment_on_workers(
 ) -> Iterator[Outcome]:
     """Segment scans, each on whichever worker is free, and yield what became of them as they are done.
 
+    What a worker of this machine was writing when it died is removed at the end.
+
     Args:
         jobs: The scans. Workers read and write the same paths.
         settings: How.
@@ -34,16 +38,25 @@ def segment_on_workers(
     Raises:
         UsageError: If the scheduler does not answer.
     """
-    with _client(workers, cluster) as client:
-        if cluster is None:
-            settings = replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))
-        places, settings = [_absolute(job) for job in jobs], _anywhere(settings)
-        futures = client.map(segment, places, settings=settings, pure=False, retries=RETRIES)
-        of_future = dict(zip(futures, jobs, strict=True))
-        for future in as_completed(futures):
-            job = of_future.pop(future)
-            yield _outcome(future, job)
-            future.release()
+    writer = uuid4().hex[:16]
+    if cluster is None:
+        settings = replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))
+    try:
+        with _client(workers, cluster, writer) as client:
+            yield from _outcomes(client, jobs, settings)
+    finally:
+        for folder in {path.parent for job in jobs for path in job.output.paths()}:
+            remove_temporary_files(folder, writer)
+
+
+def _outcomes(client: Client, jobs: Sequence[Job], settings: Settings) -> Iterator[Outcome]:
+    places, settings = [_absolute(job) for job in jobs], _anywhere(settings)
+    futures = client.map(segment, places, settings=settings, pure=False, retries=RETRIES)
+    of_future = dict(zip(futures, jobs, strict=True))
+    for future in as_completed(futures):
+        job = of_future.pop(future)
+        yield _outcome(future, job)
+        future.release()
 
 
 def _outcome(future: Future, job: Job) -> Outcome:
@@ -71,10 +84,12 @@ def _anywhere(settings: Settings) -> Settings:
 
 
 @contextmanager
-def _client(workers: int, cluster: str | None) -> Iterator[Client]:
+def _client(workers: int, cluster: str | None, writer: str) -> Iterator[Client]:
     if cluster is None:
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, env={WRITER: writer}
+            ) as local,
             Client(local) as client,
         ):
             yield client

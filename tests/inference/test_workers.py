@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 import SimpleITK as sitk
 from synthetic import make_studies, publish_untrained
 
 from diffcl.cli.main import run
+from diffcl.files import replace_file
 from diffcl.inference.outputs import Outputs, plan
 from diffcl.inference.pipeline import Job, Outcome, Settings, segment
 from diffcl.inference.workers import segment_on_workers
@@ -47,6 +49,30 @@ def test_workers_do_each_scan_once_and_survive_the_death_of_one(settings: Settin
     files = {path.name: path.read_bytes() for path in (tmp_path / "together").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()}
     assert sorted(files) == sorted(scan.name for scan in scans)
+
+
+def half_written(job: Job, **_: object) -> Outcome:
+    """A worker that dies for good while it writes."""
+    assert job.output.label is not None
+    with replace_file(job.output.label) as temporary:
+        temporary.write_bytes(b"half")
+        psutil.Process().kill()
+    return Outcome(job, None)
+
+
+def test_what_a_worker_was_writing_when_it_died_goes_and_the_scan_is_given_up(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffcl.inference.workers.segment", half_written)
+    out = tmp_path / "out"
+    young = out / f".{32 * 'a'}.nii.gz"
+    [job] = jobs([tmp_path / "scan.nii.gz"], out)
+    out.mkdir(exist_ok=True)
+    young.write_bytes(b"somebody else's")
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        [outcome] = segment_on_workers([job], settings, 1, None)
+    assert "given up after several tries (KilledWorker" in outcome.error
+    assert [*out.iterdir()] == [young]
 
 
 def test_what_is_there_is_left_out_on_request(settings: Settings, tmp_path: Path) -> None:
