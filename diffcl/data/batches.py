@@ -211,8 +211,10 @@ class Batches:
 
     def _wanted(self, label: Tensor, random: np.random.Generator) -> Tensor:
         """Which voxels of a label may be the centre of a crop: those of a class that is drawn, or of every class."""
-        present = [value for value in label.unique().tolist() if value]
-        if not (self._recipe.training.class_balanced and present):
+        if not self._recipe.training.class_balanced:
+            return label
+        present = [value for value, count in enumerate(label.bincount().tolist()) if value and count]
+        if not present:
             return label
         return torch.eq(label, present[int(random.integers(len(present)))])
 
