@@ -15,12 +15,14 @@ from time import monotonic
 from typing import Any, Protocol
 
 from diffcl.errors import TooShortError
+from diffcl.networks.precision import knows_bfloat16
 from diffcl.training.costs import Clock, Costs
 from diffcl.training.distributed import first_says
 
 JUDGEMENTS = 5
 """How often the validation scans are predicted after the last step: a validation, the weight of the ensemble, which
-takes as long as two, and both sides of the gate. Once more where a last part has to show what it did to them."""
+takes as long as two, and both sides of the gate. Once more where a last part has to show what it did to them, and once
+more in bfloat16 where the processor knows it."""
 
 PUBLISHING_SECONDS = 30.0
 """For the ONNX files of a version, and the comparison of what they answer with what torch does."""
@@ -270,7 +272,7 @@ class TimeLimit:
     @property
     def _judging(self) -> float:
         slower = max(1.0, self._a_step / self._costs.step) if self._costs.step > 0 else 1.0
-        judgements = JUDGEMENTS + (self.kept > 0)
+        judgements = JUDGEMENTS + (self.kept > 0) + knows_bfloat16()
         return (judgements * self._costs.validation + PUBLISHING_SECONDS) * slower
 
     @property

@@ -55,6 +55,12 @@ class Killed(BaseException):
     """Stands for a SIGKILL between two steps."""
 
 
+@pytest.fixture(autouse=True)
+def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any processor, taken for one that knows no bfloat16."""
+    monkeypatch.setattr(module, "knows_bfloat16", lambda: False)
+
+
 @pytest.fixture
 def scans(cases: Cases, recipe: Recipe, tmp_path: Path) -> Scans:
     return load_scans(cases, recipe, tmp_path / "prepared")
@@ -188,15 +194,19 @@ def test_long_validations_are_left_to_the_end() -> None:
     assert not TimeLimit(LENGTH, 600.0, Costs(1.0, 31.0), 0.0, lambda: 0.0).validates()
 
 
-def test_judging_takes_longer_where_steps_have_become_slower(clock: Clock) -> None:
+@pytest.mark.parametrize("knows", [False, True])
+def test_judging_takes_longer_where_steps_have_become_slower_and_in_two_number_formats(
+    clock: Clock, knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both machines begin alike; the one that becomes slower keeps more time for judging."""
+    monkeypatch.setattr(module, "knows_bfloat16", lambda: knows)
     over = {}
     for seconds in (10.0, 20.0):
         begun = clock.now
         limit = TimeLimit(LENGTH, 1000.0, Costs(10.0, 40.0), begun, clock)
         walk(limit, clock, always(seconds))
         over[seconds] = clock.now - begun
-    judging = module.JUDGEMENTS * 40.0 + PUBLISHING_SECONDS
+    judging = (module.JUDGEMENTS + knows) * 40.0 + PUBLISHING_SECONDS
     assert over == pytest.approx({10.0: 1000.0 - judging, 20.0: 1000.0 - 2 * judging}, abs=20.0)
 
 
