@@ -203,11 +203,15 @@ def _partly_known(
     share = learner.recipe.diffusion.completion
     if not share:
         return noisy
-    chosen = (torch.rand(len(target), generator=random) < share).view(-1, 1, 1, 1)
+    chosen = (torch.rand(len(target), generator=random) < share).nonzero()[:, 0].to(target.device)
+    if not len(chosen):
+        return noisy
+    target = target[chosen]
     outlined = (target >= 0) & (target < learner.recipe.classes)
-    wrong = (cs_logits.argmax(dim=1) != target) & outlined
-    known = draw_known(target * outlined, wrong, learner.recipe.grid.spacing, random)
-    return torch.where((known & outlined & chosen.to(known.device))[:, None], clean, noisy)
+    wrong = (cs_logits[chosen].argmax(dim=1) != target) & outlined
+    known = draw_known(target * outlined, wrong, learner.recipe.grid.spacing, random) & outlined
+    noisy[chosen] = torch.where(known[:, None], clean[chosen], noisy[chosen])
+    return noisy
 
 
 def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) -> Crops:
