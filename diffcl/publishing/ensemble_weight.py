@@ -238,7 +238,8 @@ def _count_doubt(doubts: Sequence[ExpectedDice], cs: Tensor, ds: Tensor) -> None
         seen = 1 - torch.minimum(one[0], other[0]).float() >= UNSEEN
         pair = [part[:, seen].float() for part in (one, other)]
         for weight, doubt in zip(WEIGHTS_TRIED, doubts, strict=True):
-            doubt.add((1 - weight) * pair[0] + weight * pair[1])
+            mixed = (1 - weight) * pair[0] + weight * pair[1]
+            doubt.add(mixed[:, None])  # one part of a slab already, so in one piece
 
 
 def _mean_dice(label: NDArray[np.uint8], truth: NDArray[Any], box: Box, recipe: Recipe) -> float:
