@@ -46,8 +46,7 @@ _HERE, _EXCHANGE = -100, 2
 
 def temporary_beside(path: Path) -> Path:
     """A new name in the folder of a file, with its suffixes in lower case."""
-    writer = os.environ.get(WRITER, "")
-    return path.with_name(f".{writer}{uuid4().hex[len(writer) :]}{''.join(path.suffixes[-2:]).lower()}")
+    return path.with_name(f".{_token()}{''.join(path.suffixes[-2:]).lower()}")
 
 
 @contextmanager
@@ -93,7 +92,7 @@ def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: For every `OSError` in the block.
     """
-    temporary = path.with_name(f".{uuid4().hex}")
+    temporary = path.with_name(f".{_token()}")
     try:
         _bring_back(path)
         temporary.mkdir()
@@ -154,17 +153,21 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, writer: str = "") -> None:
     """Remove what killed processes left half-written in a folder and in those inside it.
 
     A folder that was about to be replaced when its process was killed comes back.
+
+    Args:
+        folder: The folder.
+        writer: What processes wrote that are over and had this as their `WRITER` is removed, however new it is.
     """
     for path in [*folder.rglob(".*")]:
         former = _FORMER.fullmatch(path.name)
         with suppress(OSError):  # its writer lives and is done, or it may not be removed
             if former and not path.with_name(former[1]).exists():
                 path.replace(path.with_name(former[1]))
-            elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+            elif _TEMPORARY.fullmatch(path.name) and (_is_of(writer, path) or _is_stale(path)):
                 remove(path)
 
 
@@ -178,7 +181,7 @@ def remove_temporary_files(folder: Path, writer: str = "") -> None:
     """
     for path in folder.glob(f".{writer}*"):
         with suppress(OSError):  # its writer lives and is done, or it may not be removed
-            over = bool(writer) or time.time() - path.stat().st_mtime > STALE_SECONDS
+            over = _is_of(writer, path) or _is_stale(path)
             if over and _TEMPORARY.fullmatch(path.name) and path.is_file():
                 path.unlink()
 
@@ -227,6 +230,20 @@ def not_written(path: Path, error: OSError) -> OutputError:
     )
 
 
+def _token() -> str:
+    """32 hexadecimal digits that nobody else has, the first of them those of `WRITER`."""
+    writer = os.environ.get(WRITER, "")
+    return writer + uuid4().hex[len(writer) :]
+
+
+def _is_of(writer: str, path: Path) -> bool:
+    return bool(writer) and path.name.startswith(f".{writer}")
+
+
+def _is_stale(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > STALE_SECONDS
+
+
 def _is_full(path: Path) -> bool:
     """Whether there is not even space for a block on the disk of a file."""
     try:
@@ -254,7 +271,7 @@ def _change_places(new: Path, path: Path) -> None:
     """Let two folders change places, or at least let `path` never be without one of them after an interrupt."""
     if exchanged(new, path):
         return
-    former = path.with_name(f".{uuid4().hex}.former.{path.name}")
+    former = path.with_name(f".{_token()}.former.{path.name}")
     try:
         path.replace(former)
         new.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -65,7 +66,7 @@ class AuditTrail:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._size, self._kept = folder, size, kept
         self._lock = Lock()
-        self._end_line()
+        self._cut_off = self._ends_within_a_line()
 
     def write(self, user: str, address: str, action: str, scan: str, status: int) -> None:
         """Add a record; safe in threads and among processes.
@@ -77,21 +78,25 @@ class AuditTrail:
         record = Record(now, user[:LONGEST], address[:LONGEST], action[:LONGEST], scan[:LONGEST], status)
         line = f"{json.dumps(asdict(record))}\n".encode()
         with self._lock:
+            line = b"\n" + line if self._cut_off else line
             handle = os.open(self._folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(handle, line)
+                written = os.write(handle, line)
+                self._cut_off = written < len(line)
+                if self._cut_off:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), FILE)
                 full = os.fstat(handle).st_size >= self._size
             finally:
                 os.close(handle)
             if full:
                 self._begin_anew()
 
-    def _end_line(self) -> None:
-        """End a line that a power failure has cut off, so that the next record is not lost with it."""
-        if (self._folder / FILE).is_file():
-            with (self._folder / FILE).open("r+b") as file:
-                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
-                    file.write(b"\n")
+    def _ends_within_a_line(self) -> bool:
+        """Whether a power failure or a full disk has cut the last line off, with which the next would be lost."""
+        if not (self._folder / FILE).is_file():
+            return False
+        with (self._folder / FILE).open("rb") as file:
+            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
 
     def _begin_anew(self) -> None:
         """Number the file that is full, and remove the oldest ones."""

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Condition, Event, Lock, Thread, Timer
 from typing import Any, NamedTuple
 
@@ -41,9 +40,6 @@ REST_SECONDS = 60.0
 
 LONGEST_SECONDS = 3600.0
 """Time that one scan may take; one that takes longer, in a library that loops for example, has no score."""
-
-LOWEST = 19
-"""Nice value of the process: it gets what nobody else wants."""
 
 Look = Callable[[dict[str, Any]], dict[str, Any]]
 """Answers the questions of `diffcl.active_learning.worker`."""
@@ -93,14 +89,10 @@ class LookingProcess:
 def _start() -> subprocess.Popen[str]:
     """One thread; a session of its own, so that Ctrl-C in the server's terminal does not reach it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "diffcl.active_learning.worker", str(os.getpid())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True,
     )  # fmt: skip
-    os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
-    with suppress(OSError):  # where Linux shares the processor among sessions first, whatever is nice in them
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(LOWEST), encoding="utf-8")
-    return process
 
 
 class ScansToScore(NamedTuple):

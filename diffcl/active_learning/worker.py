@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from diffcl.models.weights import Model
 
 
+LOWEST = 19
+"""Nice value of the process: it gets what nobody else wants."""
+
+
 class Looker:
     """Answers questions about scans; keeps the last model."""
 
@@ -78,6 +82,13 @@ def lines_until_the_end(source: TextIO) -> Iterator[str]:
         yield lines.get()
 
 
+def give_way() -> None:
+    """Give this process the lowest priority."""
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+    with suppress(OSError):  # where Linux shares the processor among sessions first, whatever is nice in them
+        Path("/proc/self/autogroup").write_text(str(LOWEST), encoding="utf-8")
+
+
 def main(parent: int) -> None:
     """Serve standard input and output; what libraries print goes to standard error.
 
@@ -85,6 +96,7 @@ def main(parent: int) -> None:
         parent: Process id of who started this.
     """
     end_with_parent(parent)  # also while what follows is imported
+    give_way()  # not before: with the lowest priority a busy machine lets it come so far only after seconds
     import torch
 
     torch.set_num_threads(1)

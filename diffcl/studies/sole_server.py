@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from diffcl.errors import UsageError
-from diffcl.files import make_folder, of_the_disk
+from diffcl.files import WRITER, make_folder, of_the_disk, remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,29 @@ class SoleServer:
         self._lock = FileLock(folder / ".server.lock")
 
     def claim(self) -> None:
-        """Hold the studies until the process ends. On a disk that takes nothing now there is nothing to hold.
+        """Hold the studies until the process ends, and remove what a killed server left half-written in them.
+
+        On a disk that takes nothing now there is nothing to hold.
+
+        Raises:
+            UsageError: If another server holds them.
+        """
+        if self._held():
+            writer = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16]
+            remove_leftovers(self._folder, writer)
+            os.environ[WRITER] = writer  # of this process and its children, the next ones to be over
+
+    def check(self) -> None:
+        """Refuse studies that another server holds.
+
+        Raises:
+            UsageError: If one does.
+        """
+        self._held()
+        self._lock.release()
+
+    def _held(self) -> bool:
+        """Take hold of the studies; False on a disk that takes nothing now.
 
         Raises:
             UsageError: If another server holds them.
@@ -41,12 +65,5 @@ class SoleServer:
             if of_the_disk(error) is None:
                 raise
             logger.warning(f"{self._folder}: another server would not be noticed ({error.strerror})")
-
-    def check(self) -> None:
-        """Refuse studies that another server holds.
-
-        Raises:
-            UsageError: If one does.
-        """
-        self.claim()
-        self._lock.release()
+            return False
+        return True

@@ -13,6 +13,7 @@ from uvicorn import run as run_uvicorn
 
 from diffcl.web.connections import BoundedProtocol
 from diffcl.web.limits import LONGEST_HEAD
+from diffcl.web.temporary_folder import use_own_temporary_folder
 
 
 def log_settings(log_config: str) -> dict[str, Any]:
@@ -25,8 +26,12 @@ def log_settings(log_config: str) -> dict[str, Any]:
 
 
 def prepare_process() -> None:
-    """Let what this process and its children write be its user's alone, and let it open as many files as it may."""
+    """Let what this process and its children write be its user's alone, and let it open as many files as it may.
+
+    Temporary files go into a folder of its own.
+    """
     os.umask(0o077)
+    use_own_temporary_folder()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 import threading
 from pathlib import Path
@@ -42,6 +44,30 @@ def test_a_trail_goes_on_after_a_restart_and_a_line_cut_off(tmp_path: Path) -> N
     for number in (2, 3):
         write(AuditTrail(tmp_path), number)
     assert [record.scan for record in read_audit(tmp_path)] == ["scan 1", "scan 2", "scan 3"]
+
+
+def test_a_disk_that_fills_in_a_line_costs_that_record_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail, system = AuditTrail(tmp_path), os.write
+    write(trail, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, line: system(handle, line[:9]))
+        with pytest.raises(OSError, match="No space left"):
+            write(trail, 2)
+        patch.setattr(os, "write", _full)
+        for number in (3, 4):
+            with pytest.raises(OSError, match="No space left"):
+                write(AuditTrail(tmp_path), number)  # also by a server that starts now
+            with pytest.raises(OSError, match="No space left"):
+                write(trail, number)
+    write(trail, 5)
+    write(trail, 6)
+    assert [record.scan for record in read_audit(tmp_path)] == ["scan 1", "scan 5", "scan 6"]
+
+
+def _full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_file_that_somebody_else_put_there_stops_nothing(tmp_path: Path) -> None:

@@ -297,6 +297,22 @@ def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     look.close()
 
 
+def test_until_the_process_says_that_it_ends_with_the_server_it_is_as_quick_as_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = (
+        "import os, sys\nfor line in sys.stdin:\n"
+        "    print('{\"nice\": %d}' % os.getpriority(os.PRIO_PROCESS, 0), flush=True)"
+    )
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        scorer.subprocess, "Popen", lambda command, **kwargs: popen([sys.executable, "-c", program], **kwargs)
+    )
+    look = LookingProcess()
+    assert look({}) == {"nice": os.getpriority(os.PRIO_PROCESS, 0)}
+    look.close()
+
+
 def test_a_scan_that_takes_too_long_ends_its_process_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys, time\nfor line in sys.stdin:\n    time.sleep(float(line)); print('{}', flush=True)"
     popen = subprocess.Popen
