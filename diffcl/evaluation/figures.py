@@ -17,16 +17,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from diffcl.data.resample import resample
+from diffcl.data.resample import smooth
 from diffcl.files import replace_file
-from diffcl.geometry import Geometry, voxels
+from diffcl.geometry import Geometry, nearest_axes, voxels
+from diffcl.io.planes import Planes, cut, planes_of_label, window_of
 from diffcl.labels import LabelClass, distinct_colors
 
 WIDTH = 9.0
 """Inches."""
 
-_LONGEST = 300
-_ALIGNED = 1e-3
+Slices = Sequence[NDArray[Any]]
+"""What is seen in each plane, as `diffcl.io.planes.Cut.slices`."""
+
 _STROKE = [withStroke(linewidth=2, foreground="black")]
 
 
@@ -76,7 +78,6 @@ def compose(
     classes: Sequence[LabelClass],
     *,
     title: str = "",
-    proposal: sitk.Image | None = None,
 ) -> Figure:
     """Show a scan with its outlines in their colours, and below it the uncertainty.
 
@@ -89,44 +90,21 @@ def compose(
         uncertainty: 0..1 on its grid; None where it is not known, and the picture has no second row.
         classes: Names and colours, see `outline_colors`; their volumes stand in the legend.
         title: Stands above it.
-        proposal: Class values on the same grid, of which the outlines are dashed.
     """
-    grid = upright(Geometry.of(image))
-    scan = voxels(resample(image, grid))
-    doubt = None if uncertainty is None else voxels(resample(uncertainty, grid))
-    shown = voxels(resample(label, grid, labels=True))
-    proposed = None if proposal is None else voxels(resample(proposal, grid, labels=True))
-    extent = grid.extent
-    widths = [extent[plane.right] for plane in _PLANES]
-    tallest = max(extent[plane.vertical] for plane in _PLANES)
-    count = 1 if doubt is None else 2
-    height = count * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
-    colors = outline_colors(classes)
-    figure = Figure(figsize=(WIDTH, min(max(height, 3.0), count * WIDTH)), layout="constrained")
+    planes = planes_of_label(label)
+    figure = compose_planes(
+        planes,
+        cut_smooth(image, planes),
+        window_of(sitk.GetArrayViewFromImage(image)),
+        [cut(label, planes, labels=True)],
+        None if uncertainty is None else cut_smooth(uncertainty, planes),
+        classes,
+    )
     if title:
         figure.suptitle(title, fontweight="bold")
-    rows = figure.subplots(count, 3, width_ratios=widths, squeeze=False)
-    low, high = 0.0, 0.0
-    if scan.any():
-        low, high = np.percentile(scan[scan != 0], (0.5, 99.5), overwrite_input=True)
-    for index, plane in enumerate(_PLANES):
-        position = _largest(shown, plane.along)
-        above = rows[0, index]
-        _show(above, scan, plane, position, grid, cmap="gray", vmin=low, vmax=high)
-        above.set_title(plane.name, fontsize=10)
-        if doubt is not None:
-            heat = _show(rows[1, index], doubt, plane, position, grid, cmap="magma", vmin=0.0, vmax=1.0)
-        for axes, width in zip(rows[:, index], (1.6, 1.0), strict=False):
-            _outline(axes, shown, plane, position, grid, colors, width)
-            if proposed is not None:
-                _outline(axes, proposed, plane, position, grid, colors, width, "--")
-            _frame(axes, plane, extent[plane.vertical], tallest)
-    rows[0, 0].set_ylabel("scan and outline")
-    if doubt is not None:
-        rows[1, 0].set_ylabel("uncertainty")
-        figure.colorbar(heat, ax=rows[1].tolist(), shrink=0.8, label="0 sure, 1 undecided")
     millilitres = math.prod(label.GetSpacing()) / 1000
     counts = np.bincount(voxels(label).ravel(), minlength=256)
+    colors = outline_colors(classes)
     handles = [
         Line2D([], [], color=colors[entry.value], linewidth=3,
                label=f"{entry.name.replace('_', ' ')} {counts[entry.value] * millilitres:.2f} ml")
@@ -136,54 +114,73 @@ def compose(
     return figure
 
 
-def upright(scan: Geometry) -> Geometry:
-    """A grid with axes to the left, back and top that covers a scan.
+def compose_planes(
+    planes: Planes,
+    scan: Slices,
+    window: tuple[float, float],
+    labels: Sequence[Slices],
+    doubt: Slices | None,
+    classes: Sequence[LabelClass],
+) -> Figure:
+    """Show what lies in three planes: a scan with outlines, and below it the uncertainty.
 
-    An upright scan keeps its voxels, whatever the order of its axes; for an oblique one the voxels are cubes
-    of its smallest spacing, or larger where the picture would have more than 300 along an axis.
+    Args:
+        planes: The planes.
+        scan: Of the scan, as `Cut.slices`.
+        window: Its values that are black and white.
+        labels: Class values of the label, and of another one whose outlines are dashed.
+        doubt: 0..1; None where it is not known, and the picture has no second row.
+        classes: Of the labels, see `outline_colors`.
     """
-    axes = scan.axes
-    steps = np.abs(axes) * np.array(scan.spacing)
-    corners = scan.corners()
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    if np.abs(np.abs(axes) - np.rint(np.abs(axes))).max() < _ALIGNED:
-        spacing = steps.max(axis=1)
-    else:
-        spacing = np.full(3, max(min(scan.spacing), float((high - low).max()) / _LONGEST))
-    size = np.rint((high - low) / spacing).astype(int) + 1
-    return Geometry(
-        (int(size[0]), int(size[1]), int(size[2])),
-        (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        (float(low[0]), float(low[1]), float(low[2])),
-        (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
-    )
+    grid = planes.grid
+    extent = grid.extent
+    widths = [extent[plane.right] for plane in _PLANES]
+    tallest = max(extent[plane.vertical] for plane in _PLANES)
+    count = 1 if doubt is None else 2
+    height = count * tallest * (WIDTH - 1.5) / sum(widths) + 1.2
+    colors = outline_colors(classes)
+    figure = Figure(figsize=(WIDTH, min(max(height, 3.0), count * WIDTH)), layout="constrained")
+    rows = figure.subplots(count, 3, width_ratios=widths, squeeze=False)
+    for index, plane in enumerate(_PLANES):
+        above = rows[0, index]
+        _show(above, scan, plane, grid, cmap="gray", vmin=window[0], vmax=window[1])
+        above.set_title(plane.name, fontsize=10)
+        if doubt is not None:
+            heat = _show(rows[1, index], doubt, plane, grid, cmap="magma", vmin=0.0, vmax=1.0)
+        for axes, width in zip(rows[:, index], (1.6, 1.0), strict=False):
+            for label, line in zip(labels, ("-", "--"), strict=False):
+                _outline(axes, label, plane, grid, colors, width, line)
+            _frame(axes, plane, extent[plane.vertical], tallest)
+    rows[0, 0].set_ylabel("scan and outline")
+    if doubt is not None:
+        rows[1, 0].set_ylabel("uncertainty")
+        figure.colorbar(heat, ax=rows[1].tolist(), shrink=0.8, label="0 sure, 1 undecided")
+    return figure
 
 
-def _largest(label: NDArray[Any], along: int) -> int:
-    """The slice with most labelled voxels, or the middle one."""
-    areas = (label > 0).sum(axis=tuple(axis for axis in range(3) if axis != along))
-    return int(areas.argmax()) if areas.any() else label.shape[along] // 2
+def cut_smooth(image: sitk.Image, planes: Planes) -> Slices:
+    """What of a scan or of an uncertainty lies in planes, without detail that these could not hold."""
+    steps = [planes.grid.spacing[axis] for axis in nearest_axes(Geometry.of(image), planes.grid)]
+    return cut(smooth(image, steps), planes)
 
 
-def _show(
-    axes: Axes, volume: NDArray[Any], plane: _Plane, position: int, grid: Geometry, **look: Any
-) -> AxesImage:
+def _show(axes: Axes, slices: Slices, plane: _Plane, grid: Geometry, **look: Any) -> AxesImage:
     width, height = (grid.size[axis] * grid.spacing[axis] for axis in (plane.right, plane.vertical))
     edges = (0.0, width, height, 0.0)
-    return axes.imshow(_slice(volume, plane, position), extent=edges, interpolation="nearest", **look)
+    return axes.imshow(_rows(slices, plane), extent=edges, interpolation="nearest", **look)
 
 
-def _slice(volume: NDArray[Any], plane: _Plane, position: int) -> NDArray[Any]:
+def _rows(slices: Slices, plane: _Plane) -> NDArray[Any]:
     """Rows from top to bottom of the picture."""
-    rows: NDArray[Any] = np.take(volume, position, plane.along).T
+    rows: NDArray[Any] = slices[plane.along].T
     return rows[::-1] if plane.vertical == 2 else rows
 
 
 def _outline(
-    axes: Axes, label: NDArray[Any], plane: _Plane, position: int, grid: Geometry, colors: Mapping[int, str],
-    width: float, line: str = "-",
+    axes: Axes, label: Slices, plane: _Plane, grid: Geometry, colors: Mapping[int, str],
+    width: float, line: str,
 ) -> None:  # fmt: skip
-    rows = _slice(label, plane, position)
+    rows = _rows(label, plane)
     right = (np.arange(rows.shape[1]) + 0.5) * grid.spacing[plane.right]
     down = (np.arange(rows.shape[0]) + 0.5) * grid.spacing[plane.vertical]
     for value, color in colors.items():

@@ -25,15 +25,18 @@ from typing import IO, Any, Final, Literal
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from diffcl import errors
 from diffcl.errors import DiffclError, ScanError
 from diffcl.geometry import Geometry
 from diffcl.io.formats import image_suffix, is_dicom
 from diffcl.io.images.integrity import LARGEST_VOXELS
+from diffcl.io.planes import Cut, Planes
 from diffcl.io.read import read_label, read_scan, read_scans
-from diffcl.io.reduced import Reduced, reduced_label, reduced_scan
+from diffcl.io.reduced import cut_of_label, cut_of_scan
 from diffcl.io.scan import Scan
+from diffcl.io.slices import label_slices, scan_slices
 from diffcl.processes import start
 
 SECONDS: Final = 120
@@ -58,6 +61,9 @@ ITK_HAS_NO_MEMORY: Final = "Failed to allocate memory"
 """What ITK says in a RuntimeError of its own."""
 
 TOO_LARGE: Final = "needs more memory to read than is allowed"
+
+CutKind = Literal["scan", "first", "label"]
+"""A scan, the first volume of a file which may have several, or a label."""
 
 ANOTHER: Final = "Save it with another program and send it again"
 
@@ -88,8 +94,8 @@ class IsolatedReader:
         if _is_series(path):
             self._ask("series", path)
             return read_scan(path)
-        image, about = self._ask("scan", path)
-        return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
+        array, about = self._ask("scan", path)
+        return Scan(_placed(array, about), about["name"], path, remarks=tuple(about["remarks"]))
 
     def first(self, path: Path) -> Scan:
         """The first volume of an image file, which may have several, or what `scan` gives.
@@ -99,8 +105,8 @@ class IsolatedReader:
         """
         if _is_series(path):
             return self.scan(path)
-        image, about = self._ask("first", path)
-        return Scan(image, about["name"], path, remarks=tuple(about["remarks"]))
+        array, about = self._ask("first", path)
+        return Scan(_placed(array, about), about["name"], path, remarks=tuple(about["remarks"]))
 
     def label(self, path: Path) -> sitk.Image:
         """What `read_label` gives of a file.
@@ -108,16 +114,31 @@ class IsolatedReader:
         Raises:
             ScanError: If it is no label, or ends the child, takes longer or needs more memory than allowed.
         """
-        return self._ask("label", path)[0]
+        return _placed(*self._ask("label", path))
 
-    def reduced(self, path: Path, longest: int, kind: Literal["scan", "first", "label"]) -> Reduced:
+    def cut(self, path: Path, longest: int, kind: CutKind, planes: Planes | None = None) -> Cut:
         """What a picture shows of a scan, of the first volume of a file, or of a label; the child reads all of it.
+
+        Args:
+            path: The file or folder.
+            longest: Voxels along each axis, at most, of which the picture is made.
+            kind: What it is.
+            planes: Those that are shown; None for those through the middle of a scan, or in which a label is largest.
 
         Raises:
             ScanError: As `scan`.
         """
-        image, about = self._ask("scan" if _is_series(path) else kind, path, longest=longest)
-        return Reduced(image, Geometry(*about["grid"]), tuple(about["counts"]))
+        asked = None if planes is None else {"grid": _numbers(planes.grid), "positions": planes.positions}
+        flat, about = self._ask(f"cut of {kind}", path, longest=longest, planes=asked)
+        found = _planes(about["planes"])
+        ends = np.cumsum([math.prod(grid.size) for grid in found.grids])[:-1]
+        slices = (
+            part.reshape([length for other, length in enumerate(found.grid.size) if other != axis])
+            for axis, part in enumerate(np.split(flat, ends))
+        )
+        return Cut(
+            found, tuple(slices), Geometry(*about["grid"]), tuple(about["counts"]), tuple(about["window"])
+        )
 
     @property
     def processes(self) -> list[int]:
@@ -129,7 +150,7 @@ class IsolatedReader:
         for child in self._children:
             child.end()
 
-    def _ask(self, kind: str, path: Path, **more: Any) -> tuple[sitk.Image, dict[str, Any]]:
+    def _ask(self, kind: str, path: Path, **more: Any) -> tuple[NDArray[Any], dict[str, Any]]:
         child = self._free.get()
         try:
             return child.ask({"kind": kind, "path": str(path.resolve()), **more}, path)
@@ -149,13 +170,13 @@ class _Child:
         self._memory = memory
         self.process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, question: dict[str, Any], path: Path) -> tuple[sitk.Image, dict[str, Any]]:
-        """What the process answers of a file; of a series an image of one voxel."""
+    def ask(self, question: dict[str, Any], path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+        """What the process answers of a file: numbers, of a series none, and what they are."""
         process = self._started()
         try:
             _send(process.stdin, {**question, "seconds": self._seconds})
             answer = json.loads(_pipe(process.stdout).readline())
-            if "size" in answer:
+            if "shape" in answer:
                 return _received(process.stdout, answer), answer
         except (
             OSError,
@@ -216,9 +237,9 @@ def read_label_isolated(path: Path) -> sitk.Image:
     return _reader(os.getpid()).label(path)
 
 
-def read_reduced_isolated(path: Path, longest: int, kind: Literal["scan", "first", "label"]) -> Reduced:
-    """What a picture shows of a file; see `IsolatedReader.reduced`."""
-    return _reader(os.getpid()).reduced(path, longest, kind)
+def cut_isolated(path: Path, longest: int, kind: CutKind, planes: Planes | None = None) -> Cut:
+    """What a picture shows of a file; see `IsolatedReader.cut`."""
+    return _reader(os.getpid()).cut(path, longest, kind, planes)
 
 
 @cache
@@ -242,26 +263,27 @@ def main() -> None:
         for line in sys.stdin.buffer:
             question = json.loads(line)
             signal.setitimer(signal.ITIMER_REAL, question["seconds"])
-            _answer(question["kind"], Path(question["path"]), question.get("longest"), answers)
+            _answer(question, answers)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _answer(kind: str, path: Path, longest: int | None, answers: IO[bytes]) -> None:
-    """Read a file and send it, or why it cannot be read."""
+def _answer(question: dict[str, Any], answers: IO[bytes]) -> None:
+    """Read a file and send what is asked of it, or why it cannot be read."""
+    kind, path = question["kind"], Path(question["path"])
     about: dict[str, Any] = {}
     try:
-        if kind == "series":
+        if kind.startswith("cut of "):
+            array, about = _cut(kind.removeprefix("cut of "), path, question["longest"], question["planes"])
+        elif kind == "series":
             read_scan(path)
-            image = sitk.Image(1, 1, 1, sitk.sitkUInt8)
-        elif kind in ("scan", "first"):
-            scan = read_scan(path) if kind == "scan" else read_scans(path)[0]
-            image, about = scan.image, {"name": scan.name, "remarks": scan.remarks}
-        else:
+            array = np.zeros(0, np.uint8)
+        elif kind == "label":
             image = read_label(path)
-        if longest is not None:
-            small = (reduced_label if kind == "label" else reduced_scan)(image, longest)
-            image, about = small.image, {"grid": _place(small.grid), "counts": small.counts}
-        array = sitk.GetArrayViewFromImage(image)
+            array, about = sitk.GetArrayViewFromImage(image), {"grid": _numbers(Geometry.of(image))}
+        else:
+            scan = read_scan(path) if kind == "scan" else read_scans(path)[0]
+            array = sitk.GetArrayViewFromImage(scan.image)
+            about = {"grid": _numbers(Geometry.of(scan.image)), "name": scan.name, "remarks": scan.remarks}
     except DiffclError as error:
         _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})
         return
@@ -271,36 +293,61 @@ def _answer(kind: str, path: Path, longest: int | None, answers: IO[bytes]) -> N
         else:
             _send(answers, {"fault": f"{type(error).__name__}: {error}"})
         return
-    size, spacing, origin, direction = _place(Geometry.of(image))
-    place = {"size": size, "spacing": spacing, "origin": origin, "direction": direction}
-    _send(answers, {**about, **place, "type": array.dtype.str})
+    _send(answers, {**about, "shape": array.shape, "type": array.dtype.str})
     answers.write(array.data.cast("B"))
     answers.flush()
+
+
+def _cut(
+    kind: str, path: Path, longest: int, asked: dict[str, Any] | None
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The slices of a cut one after the other, and what else there is to it."""
+    planes = None if asked is None else _planes(asked)
+    if kind == "label":
+        found = cut_of_label(label_slices(path), longest, planes)
+    else:
+        found = cut_of_scan(scan_slices(path, first=kind == "first"), longest, planes)
+    about = {
+        "planes": {"grid": _numbers(found.planes.grid), "positions": found.planes.positions},
+        "grid": _numbers(found.grid),
+        "counts": found.counts,
+        "window": found.window,
+    }
+    return np.concatenate([one.ravel() for one in found.slices]), about
 
 
 def _is_series(path: Path) -> bool:
     return path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path))
 
 
-def _place(grid: Geometry) -> tuple[Any, ...]:
+def _numbers(grid: Geometry) -> tuple[Any, ...]:
     return grid.size, grid.spacing, grid.origin, grid.direction
 
 
-def _received(pipe: IO[bytes] | None, answer: dict[str, Any]) -> sitk.Image:
-    """The image whose place stands in an answer and whose voxels follow it.
+def _planes(told: dict[str, Any]) -> Planes:
+    x, y, z = told["positions"]
+    return Planes(Geometry(*told["grid"]), (x, y, z))
+
+
+def _placed(array: NDArray[Any], about: dict[str, Any]) -> sitk.Image:
+    """The image whose voxels `(Z, Y, X)` and place stand in an answer."""
+    return Geometry(*about["grid"]).place(array.T)
+
+
+def _received(pipe: IO[bytes] | None, answer: dict[str, Any]) -> NDArray[Any]:
+    """The numbers that follow an answer.
 
     Raises:
-        ValueError: If it is larger than a child may send, or of another type.
+        ValueError: If there are more than a child may send, or of another type.
         EOFError: If the child ends before it has sent them.
     """
-    size, kind = tuple(answer["size"]), np.dtype(answer["type"])
-    if kind not in (np.dtype(np.float32), np.dtype(np.uint8)) or not 0 < math.prod(size) <= LARGEST_VOXELS:
+    shape, kind = tuple(answer["shape"]), np.dtype(answer["type"])
+    if kind not in (np.dtype(np.float32), np.dtype(np.uint8)) or not 0 <= math.prod(shape) <= LARGEST_VOXELS:
         raise ValueError("an answer that is no scan or label")
-    grid = Geometry(size, answer["spacing"], answer["origin"], answer["direction"])
-    array = grid.zeros(kind)
-    if _pipe(pipe).readinto(array.T.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+    array = np.empty(shape, kind)
+    if _pipe(pipe).readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
         raise EOFError
-    return grid.place(array)
+    return array
 
 
 def _refusal(answer: dict[str, Any], path: Path) -> Exception:

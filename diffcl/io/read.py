@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from diffcl.errors import ScanError, UsageError
 from diffcl.io.dicom.seg_read import read_seg
@@ -57,8 +58,8 @@ def read_scan(
 
 
 def _read_path(path: Path, series_uid: str | None) -> Scan:
-    _check_present(path)
-    if path.is_dir() or _holds_dicom(path):
+    check_present(path)
+    if path.is_dir() or holds_dicom(path):
         image, series, remarks = read_series(path, series_uid)
         check_voxels(path, image)
         return Scan(image, scan_name(path), path, series.modality or None, series, remarks)
@@ -76,8 +77,8 @@ def read_scans(path: Path) -> list[Scan]:
     Raises:
         ScanError: As `read_scan`.
     """
-    _check_present(path)
-    if path.is_dir() or _holds_dicom(path):
+    check_present(path)
+    if path.is_dir() or holds_dicom(path):
         return [read_scan(path)]
     volumes, remarks = read_volumes(path)
     images = [sitk.Cast(volume, sitk.sitkFloat32) for volume in volumes]
@@ -108,28 +109,39 @@ def read_label(
     """
     if not isinstance(source, str | os.PathLike):
         held = scan_in_memory(source, "label")
-        return _whole_numbers(held.image, held.path)
+        return _label(held.image, held.path)
     path = Path(source)
-    _check_present(path)
-    if _holds_dicom(path):
+    check_present(path)
+    if holds_dicom(path):
         return read_seg(path, reference, labels)
     if is_segmentation(path) and in_layers(path):
         image, _ = placed(path, merged(path))
     else:
         image, _ = read_volume(path)
-    return image if image.GetPixelID() == sitk.sitkUInt8 else _whole_numbers(image, path)
+    return image if image.GetPixelID() == sitk.sitkUInt8 else _label(image, path)
 
 
-def _whole_numbers(image: sitk.Image, path: Path) -> sitk.Image:
-    voxels = sitk.GetArrayViewFromImage(image)
+def _label(image: sitk.Image, path: Path) -> sitk.Image:
+    label = sitk.GetImageFromArray(whole_numbers(sitk.GetArrayViewFromImage(image), path))
+    label.CopyInformation(image)
+    return label
+
+
+def whole_numbers(voxels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """The values of a label as uint8.
+
+    Raises:
+        ScanError: If one is no whole number of 0..255, see `NEARLY`.
+    """
+    if voxels.dtype == np.uint8:
+        return voxels
     near = np.rint(voxels)
     wrong = voxels[~((near >= 0) & (near <= 255) & (np.abs(voxels - near) <= NEARLY))]
     if wrong.size:
         raise ScanError(
             path, f"value {_in_full(wrong[0])} is not a label (0-255)", "Give a label map, not a scan"
         )
-    label = sitk.GetImageFromArray(near.astype(np.uint8))
-    label.CopyInformation(image)
+    label: NDArray[np.uint8] = near.astype(np.uint8)
     return label
 
 
@@ -144,21 +156,43 @@ def check_voxels(path: Path, image: sitk.Image) -> None:
     Raises:
         ScanError: Naming the axis, the count or the only value.
     """
-    size = image.GetSize()
+    check_thickness(path, image.GetSize())
+    voxels = sitk.GetArrayViewFromImage(image)
+    check_finite(path, voxels)
+    check_contrast(path, float(voxels.min()), float(voxels.max()))
+
+
+def check_thickness(path: Path, size: Sequence[int]) -> None:
+    """Refuse a scan of this size if it is too thin.
+
+    Raises:
+        ScanError: With the size.
+    """
     if min(size) < 2:
         shape = " x ".join(str(length) for length in size)
         raise ScanError(path, f"only one voxel thin ({shape})", "Give a scan of at least two slices")
-    voxels = sitk.GetArrayViewFromImage(image)
-    check_finite(path, voxels)
-    low, high = float(voxels.min()), float(voxels.max())
+
+
+def check_contrast(path: Path, low: float, high: float) -> None:
+    """Refuse a scan with this lowest and highest value if it shows nothing.
+
+    Raises:
+        ScanError: With the only value.
+    """
     if low == high:
         raise ScanError(path, f"every voxel is {low:g}", "Give a scan that shows something")
 
 
-def _check_present(path: Path) -> None:
+def check_present(path: Path) -> None:
+    """Refuse what is not there.
+
+    Raises:
+        ScanError: With the name.
+    """
     if not path.exists():
         raise ScanError(path, "no such file or folder", "Correct the name")
 
 
-def _holds_dicom(path: Path) -> bool:
+def holds_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name or its content."""
     return path.suffix.lower() == DICOM_SUFFIX or is_dicom(path)

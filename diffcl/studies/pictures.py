@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-import SimpleITK as sitk
 from matplotlib.text import Text
 
 from diffcl.errors import ScanError, named
 from diffcl.evaluation.charts import DRAWING
-from diffcl.evaluation.figures import compose, outline_colors
-from diffcl.geometry import Geometry, same_grid, voxels
-from diffcl.io.isolated import read_reduced_isolated
-from diffcl.io.reduced import Reduced
-from diffcl.labels import UNKNOWN, LabelClass
+from diffcl.evaluation.figures import compose_planes, cut_smooth, outline_colors
+from diffcl.geometry import same_grid
+from diffcl.io.isolated import cut_isolated
+from diffcl.io.planes import Cut
+from diffcl.labels import LabelClass
 from diffcl.recipe import Recipe
 from diffcl.studies.label_tags import FINAL, FINAL_OF
 from diffcl.studies.protocol import Studies
@@ -64,46 +62,36 @@ def draw_scan(studies: Studies, image_id: str, tasks: Sequence[Recipe], task: st
     """
     recipe = next((one for one in tasks if one.name == task), next(iter(tasks), None))
     classes = recipe.labels if recipe else ()
+    of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None
+    kept = studies.proposed(image_id)
+    files = [of_task or studies.label_path(image_id, FINAL), kept.label]
+    planes, found = None, list[Cut]()
+    with named(f"label of {image_id}"):
+        for file in files:
+            found += [cut_isolated(file, LONGEST, "label", planes)] if file is not None else []
+            planes = found[0].planes if found else None
     with named(image_id):
         kind: Literal["first", "scan"] = "first" if recipe and recipe.sequences else "scan"
-        scan = read_reduced_isolated(studies.scan_path(image_id), LONGEST, kind)
-    with named(f"label of {image_id}"):
-        of_task = studies.label_path(image_id, f"{FINAL_OF}{recipe.name}") if recipe else None
-        kept = studies.proposed(image_id)
-        files = [of_task or studies.label_path(image_id, FINAL), kept.label]
-        found = [None if file is None else read_reduced_isolated(file, LONGEST, "label") for file in files]
-    for what in found:
-        if what is not None and not same_grid(what.grid, scan.grid):
-            raise ScanError(f"label of {image_id}", "lies on another grid than its scan", "Submit it again")
-    volumes = [{} if what is None else _millilitres(what, classes) for what in found]
-    label, proposal = (None if what is None else _drawn(what.image) for what in found)
-    doubt = kept.doubt if kept.label is not None else None
-    first = next((one for one in (label, proposal) if one is not None), _nothing(scan.image))
+        scan = cut_isolated(studies.scan_path(image_id), LONGEST, kind, planes)
+    if any(not same_grid(one.grid, scan.grid) for one in found):
+        raise ScanError(f"label of {image_id}", "lies on another grid than its scan", "Submit it again")
+    doubt = cut_smooth(kept.doubt, scan.planes) if kept.label is not None and kept.doubt is not None else None
     with DRAWING:
-        figure = compose(scan.image, first, doubt, classes, proposal=proposal if label is not None else None)
-        figure.legends.clear()  # volumes stand beside the picture
+        figure = compose_planes(
+            scan.planes, scan.slices, scan.window, [one.slices for one in found], doubt, classes
+        )
         written = io.BytesIO()
         for text in figure.findobj(Text):
             text.set(color="white")
         figure.savefig(written, dpi=DOTS_PER_INCH, facecolor="black", metadata={"Software": None})
     colors = outline_colors(classes)
     by_name = {one.name: colors[one.value] for one in classes}
-    return Picture(written.getvalue(), volumes[0], volumes[1], doubt is not None, by_name)
+    volumes = iter([_millilitres(one, classes) for one in found])
+    label_ml, proposal_ml = ({} if file is None else next(volumes) for file in files)
+    return Picture(written.getvalue(), label_ml, proposal_ml, doubt is not None, by_name)
 
 
-def _drawn(label: sitk.Image) -> sitk.Image:
-    """A label in which what is unknown is not drawn."""
-    return Geometry.of(label).place(np.where(voxels(label) == UNKNOWN, 0, voxels(label)))
-
-
-def _nothing(grid: sitk.Image) -> sitk.Image:
-    """A label without any class."""
-    image = sitk.Image(grid.GetSize(), sitk.sitkUInt8)
-    image.CopyInformation(grid)
-    return image
-
-
-def _millilitres(label: Reduced, classes: Sequence[LabelClass]) -> dict[str, float]:
+def _millilitres(label: Cut, classes: Sequence[LabelClass]) -> dict[str, float]:
     """The volume of each class in the file of a label."""
     voxel: float = math.prod(label.grid.spacing) / 1000
     return {one.name: round(label.counts[one.value] * voxel, 3) for one in classes}

@@ -8,10 +8,9 @@ import SimpleITK as sitk
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from scipy.spatial.transform import Rotation
 
 from diffcl.errors import OutputError
-from diffcl.evaluation.figures import compose, draw_prediction, upright
+from diffcl.evaluation.figures import compose, draw_prediction
 from diffcl.geometry import Geometry
 from diffcl.labels import LabelClass
 from diffcl.phantom import phantom_grid
@@ -101,30 +100,3 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(OutputError, match=r"gone/a\.png: cannot be written"):
         draw_prediction(*images(GRIDS["upright"], None), CLASSES, tmp_path / "gone" / "a.png", title="case")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["upright", "flipped", "sagittal, flat voxels"])
-def test_an_upright_scan_keeps_its_voxels(name: str) -> None:
-    grid = GRIDS[name]
-    shown = upright(grid)
-    assert sorted(zip(shown.size, shown.spacing, strict=True)) == sorted(
-        zip(grid.size, grid.spacing, strict=True)
-    )
-    np.testing.assert_allclose(np.reshape(shown.direction, (3, 3)), np.eye(3))
-
-
-def test_an_oblique_scan_is_covered_by_cubes() -> None:
-    grid = Geometry((40, 30, 9), (0.7, 0.7, 4.0), (5.0, 6.0, 7.0),
-                    tuple(Rotation.from_euler("xyz", [20, 30, -40], degrees=True).as_matrix().ravel()))  # fmt: skip
-    shown = upright(grid)
-    assert shown.spacing == (0.7, 0.7, 0.7)
-    centre = np.array(grid.origin) + np.reshape(grid.direction, (3, 3)) @ (
-        (np.array(grid.size) - 1) / 2 * grid.spacing
-    )
-    middle = np.array(shown.origin) + (np.array(shown.size) - 1) / 2 * shown.spacing
-    np.testing.assert_allclose(middle, centre, atol=0.7)
-
-
-def test_a_large_oblique_scan_is_shown_coarser() -> None:
-    grid = phantom_grid(rotation=(0.0, 0.0, 20.0), spacing=(0.1, 0.1, 1.0), extent=(100.0, 100.0, 30.0))
-    assert max(upright(grid).size) <= 301

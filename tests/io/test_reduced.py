@@ -12,8 +12,10 @@ import SimpleITK as sitk
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
 from diffcl.io import read_scan, write_image
-from diffcl.io.isolated import IsolatedReader
-from diffcl.io.reduced import reduced_label, reduced_scan
+from diffcl.io.isolated import CutKind, IsolatedReader
+from diffcl.io.planes import Cut, planes_of_scan
+from diffcl.io.reduced import cut_of_label, cut_of_scan, reduced_label, reduced_scan
+from diffcl.io.slices import Slices
 
 GRID = Geometry((40, 25, 9), (0.5, 1.0, 3.0), (10.0, -20.0, 30.0), (0, 1, 0, 1, 0, 0, 0, 0, -1))
 
@@ -38,8 +40,12 @@ def box() -> sitk.Image:
     return GRID.place(values)
 
 
+def in_slices(image: sitk.Image) -> Slices:
+    return Slices(Geometry.of(image), iter(sitk.GetArrayFromImage(image)))
+
+
 def test_a_large_scan_keeps_its_place_and_its_means() -> None:
-    found = reduced_scan(ramp(), 20)
+    found = reduced_scan(in_slices(ramp()), 20)
     assert found.image.GetSize() == (20, 12, 9)
     assert found.grid == GRID
     for index in ((0, 0, 0), (7, 5, 4), (19, 11, 8)):
@@ -49,44 +55,65 @@ def test_a_large_scan_keeps_its_place_and_its_means() -> None:
 
 
 def test_a_large_label_keeps_its_classes_its_place_and_the_volumes_of_all_of_it() -> None:
-    found = reduced_label(box(), 20)
-    assert Geometry.of(found.image) == Geometry.of(reduced_scan(ramp(), 20).image)
+    found = reduced_label(in_slices(box()), 20)
+    assert Geometry.of(found.image) == Geometry.of(reduced_scan(in_slices(ramp()), 20).image)
     assert found.counts[:3] == (40 * 25 * 9 - 24 * 15 * 5 - 1, 24 * 15 * 5 - 8 * 5 * 2, 8 * 5 * 2)
     assert found.counts[255] == 1
-    assert set(np.unique(sitk.GetArrayViewFromImage(found.image))) <= {0, 1, 2, 255}
-    for index in ((0, 11, 8), (10, 6, 4), (12, 6, 4), (5, 6, 4)):
-        place = found.image.TransformIndexToPhysicalPoint(index)
-        near = [round(one - 1e-6) for one in box().TransformPhysicalPointToContinuousIndex(place)]
-        assert found.image.GetPixel(index) == box().GetPixel(near)
+    assert found.image[0, 0, 0] == 0  # the only unknown voxel is not the one that is kept
+    for index in np.ndindex(found.image.GetSize()):
+        place = found.image.TransformIndexToPhysicalPoint(tuple(map(int, index)))
+        x, y, z = box().TransformPhysicalPointToContinuousIndex(place)
+        near = int(np.ceil(x - 1e-6)), int(np.ceil(y - 1e-6)), round(z)
+        assert found.image[tuple(map(int, index))] == box()[near]
 
 
-def test_what_is_small_stays_as_it_is() -> None:
-    for image, found in ((ramp(), reduced_scan(ramp(), 40)), (box(), reduced_label(box(), 40))):
-        assert Geometry.of(found.image) == GRID
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(found.image), sitk.GetArrayFromImage(image))
+def test_the_means_are_those_of_itk() -> None:
+    image = GRID.place(np.random.default_rng(0).normal(0, 9, GRID.size).astype(np.float32))
+    want = sitk.BinShrink(image, [4, 3, 1])
+    found = reduced_scan(in_slices(image), 10).image
+    assert Geometry.of(found).size == want.GetSize()
+    np.testing.assert_allclose(Geometry.of(found).corners(), Geometry.of(want).corners(), atol=1e-9)
+    np.testing.assert_allclose(sitk.GetArrayViewFromImage(found), sitk.GetArrayViewFromImage(want), atol=1e-5)
 
 
-def test_a_child_reduces_as_it_is_done_here(reader: IsolatedReader, tmp_path: Path) -> None:
+def test_what_is_unknown_is_shown_as_background() -> None:
+    values = np.array(sitk.GetArrayFromImage(box()))
+    values[4, 11:14, 19:21] = 255
+    found = cut_of_label(in_slices(GRID.place(values.T)), 40, planes_of_scan(GRID))
+    assert {value for one in found.slices for value in np.unique(one)} == {0, 1, 2}
+    assert found.counts[255] == 7
+
+
+def same(found: Cut, want: Cut) -> None:
+    assert found.planes.positions == want.planes.positions
+    assert found.counts == want.counts
+    assert found.window == pytest.approx(want.window, abs=1e-4)
+    assert np.allclose(found.planes.grid.corners(), want.planes.grid.corners(), atol=1e-4)
+    assert np.allclose(found.grid.corners(), want.grid.corners(), atol=1e-4)
+    for one, other in zip(found.slices, want.slices, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_child_cuts_as_it_is_done_here(reader: IsolatedReader, tmp_path: Path) -> None:
     write_image(ramp(), tmp_path / "scan.nii.gz")
     write_image(box(), tmp_path / "label.nii.gz")
-    for kind, want in (("scan", reduced_scan(ramp(), 20)), ("first", reduced_scan(ramp(), 20)),
-                       ("label", reduced_label(box(), 20))):  # fmt: skip
-        file = tmp_path / ("label.nii.gz" if kind == "label" else "scan.nii.gz")
-        found = reader.reduced(file, 20, kind)
-        np.testing.assert_allclose(
-            sitk.GetArrayFromImage(found.image), sitk.GetArrayFromImage(want.image), atol=1e-4
-        )
-        assert found.counts == want.counts
-        assert np.allclose(found.grid.corners(), want.grid.corners(), atol=1e-4)
+    label = reader.cut(tmp_path / "label.nii.gz", 20, "label")
+    same(label, cut_of_label(in_slices(box()), 20))
+    kinds: tuple[CutKind, ...] = ("scan", "first")
+    for kind in kinds:
+        for planes in (None, label.planes):
+            found = reader.cut(tmp_path / "scan.nii.gz", 20, kind, planes)
+            same(found, cut_of_scan(in_slices(ramp()), 20, planes))
 
 
-def test_a_series_comes_reduced_from_the_child_alone(reader: IsolatedReader, series: Path) -> None:
-    found, whole = reader.reduced(series, 8, "first"), read_scan(series).image
-    assert max(found.image.GetSize()) <= 8
+def test_a_series_is_cut_by_the_child_alone(reader: IsolatedReader, series: Path) -> None:
+    found, whole = reader.cut(series, 8, "first"), read_scan(series).image
     assert found.grid == Geometry.of(whole)
+    same(found, cut_of_scan(in_slices(whole), 8))
+    assert max(found.planes.grid.size) <= max(planes_of_scan(Geometry.of(whole)).grid.size)
 
 
 def test_what_cannot_be_read_is_refused_in_one_line(reader: IsolatedReader, tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(b"text")
     with pytest.raises(ScanError, match=r"scan\.nii\.gz"):
-        reader.reduced(tmp_path / "scan.nii.gz", 20, "scan")
+        reader.cut(tmp_path / "scan.nii.gz", 20, "scan")

@@ -76,7 +76,7 @@ def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
         OSError: If it cannot be read.
     """
     content, header = _whole(path)
-    wanted, remark = _place(path, header)
+    wanted, remark = stated_place(path, header)
     image = None
     if (
         content[344:348] == b"n+1\0"
@@ -102,7 +102,7 @@ def read_nifti_volumes(path: Path) -> tuple[list[sitk.Image], tuple[str, ...]]:
         OSError: If it cannot be read.
     """
     content, header = _whole(path, several=True)
-    wanted, remark = _place(path, header)
+    wanted, remark = stated_place(path, header)
     values, spacing = _values(path, content, header)
     x, y, z = values.shape[:3]
     images = []
@@ -140,7 +140,7 @@ def _whole(path: Path, *, several: bool = False) -> tuple[bytes, Header]:
         stream = gzip.GzipFile(fileobj=file) if packed else file
         try:
             start = stream.read(KINDS[b"n+2\0"][1])
-            header, promised = _header(path, start, several=several)
+            header, promised = stated_header(path, start, several=several)
             stream.seek(0)
             content = stream.read(promised + SLACK_BYTES + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -153,7 +153,7 @@ def _whole(path: Path, *, several: bool = False) -> tuple[bytes, Header]:
     return content, header
 
 
-def _header(path: Path, start: bytes, *, several: bool) -> tuple[Header, int]:
+def stated_header(path: Path, start: bytes, *, several: bool) -> tuple[Header, int]:
     """The header at the start of a file, and how many bytes the file has by it."""
     kind = KINDS.get(start[344:348]) or KINDS.get(start[4:8])
     if kind is None or len(start) < kind[1]:
@@ -190,7 +190,7 @@ def _number(header: Header, field: str) -> float:
     return 0.0 if field.startswith("scl_") and math.isnan(number) else number
 
 
-def _place(path: Path, header: Header) -> Where:
+def stated_place(path: Path, header: Header) -> Where:
     """The grid that counts by the standard, None where the header states none, and a remark about it."""
     x, y, z = (int(length) for length in header.get_data_shape()[:3])
     size = x, y, z

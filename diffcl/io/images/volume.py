@@ -104,10 +104,19 @@ def placed(path: Path, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
         grid, moved = Geometry.straightened(image.GetSize(), image.GetSpacing(), image.GetOrigin(), axes)
     except GeometryError as error:
         raise misplaced(path, error) from error
-    if grid.extent.max() < NARROWEST_MM:
-        what = f"it would be {grid.extent.max():.2g} mm wide, so its voxel size is not in millimetres"
-        raise ScanError(path, what, "Save it in millimetres")
+    check_width(path, grid)
     if moved:
         image.SetOrigin(grid.origin)
         image.SetDirection(grid.direction)
     return image, (straightened_remark(moved),) if moved else ()
+
+
+def check_width(path: Path, grid: Geometry) -> None:
+    """Refuse a grid so narrow that its voxel size is in another unit.
+
+    Raises:
+        ScanError: With the width.
+    """
+    if grid.extent.max() < NARROWEST_MM:
+        what = f"it would be {grid.extent.max():.2g} mm wide, so its voxel size is not in millimetres"
+        raise ScanError(path, what, "Save it in millimetres")
