@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -110,6 +111,26 @@ def replace_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise not_written(path, error) from error
     finally:
         remove(temporary)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file that others may have put there; who opens a pipe or a device may wait for ever.
+
+    Raises:
+        OSError: If it cannot be read, or is a folder, a pipe, a socket or a device.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - pathlib would wait
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "Not a file", str(path))
+        return file.read()
+
+
+def is_own(path: Path) -> bool:
+    """Whether there is a file of a server's own: it writes none that is a link, which could lead to anything."""
+    return path.is_file() and not path.is_symlink()
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:

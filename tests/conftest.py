@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from diffcl.io import read
 from diffcl.io.dicom.silence import silence
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ settings.load_profile("repeatable")
 def _silence() -> None:
     """What the DICOM libraries warn of is no error: pytest puts its own filters before those of the program."""
     silence()
+
+
+@pytest.fixture(autouse=True)
+def _reads_files_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that serves lets children read files; the next one reads them itself again."""
+    monkeypatch.setattr(read, "_other", None)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from diffcl.errors import FullDiskError, OutputError
 from diffcl.files import (
     WRITER,
     finite,
+    read_bytes,
     remove_leftovers,
     remove_temporary_files,
     replace_file,
@@ -316,3 +317,15 @@ def test_a_library_that_does_not_say_why_it_could_not_write_is_asked_for_by_the_
         raise OSError("1000 requested and 17 written")
     assert type(caught.value) is kind
     assert ("No space left" in str(caught.value)) == (kind is FullDiskError)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "file").write_bytes(b"content")
+    for name in ("pipe", "device"):
+        with pytest.raises(OSError, match="Not a file"):
+            read_bytes(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        read_bytes(tmp_path)
+    assert read_bytes(tmp_path / "file") == b"content"

@@ -40,6 +40,7 @@ from diffcl.inference.served_models import ServedModels
 from diffcl.inference.together import SEPARATOR, joint_classes
 from diffcl.io import read_label
 from diffcl.io.dicom.seg_write import write_seg
+from diffcl.io.isolated import read_in_children, start_reading
 from diffcl.labels import LabelClass
 from diffcl.models import ModelRegistry
 from diffcl.recipe import Recipe, load_recipe
@@ -76,6 +77,7 @@ class DiffclApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        read_in_children()  # this process, and each child of MONAI Label
         beside = Path((conf.get("work") or app_dir) if "://" in studies else studies)
         self._beside = beside
         self._sole = SoleServer(beside)
@@ -160,6 +162,7 @@ class DiffclApp(MONAILabelApp):
         super().on_init_complete()
         os.environ[SERVER] = str(os.getpid())
         end_failed_starts()
+        start_reading()
         self._models.warm_up()
         self._scorer.start()
 

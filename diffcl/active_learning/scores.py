@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diffcl.files import make_folder, write_text
+from diffcl.files import make_folder, read_bytes, write_text
 from diffcl.io.fingerprint import State
 from diffcl.models.metadata import ModelInfo
 from diffcl.recipe import Recipe
@@ -220,7 +220,7 @@ class ScoreBook:
         folder = self._folder / edition.folder
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
             try:
-                record = _Record.model_validate_json(path.read_bytes())
+                record = _Record.model_validate_json(read_bytes(path))
             except (OSError, ValidationError):
                 logger.warning(f"{path}: cannot be read; the scan is scored again")
                 continue

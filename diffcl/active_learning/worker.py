@@ -99,6 +99,9 @@ def main(parent: int) -> None:
     give_way()  # not before: with the lowest priority a busy machine lets it come so far only after seconds
     import torch
 
+    from diffcl.io.isolated import read_in_children
+
+    read_in_children()
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from diffcl.errors import DataError
+from diffcl.files import read_bytes
 
 FILE: Final = "patients.csv"
 """Name of the file in a folder of scans that has a line of `scan,patient` for each of them."""
@@ -52,7 +53,7 @@ def patients_in_file(folder: Path) -> dict[str, str]:
     """
     file = folder / FILE
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_bytes(file).decode("utf-8-sig")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:

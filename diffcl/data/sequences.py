@@ -17,11 +17,10 @@ import SimpleITK as sitk
 from diffcl.data.resample import resample
 from diffcl.errors import ScanError, UsageError
 from diffcl.geometry import Geometry
-from diffcl.io.case_files import case_files, case_name, first_of, present_files
+from diffcl.io.case_files import case_files, case_name, first_of
 from diffcl.io.dicom.choice import choose_sequences
 from diffcl.io.formats import is_scan
 from diffcl.io.in_memory import ImageInMemory, volumes_in_memory
-from diffcl.io.isolated import read_first_isolated, read_scan_isolated
 from diffcl.io.read import read_scan, read_scans
 from diffcl.io.scan import Scan
 from diffcl.recipe import ImageSequence
@@ -73,20 +72,6 @@ def read_case(
     found = _images(source, sequences)
     case = _joined(found, sequences)
     return case if name is None else replace(case, name=name)
-
-
-def read_case_isolated(path: Path, sequences: Sequence[ImageSequence]) -> Scan:
-    """`read_case` of files of strangers: each is read in a process of its own before it is read here.
-
-    Raises:
-        ScanError: As `read_case`, or if a file ends that process.
-    """
-    if not sequences:
-        return read_scan_isolated(path)
-    if not path.is_dir():  # DICOM is read here by readers that are not native
-        for file in present_files(path, sequences):
-            read_first_isolated(file)
-    return read_case(path, sequences)
 
 
 def _images(source: Any, sequences: Sequence[ImageSequence]) -> list[Scan | None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from diffcl.data.sequences import read_case, read_case_isolated
+from diffcl.data.sequences import read_case
 from diffcl.errors import DiffclError, UsageError
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
@@ -28,6 +28,9 @@ from diffcl.models.metadata import read_info
 from diffcl.recipe import ImageSequence, Recipe
 
 logger = logging.getLogger(__name__)
+
+READ_AHEAD = 3
+"""Scans that are read while another one is computed, at most: each takes memory until it is its turn."""
 
 
 class ServedModels:
@@ -65,6 +68,7 @@ class ServedModels:
         self._cache = PredictionCache()
         self._loading = Lock()
         self._computing = Lock()
+        self._read_ahead = BoundedSemaphore(READ_AHEAD)
         self._now: UnderWay | None = None
         missing = sorted(self._only - set(store.names()) - set(self._new))
         if missing:
@@ -109,7 +113,6 @@ class ServedModels:
         *,
         networks: Networks = "ensemble",
         seed: int | None = None,
-        isolated: bool = False,
     ) -> Prediction:
         """Segment a scan with the current version of a model, unless that was done a moment ago.
 
@@ -120,7 +123,6 @@ class ServedModels:
             path: Of the scan.
             networks: Which of its networks.
             seed: Of the noise; the recipe's by default.
-            isolated: Whether the scan came from a stranger, and is read in a process of its own.
 
         Raises:
             UsageError: If there is no model of that name.
@@ -134,13 +136,12 @@ class ServedModels:
         question = Question(folder, _files(path, sequences), networks, seed)
         found = self._cache.get(question)
         if found is None:
-            scan = (
-                read_case_isolated(path, sequences) if isolated else None
-            )  # a file that takes long holds up nobody
-            with self._computing:
-                found = self._cache.get(question) or self._compute(
-                    predictor, scan or read_case(path, sequences), networks=networks, seed=seed
-                )
+            with self._read_ahead:
+                scan = read_case(path, sequences)  # a file that takes long holds up nobody
+                with self._computing:
+                    found = self._cache.get(question) or self._compute(
+                        predictor, scan, networks=networks, seed=seed
+                    )
             self._cache.keep(question, found)
         return found
 
@@ -156,21 +157,22 @@ class ServedModels:
         """
         predictors = [self._predictor(name)[1] for name in names]
         recipes = [predictor.model.info.recipe for predictor in predictors]
-        with self._computing:
+        with self._read_ahead:
             seen = {sequences: read_case(path, sequences) for sequences in {one.sequences for one in recipes}}
-            return together(
-                recipes,
-                (
-                    self._compute(
-                        predictor,
-                        seen[recipe.sequences],
-                        networks=networks,
-                        seed=seed,
-                        keep_probabilities=True,
-                    )
-                    for predictor, recipe in zip(predictors, recipes, strict=True)
-                ),
-            )
+            with self._computing:
+                return together(
+                    recipes,
+                    (
+                        self._compute(
+                            predictor,
+                            seen[recipe.sequences],
+                            networks=networks,
+                            seed=seed,
+                            keep_probabilities=True,
+                        )
+                        for predictor, recipe in zip(predictors, recipes, strict=True)
+                    ),
+                )
 
     def finish(
         self,
@@ -181,7 +183,6 @@ class ServedModels:
         *,
         networks: Networks = "ensemble",
         seed: int | None = None,
-        isolated: bool = False,
     ) -> Completion:
         """Finish a label that is begun, with the current version of a model, or without one.
 
@@ -194,16 +195,15 @@ class ServedModels:
             decide: From the scan and its prediction to what is known, and perhaps a label to start from.
             networks: Who is asked for the prediction.
             seed: Of the noise; the recipe's by default.
-            isolated: Whether the scan came from a stranger, and is read in a process of its own.
 
         Raises:
             DiffclError: As `predict`, and whatever `decide` raises.
         """
         sequences = () if name is None else self.info(name).recipe.sequences
-        scan = (read_case_isolated if isolated else read_case)(path, sequences)
+        scan = read_case(path, sequences)
         prediction = None
         if name is not None:
-            prediction = self.predict(name, path, networks=networks, seed=seed, isolated=isolated)
+            prediction = self.predict(name, path, networks=networks, seed=seed)
         begun = decide(scan, prediction)
         predictor = None if name is None else self._predictor(name)[1]
         with self._computing:

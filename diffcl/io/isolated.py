@@ -1,14 +1,17 @@
 """Reads files of strangers in a process of its own, with limits of memory and time.
 
-Native readers may crash, loop or take memory over a file that somebody has made for that; here this ends a child and
-becomes one line, and the next file gets a new child. A child answers many files one after the other, so that its
+A server lets children read whatever it reads (`read_in_children`): what clients send, and what somebody has put into
+its folder. Native readers may crash, loop or take memory over a file; here this ends a child and becomes one line, and
+the next file gets a new child. A child answers many files one after the other, so that its
 start, about a second, is paid once. It answers with JSON and bytes, nothing that could run code. It ends at once when
-its parent does, whatever it does at that moment.
+its parent does, whatever it does at that moment. A file that has ended a child is refused at once for some time, unless
+it changes, so that those who ask for it again hold up nobody.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import math
 import os
@@ -16,11 +19,15 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import warnings
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from queue import LifoQueue
+from threading import Condition
 from typing import IO, Any, Final, Literal
 
 import numpy as np
@@ -30,13 +37,22 @@ from numpy.typing import NDArray
 from diffcl import errors
 from diffcl.errors import DiffclError, ScanError
 from diffcl.geometry import Geometry
+from diffcl.io.fingerprint import fingerprint
 from diffcl.io.formats import image_suffix, is_dicom
 from diffcl.io.images.integrity import LARGEST_VOXELS
 from diffcl.io.planes import Cut, Planes
-from diffcl.io.read import read_label, read_scan, read_scans
+from diffcl.io.read import (
+    check_present,
+    holds_dicom,
+    label_of_file,
+    let_another_read,
+    scan_of_file,
+    scans_of_file,
+)
 from diffcl.io.reduced import cut_of_label, cut_of_scan
 from diffcl.io.scan import Scan
 from diffcl.io.slices import label_slices, scan_slices
+from diffcl.labels import LabelClass
 from diffcl.processes import start
 
 SECONDS: Final = 120
@@ -56,6 +72,15 @@ ONE_THREAD: Final = {
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
 }
 """Environment of a child: ITK's pool waits for ever for a thread for which there is no memory."""
+
+PIPE_BYTES: Final = 1 << 20
+"""What a pipe holds where the system allows it; voxels come sixteen times as many at once as by default."""
+
+REMEMBERED_SECONDS: Final = 600.0
+"""For how long a file that ended a child is refused without another look; a disk may have been slow for once."""
+
+MOST_REMEMBERED: Final = 1000
+"""How many such files are remembered; the oldest are forgotten first."""
 
 ITK_HAS_NO_MEMORY: Final = "Failed to allocate memory"
 """What ITK says in a RuntimeError of its own."""
@@ -82,9 +107,10 @@ class IsolatedReader:
         self._free: LifoQueue[_Child] = LifoQueue()  # the one that read last is there already
         for child in self._children:
             self._free.put(child)
+        self._harmful = _Harmful()
 
-    def scan(self, path: Path) -> Scan:
-        """What `read_scan` gives of a file or a series.
+    def scan(self, path: Path, series_uid: str | None = None) -> Scan:
+        """What `scan_of_file` gives of a file or a series.
 
         What comes of DICOM is read here after a child has read it without harm.
 
@@ -92,29 +118,35 @@ class IsolatedReader:
             ScanError: If it is no usable scan, or ends the child, takes longer or needs more memory than allowed.
         """
         if _is_series(path):
-            self._ask("series", path)
-            return read_scan(path)
+            self._ask("series", path, series_uid=series_uid)
+            return scan_of_file(path, series_uid)
+        if series_uid is not None:
+            return scan_of_file(path, series_uid)  # which refuses it
         array, about = self._ask("scan", path)
         return Scan(_placed(array, about), about["name"], path, remarks=tuple(about["remarks"]))
 
-    def first(self, path: Path) -> Scan:
-        """The first volume of an image file, which may have several, or what `scan` gives.
+    def scans(self, path: Path) -> list[Scan]:
+        """What `scans_of_file` gives.
 
         Raises:
             ScanError: As `scan`.
         """
         if _is_series(path):
-            return self.scan(path)
-        array, about = self._ask("first", path)
-        return Scan(_placed(array, about), about["name"], path, remarks=tuple(about["remarks"]))
+            return [self.scan(path)]
+        arrays, about = self._ask("scans", path)
+        remarks = tuple(about["remarks"])
+        return [Scan(_placed(array, about), about["name"], path, remarks=remarks) for array in arrays]
 
-    def label(self, path: Path) -> sitk.Image:
-        """What `read_label` gives of a file.
+    def label(
+        self, path: Path, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
+    ) -> sitk.Image:
+        """What `label_of_file` gives. What is to lie on the grid of a series is read here after a child has read it.
 
         Raises:
             ScanError: If it is no label, or ends the child, takes longer or needs more memory than allowed.
         """
-        return _placed(*self._ask("label", path))
+        image = _placed(*self._ask("label", path))
+        return label_of_file(path, reference, labels) if reference and holds_dicom(path) else image
 
     def cut(self, path: Path, longest: int, kind: CutKind, planes: Planes | None = None) -> Cut:
         """What a picture shows of a scan, of the first volume of a file, or of a label; the child reads all of it.
@@ -140,6 +172,14 @@ class IsolatedReader:
             found, tuple(slices), Geometry(*about["grid"]), tuple(about["counts"]), tuple(about["window"])
         )
 
+    def start(self) -> None:
+        """Start a child, if there is none, so that the first file need not wait for it."""
+        child = self._free.get()
+        try:
+            child.start()
+        finally:
+            self._free.put(child)
+
     @property
     def processes(self) -> list[int]:
         """Numbers of the children that there are."""
@@ -151,11 +191,52 @@ class IsolatedReader:
             child.end()
 
     def _ask(self, kind: str, path: Path, **more: Any) -> tuple[NDArray[Any], dict[str, Any]]:
-        child = self._free.get()
+        with self._harmful.alone(path):
+            child = self._free.get()
+            try:
+                return child.ask({"kind": kind, "path": str(path.absolute()), **more}, path)
+            finally:
+                self._free.put(child)
+
+
+class _EndedError(ScanError):
+    """A file ended the child that read it."""
+
+
+class _Harmful:
+    """Files over which a child ended, as they were then."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[object, tuple[float, _EndedError]] = OrderedDict()
+        self._reading: set[Path] = set()
+        self._changed = Condition()
+
+    @contextmanager
+    def alone(self, path: Path) -> Iterator[None]:
+        """The time in which a file is read, once at a time: the others learn whether it does harm.
+
+        Raises:
+            ScanError: If it has ended a child, and is as it was then; or is not there.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: path not in self._reading)
+            state = fingerprint(path)
+            since, error = self._known.get(state, (-math.inf, None))
+            if error is not None and time.monotonic() - since < REMEMBERED_SECONDS:
+                raise ScanError(path, error.what, error.next_step)
+            self._reading.add(path)
         try:
-            return child.ask({"kind": kind, "path": str(path.resolve()), **more}, path)
+            yield
+        except _EndedError as ended:
+            with self._changed:
+                self._known[state] = time.monotonic(), ended
+                while len(self._known) > MOST_REMEMBERED:
+                    self._known.popitem(last=False)
+            raise
         finally:
-            self._free.put(child)
+            with self._changed:
+                self._reading.discard(path)
+                self._changed.notify_all()
 
 
 class _Child:
@@ -172,7 +253,7 @@ class _Child:
 
     def ask(self, question: dict[str, Any], path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
         """What the process answers of a file: numbers, of a series none, and what they are."""
-        process = self._started()
+        process = self.start()
         try:
             _send(process.stdin, {**question, "seconds": self._seconds})
             answer = json.loads(_pipe(process.stdout).readline())
@@ -196,7 +277,7 @@ class _Child:
         process.kill()
         process.communicate()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
         """The process that waits for a file."""
         if self.process is not None and self.process.poll() is not None:  # somebody has ended it
             self.end()
@@ -210,35 +291,34 @@ class _Child:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env={**os.environ, **ONE_THREAD},
             )  # fmt: skip
+            if sys.platform == "linux":
+                with suppress(OSError):  # beyond what one user's pipes may hold
+                    fcntl.fcntl(_pipe(self.process.stdout), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self.process
 
-    def _ended(self, path: Path) -> ScanError:
+    def _ended(self, path: Path) -> _EndedError:
         """The error for a file over which the process ended."""
         process = self.process
         self.end()
         code = None if process is None else process.returncode
         if code == -signal.SIGALRM:
-            return ScanError(path, f"could not be read within {self._seconds} s", ANOTHER)
-        return ScanError(path, f"ended the process that read it ({_cause(code)})", ANOTHER)
+            return _EndedError(path, f"could not be read within {self._seconds} s", ANOTHER)
+        return _EndedError(path, f"ended the process that read it ({_cause(code)})", ANOTHER)
 
 
-def read_scan_isolated(path: Path) -> Scan:
-    """`read_scan` in a child; see `IsolatedReader.scan`."""
-    return _reader(os.getpid()).scan(path)
+def read_in_children() -> None:
+    """From now on, `read_scan`, `read_scans` and `read_label` let a child of this process read what is in a file."""
+    let_another_read(lambda: _reader(os.getpid()))
 
 
-def read_first_isolated(path: Path) -> Scan:
-    """The first of `read_scans` in a child; see `IsolatedReader.first`."""
-    return _reader(os.getpid()).first(path)
-
-
-def read_label_isolated(path: Path) -> sitk.Image:
-    """`read_label` in a child; see `IsolatedReader.label`."""
-    return _reader(os.getpid()).label(path)
+def start_reading() -> None:
+    """Start the child that reads the first file; this does not wait for it."""
+    _reader(os.getpid()).start()
 
 
 def cut_isolated(path: Path, longest: int, kind: CutKind, planes: Planes | None = None) -> Cut:
     """What a picture shows of a file; see `IsolatedReader.cut`."""
+    check_present(path)
     return _reader(os.getpid()).cut(path, longest, kind, planes)
 
 
@@ -252,7 +332,8 @@ def _reader(process: int) -> IsolatedReader:  # noqa: ARG001
 
 def main() -> None:
     """Answer files until the parent ends; what libraries print is lost."""
-    memory = int(sys.argv[1])
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = int(sys.argv[1]) if most == resource.RLIM_INFINITY else min(int(sys.argv[1]), most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
@@ -275,14 +356,15 @@ def _answer(question: dict[str, Any], answers: IO[bytes]) -> None:
         if kind.startswith("cut of "):
             array, about = _cut(kind.removeprefix("cut of "), path, question["longest"], question["planes"])
         elif kind == "series":
-            read_scan(path)
+            scan_of_file(path, question["series_uid"])
             array = np.zeros(0, np.uint8)
         elif kind == "label":
-            image = read_label(path)
+            image = label_of_file(path)
             array, about = sitk.GetArrayViewFromImage(image), {"grid": _numbers(Geometry.of(image))}
         else:
-            scan = read_scan(path) if kind == "scan" else read_scans(path)[0]
-            array = sitk.GetArrayViewFromImage(scan.image)
+            scans = [scan_of_file(path)] if kind == "scan" else scans_of_file(path)
+            arrays, scan = [sitk.GetArrayViewFromImage(one.image) for one in scans], scans[0]
+            array = arrays[0] if kind == "scan" else np.stack(arrays)
             about = {"grid": _numbers(Geometry.of(scan.image)), "name": scan.name, "remarks": scan.remarks}
     except DiffclError as error:
         _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})

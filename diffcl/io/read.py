@@ -1,12 +1,12 @@
-"""The two ways in: a scan, and a label map of a scan."""
+"""The two ways in: a scan, and a label map of a scan. A program that reads files of others lets a child read them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -30,6 +30,32 @@ LONGEST_TOLD: Final = 1e12
 """Numbers from here on are told with an exponent."""
 
 
+class FileReader(Protocol):
+    """Who reads files for this process; see `diffcl.io.isolated`."""
+
+    def scan(self, path: Path, series_uid: str | None = None) -> Scan:
+        """What `scan_of_file` gives."""
+        ...
+
+    def scans(self, path: Path) -> list[Scan]:
+        """What `scans_of_file` gives."""
+        ...
+
+    def label(self, path: Path, reference: Scan | None, labels: Sequence[LabelClass] | None) -> sitk.Image:
+        """What `label_of_file` gives."""
+        ...
+
+
+_other: Callable[[], FileReader] | None = None
+"""Gives who reads files for this process; None where it reads them itself."""
+
+
+def let_another_read(reader: Callable[[], FileReader]) -> None:
+    """From now on, whatever file this process is to read is read by somebody else."""
+    global _other
+    _other = reader
+
+
 def read_scan(
     source: str | os.PathLike[str] | ImageInMemory, *, name: str | None = None, series_uid: str | None = None
 ) -> Scan:
@@ -48,7 +74,9 @@ def read_scan(
         UsageError: If `series_uid` is given for what is not DICOM, or the source is none of these.
     """
     if isinstance(source, str | os.PathLike):
-        scan = _read_path(Path(source), series_uid)
+        path = Path(source)
+        check_present(path)
+        scan = _other().scan(path, series_uid) if _other else scan_of_file(path, series_uid)
         return scan if name is None else replace(scan, name=name)
     scan = scan_in_memory(source, name)
     if series_uid is not None:
@@ -57,8 +85,8 @@ def read_scan(
     return scan
 
 
-def _read_path(path: Path, series_uid: str | None) -> Scan:
-    check_present(path)
+def scan_of_file(path: Path, series_uid: str | None = None) -> Scan:
+    """What `read_scan` gives of a path that is there, read by this process."""
     if path.is_dir() or holds_dicom(path):
         image, series, remarks = read_series(path, series_uid)
         check_voxels(path, image)
@@ -78,8 +106,13 @@ def read_scans(path: Path) -> list[Scan]:
         ScanError: As `read_scan`.
     """
     check_present(path)
+    return _other().scans(path) if _other else scans_of_file(path)
+
+
+def scans_of_file(path: Path) -> list[Scan]:
+    """What `read_scans` gives of a path that is there, read by this process."""
     if path.is_dir() or holds_dicom(path):
-        return [read_scan(path)]
+        return [scan_of_file(path)]
     volumes, remarks = read_volumes(path)
     images = [sitk.Cast(volume, sitk.sitkFloat32) for volume in volumes]
     for image in images:
@@ -112,6 +145,13 @@ def read_label(
         return _label(held.image, held.path)
     path = Path(source)
     check_present(path)
+    return (_other().label if _other else label_of_file)(path, reference, labels)
+
+
+def label_of_file(
+    path: Path, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
+) -> sitk.Image:
+    """What `read_label` gives of a path that is there, read by this process."""
     if holds_dicom(path):
         return read_seg(path, reference, labels)
     if is_segmentation(path) and in_layers(path):
@@ -184,13 +224,22 @@ def check_contrast(path: Path, low: float, high: float) -> None:
 
 
 def check_present(path: Path) -> None:
-    """Refuse what is not there.
+    """Refuse what is neither a file nor a folder; whoever opens a pipe or a device may wait for ever.
 
     Raises:
         ScanError: With the name.
     """
-    if not path.exists():
-        raise ScanError(path, "no such file or folder", "Correct the name")
+    try:
+        if path.is_file() or path.is_dir():
+            return
+        there = path.exists()
+    except OSError as error:
+        raise ScanError(
+            path, f"cannot be read ({error.strerror})", "Check the file and its permissions"
+        ) from error
+    if there:
+        raise ScanError(path, "neither a file nor a folder", "Give a scan as a file")
+    raise ScanError(path, "no such file or folder", "Correct the name")
 
 
 def holds_dicom(path: Path) -> bool:

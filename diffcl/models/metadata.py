@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from diffcl.errors import ModelError
+from diffcl.files import read_bytes
 from diffcl.models.profile import Profile
 from diffcl.recipe import Recipe, first_fault
 
@@ -96,7 +97,7 @@ def read_info(folder: Path) -> ModelInfo:
     """
     path = folder / DESCRIPTION
     try:
-        return ModelInfo.model_validate_json(path.read_text(encoding="utf-8"))
+        return ModelInfo.model_validate_json(read_bytes(path).decode("utf-8"))
     except FileNotFoundError as error:
         raise ModelError(folder, f"holds no {DESCRIPTION}", "Give a folder made by diffcl publish") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from diffcl.errors import ModelError
-from diffcl.files import replace_file
+from diffcl.files import read_bytes, replace_file
 from diffcl.models.metadata import DESCRIPTION, JUDGED_WEIGHTS, WEIGHTS, ModelInfo, read_info
 from diffcl.networks.cs import ConvolutionSegmenter
 from diffcl.networks.ds import DiffusionSegmenter
@@ -58,7 +58,7 @@ def _load(folder: Path, file: str, device: str | torch.device) -> Model:
     info = read_info(folder)
     path = folder / file
     try:
-        weights = load_file(path)
+        weights = load(read_bytes(path))  # not mapped into memory: somebody may cut the file off
     except FileNotFoundError as error:
         raise ModelError(path, "is missing", "Copy the whole model folder again") from error
     except (SafetensorError, OSError) as error:

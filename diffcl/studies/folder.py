@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -80,7 +79,7 @@ class FolderStudies(FolderScans):
         file = self._contents.label_file(self._contents.now(), image_id, tag)
         if file is None and tag in (shown := self._older(image_id)):
             file = self.history.label(image_id, shown[tag]["version"])
-        return file and Path(os.path.realpath(file))
+        return file and file.absolute()
 
     def training_label(self, image_id: str, task: str, *, only_approved: bool = False) -> Path | None:
         """The version among the kept ones; the file in the folder of final labels where it was put there by hand."""

@@ -21,7 +21,7 @@ LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd")
 
 
 class FolderListing:
-    """Lists folders again and again; the log says once of each file whose name no viewer can be told."""
+    """Lists folders again and again; the log says once of each file that is left out."""
 
     def __init__(self) -> None:
         self._skipped: set[str] = set()
@@ -38,8 +38,8 @@ class FolderListing:
         return _cases(found) if several else found
 
     def labels(self, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
-        """Id and suffix of every label of a folder; see `scans`."""
-        return self._files(folder, known, LABEL_SUFFIXES)
+        """Id and suffix of every label of a folder; see `scans`. A link is none: clients read and replace labels."""
+        return self._files(folder, known, LABEL_SUFFIXES, links=False)
 
     def tags(self, folder: Path) -> list[str]:
         """Names of the folders of labels in a folder."""
@@ -49,7 +49,9 @@ class FolderListing:
             if entry.is_dir() and not entry.name.startswith(".") and self._has_a_name(folder, entry.name)
         ]
 
-    def _files(self, folder: Path, known: Mapping[str, str], suffixes: Sequence[str]) -> dict[str, str]:
+    def _files(
+        self, folder: Path, known: Mapping[str, str], suffixes: Sequence[str], *, links: bool = True
+    ) -> dict[str, str]:
         """Id and suffix of every scan or label file of a folder.
 
         Of files that differ in the suffix only, the known one counts, or the first of `suffixes`.
@@ -59,7 +61,9 @@ class FolderListing:
             name = scan_name(Path(entry.name))
             if entry.name.startswith(".") or entry.name[len(name) :].lower() not in suffixes:
                 continue
-            if _is_file(entry) and self._has_a_name(folder, entry.name):
+            if entry.is_symlink() and not links:
+                self._leave_out(folder, entry.name, "it is a link. Copy the label")
+            elif _is_file(entry) and self._has_a_name(folder, entry.name):
                 found.setdefault(name, []).append(entry.name[len(name) :])
         order = {suffix: rank for rank, suffix in enumerate(suffixes)}
         return {
@@ -70,12 +74,17 @@ class FolderListing:
         }
 
     def _has_a_name(self, folder: Path, name: str) -> bool:
-        """Whether the name of a file can be told to a viewer; the log says once of each that cannot."""
+        """Whether the name of a file can be told to a viewer."""
         what = unreadable(name)
-        if what and name not in self._skipped:
-            self._skipped.add(name)
-            logger.warning(f"{folder.name}/{name!r}: is left out, for its name is not UTF-8. Rename it")
+        if what:
+            self._leave_out(folder, name, "its name is not UTF-8. Rename it")
         return not what
+
+    def _leave_out(self, folder: Path, name: str, why: str) -> None:
+        """Say once why a file is left out."""
+        if (shown := f"{folder.name}/{name}") not in self._skipped:
+            self._skipped.add(shown)
+            logger.warning(f"{folder.name}/{name!r}: is left out, for {why}")
 
 
 def _cases(images: Mapping[str, str]) -> dict[str, str]:

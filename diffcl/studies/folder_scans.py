@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from diffcl.io import read_scan, scan_name
 from diffcl.io.case_files import FIRST
 from diffcl.io.dicom.series import DicomSeries
 from diffcl.io.formats import image_suffix
-from diffcl.io.isolated import read_first_isolated, read_scan_isolated
 from diffcl.io.read import read_scans
 from diffcl.recipe import Recipe
 from diffcl.studies.folder_contents import FolderContents
@@ -104,11 +102,11 @@ class FolderScans(Studies):
         return {image_id: known[image_id] for image_id in image_ids if image_id in known}
 
     def image_path(self, image_id: str) -> Path:
-        """The file of the scan."""
+        """The file of the scan; a link to it, which has its name, where it lies elsewhere."""
         content = self._contents.now()
         if image_id not in content.objects:
             raise NotFoundError(f"image {image_id[:80]}", "not there, or not any more")
-        return Path(os.path.realpath(self._contents.scan_file(content, image_id)))
+        return self._contents.scan_file(content, image_id).absolute()
 
     def scan_path(self, image_id: str) -> Path:
         """The same file."""
@@ -138,7 +136,7 @@ class FolderScans(Studies):
         if several:
             self._check_one_image(image_id)
         with named(f"scan {image_id}"):
-            grid = Geometry.of((read_first_isolated if several else read_scan_isolated)(file).image)
+            grid = self._grid_of(file)
         with self._saving:
             known = self._contents.now().objects.get(image_id)
             if known and known.labels and not same_grid(grid, self._grid(image_id)):
@@ -213,8 +211,10 @@ class FolderScans(Studies):
         return objects[image_id]
 
     def _grid(self, image_id: str) -> Geometry:
-        path = self.image_path(image_id)
-        return Geometry.of((read_scans(path)[0] if self._several() else read_scan(path)).image)
+        return self._grid_of(self.image_path(image_id))
+
+    def _grid_of(self, file: Path) -> Geometry:
+        return Geometry.of((read_scans(file)[0] if self._several() else read_scan(file)).image)
 
     def _check_one_image(self, image_id: str) -> None:
         """Refuse an upload of one image of a scan that has several, or of one that would be taken for such."""

@@ -20,7 +20,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ValidationError, field_validator
 
 from diffcl.errors import OutputError
-from diffcl.files import FULL, UNWRITABLE, finite, write_bytes
+from diffcl.files import FULL, UNWRITABLE, finite, read_bytes, write_bytes
 from diffcl.studies.notes import readable
 
 logger = logging.getLogger(__name__)
@@ -117,11 +117,15 @@ class Index:
         place.
         """
         try:
-            return IndexContent.model_validate_json(self.path.read_bytes())
+            return IndexContent.model_validate_json(read_bytes(self.path))
         except FileNotFoundError:
             return IndexContent()
-        except (ValidationError, IsADirectoryError):
+        except ValidationError:
             found = _rescued(self.path)
+        except OSError:
+            if self.path.is_file():  # it may be read later
+                raise
+            found = IndexContent()
         damaged = self.path.with_suffix(".damaged")
         logger.error(
             f"{self.path.name}: is damaged; kept as {damaged.name} and rebuilt from the files there are"
@@ -154,7 +158,7 @@ def encoded(content: IndexContent) -> bytes:
 def _rescued(path: Path) -> IndexContent:
     """What can be understood of a damaged index: every entry on its own."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError):
         return IndexContent()
     content = IndexContent()

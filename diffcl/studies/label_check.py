@@ -15,7 +15,7 @@ from scipy import ndimage
 from diffcl.data.resample import resample
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
-from diffcl.io.isolated import read_label_isolated
+from diffcl.io.read import read_label
 from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 from diffcl.studies.drawn_part import UNKNOWN_SLICES, drawn_slices, listed, mark_unknown, says_slices
@@ -103,7 +103,7 @@ def check_label(
         DataError: If it lies outside the scan, a value or name is unknown, or all of it is.
     """
     _check_not_outlined(info, tasks, where)
-    label, remark = _on_grid(read_label_isolated(file), scan, where)
+    label, remark = _on_grid(read_label(file), scan, where)
     remarks = [remark] if remark else []
     values = voxels(label)
     present = [int(value) for value in np.unique(values) if value != 0]

@@ -28,7 +28,16 @@ import SimpleITK as sitk
 from filelock import FileLock
 
 from diffcl.errors import OutputError, UsageError
-from diffcl.files import make_folder, not_written, remove, replace_file, settle, write_text
+from diffcl.files import (
+    is_own,
+    make_folder,
+    not_written,
+    read_bytes,
+    remove,
+    replace_file,
+    settle,
+    write_text,
+)
 from diffcl.io.images.write import write_image
 from diffcl.io.read import read_label
 from diffcl.studies.label_parts import TaskLabel, combined
@@ -108,7 +117,7 @@ class History:
         """The file that viewers show from a version on: its label, or a map of those of all tasks; None for nothing."""
         folder = self.folder / image_id
         label = folder / f"{version}{LABEL_SUFFIX}"
-        return next((file for file in (_map_of(label), label) if file.is_file()), None)
+        return next((file for file in (_map_of(label), label) if is_own(file)), None)
 
     def label(self, image_id: str, version: int) -> Path:
         """The label file of a version.
@@ -117,7 +126,7 @@ class History:
             UsageError: If there is no such version, or it records a removal.
         """
         path = self.folder / image_id / f"{version}{LABEL_SUFFIX}"
-        if not self.record(image_id, version) or not path.is_file():
+        if not self.record(image_id, version) or not is_own(path):
             known = ", ".join(str(record["version"]) for record in self.versions(image_id)) or "none"
             raise UsageError(f"label of {image_id}", f"has no version {version}", f"Versions: {known}")
         return path
@@ -265,20 +274,20 @@ class History:
         """The record of a version; empty where there is none, of a damaged one what the files say."""
         path = self.folder / image_id / f"{number}.json"
         try:
-            record = readable(json.loads(path.read_bytes()))
+            record = readable(json.loads(read_bytes(path)))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, RecursionError):
             record = {}
         if record.get("version") == number and isinstance(record.get("removed"), bool):
             return {**record, **self._review(image_id, number)}
-        removed = not path.with_name(f"{number}{LABEL_SUFFIX}").is_file()
+        removed = not is_own(path.with_name(f"{number}{LABEL_SUFFIX}"))
         return {**record, "version": number, "removed": removed, "remark": DAMAGED_RECORD}
 
     def _review(self, image_id: str, number: int) -> dict[str, Any]:
         """What somebody said of a version, as notes; empty where nobody did, or it cannot be understood."""
         try:
-            content = json.loads((self.folder / image_id / f"{number}.review.json").read_bytes())
+            content = json.loads(read_bytes(self.folder / image_id / f"{number}.review.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return review_of(content).notes() if isinstance(content, dict) else {}

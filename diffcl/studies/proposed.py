@@ -8,7 +8,7 @@ from typing import Final
 
 import SimpleITK as sitk
 
-from diffcl.files import remove
+from diffcl.files import is_own, remove
 from diffcl.io import read_label, write_image
 from diffcl.studies.label_history import LABEL_SUFFIX
 
@@ -61,8 +61,8 @@ def read_proposed(folder: Path, name: str) -> Proposed:
     """
     label, doubt = folder / f"{name}{LABEL_SUFFIX}", folder / f"{name}{DOUBT_SUFFIX}"
     return Proposed(
-        label if label.is_file() else None,
-        sitk.Cast(read_label(doubt), sitk.sitkFloat32) / SCALE if doubt.is_file() else None,
+        label if is_own(label) else None,
+        sitk.Cast(read_label(doubt), sitk.sitkFloat32) / SCALE if is_own(doubt) else None,
     )
 
 

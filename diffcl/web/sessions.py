@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -89,6 +90,9 @@ class Sessions:
         try:
             record = (self.folder / session_id / RECORD).read_bytes()
             session: Session = TypeAdapter(Session).validate_json(record)
+            inside = Path(os.path.realpath(self.folder)) / session_id
+            if not Path(os.path.realpath(session.image)).is_relative_to(inside):
+                return None
             if not Path(session.image).exists():
                 self.remove_session(session_id)
                 return None

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import SimpleITK as sitk
 from synthetic import CROPS, ORGAN, SCANS, publish_untrained
 
+from diffcl.data.sequences import read_case
 from diffcl.inference import Prediction, Predictor
 from diffcl.inference.served_models import ServedModels
 from diffcl.io import Scan, read_scan
+from diffcl.io.isolated import read_in_children
 from diffcl.models import ModelRegistry, load_model
+from diffcl.recipe import ImageSequence
 
 
 def test_every_answer_is_by_one_version_while_versions_switch(store: ModelRegistry, studies: Path) -> None:
@@ -109,11 +113,31 @@ def test_nothing_is_under_way_after_a_failure(
     assert models.under_way() is None
 
 
-def test_a_scan_of_a_stranger_is_read_elsewhere_and_gets_the_same_label(
-    store: ModelRegistry, studies: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_that_a_child_reads_gets_the_same_label(store: ModelRegistry, studies: Path) -> None:
     scan = studies / "oblique.nii.gz"
     here = ServedModels(store).predict("organ", scan, networks="cs").label
-    monkeypatch.delattr("diffcl.inference.served_models.read_case")
-    there = ServedModels(store).predict("organ", scan, networks="cs", isolated=True).label
+    read_in_children()
+    there = ServedModels(store).predict("organ", scan, networks="cs").label
     assert sitk.Hash(there) == sitk.Hash(here)
+
+
+def test_a_scan_that_takes_long_to_read_holds_up_no_other(
+    store: ModelRegistry, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = Event(), Event()
+
+    def slow_for_one(path: Path, sequences: Sequence[ImageSequence]) -> Scan:
+        if path.name.startswith("straight"):
+            reading.set()
+            assert go_on.wait(60)
+        return read_case(path, sequences)
+
+    monkeypatch.setattr("diffcl.inference.served_models.read_case", slow_for_one)
+    models = ServedModels(store)
+    slow = Thread(target=models.predict, args=("organ", studies / "straight.nii.gz"))
+    slow.start()
+    assert reading.wait(60)
+    assert models.predict("organ", studies / "oblique.nii.gz").label.GetSize() == (17, 21, 13)
+    assert slow.is_alive()
+    go_on.set()
+    slow.join()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -17,10 +19,11 @@ import pytest
 import SimpleITK as sitk
 from killed import wait_for_the_end_of
 
-from diffcl.errors import ScanError
+from diffcl.errors import ScanError, UsageError
 from diffcl.geometry import Geometry
-from diffcl.io import read_label, read_scan, write_image
-from diffcl.io.isolated import IsolatedReader, read_label_isolated, read_scan_isolated
+from diffcl.io import read, read_label, read_scan, write_image
+from diffcl.io.isolated import IsolatedReader, cut_isolated, read_in_children
+from diffcl.io.read import read_scans
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +190,108 @@ def test_a_child_outlives_the_thread_that_asked_first(image: sitk.Image, tmp_pat
     reader.close()
 
 
-def test_everybody_shares_one_reader(image: sitk.Image, label: sitk.Image, tmp_path: Path) -> None:
+def test_a_program_that_lets_children_read_gets_what_it_would_read_itself(
+    image: sitk.Image, label: sitk.Image, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_image(image, tmp_path / "p07.nii")
     write_image(label, tmp_path / "label.nii")
-    assert read_scan_isolated(tmp_path / "p07.nii").name == "p07"
-    assert read_label_isolated(tmp_path / "label.nii").GetSize() == label.GetSize()
+    nib.save(nib.Nifti1Image(np.arange(120.0).reshape(3, 4, 5, 2), np.eye(4)), tmp_path / "two.nii")
+
+    def everything() -> list[sitk.Image]:
+        two = read_scans(tmp_path / "two.nii")
+        assert len(two) == 2
+        named = read_scan(tmp_path / "p07.nii", name="ann")
+        assert named.name == "ann"
+        return [
+            named.image,
+            *(one.image for one in two),
+            read_label(tmp_path / "label.nii"),
+            read_scan(series).image,
+        ]
+
+    here = everything()
+    read_in_children()
+    for where in ("scan_of_file", "scans_of_file", "label_of_file"):
+        monkeypatch.delattr(read, where)
+    for got, want in zip(everything(), here, strict=True):
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(got), sitk.GetArrayFromImage(want))
+        assert Geometry.of(got) == Geometry.of(want)
+    with pytest.raises(UsageError, match="not DICOM"):
+        read_scan(tmp_path / "p07.nii", series_uid="1.2")
+
+
+def test_a_file_that_ended_a_child_is_refused_at_once_until_it_changes(
+    image: sitk.Image, tmp_path: Path
+) -> None:
+    reader = IsolatedReader(seconds=1, children=1)
+    path = tmp_path / "p07.nii"
+    os.mkfifo(path)
+    with pytest.raises(ScanError, match="could not be read within 1 s") as first:
+        reader.scan(path)
+    with pytest.raises(ScanError) as second:
+        reader.scan(path)
+    assert str(second.value) == str(first.value)
+    assert reader.processes == []  # nobody looked at it again
+    path.unlink()
+    write_image(image, path)
+    assert reader.scan(path).name == "p07"
+    reader.close()
+
+
+def test_a_file_that_several_ask_for_holds_up_one_child(image: sitk.Image, tmp_path: Path) -> None:
+    reader = IsolatedReader(seconds=4, children=2)
+    os.mkfifo(tmp_path / "slow.nii")
+    write_image(image, tmp_path / "p07.nii")
+    said: list[str] = []
+
+    def read_slowly() -> None:
+        with pytest.raises(ScanError) as refused:
+            reader.scan(tmp_path / "slow.nii")
+        said.append(str(refused.value))
+
+    slow = [threading.Thread(target=read_slowly) for _ in range(4)]
+    for one in slow:
+        one.start()
+    assert reader.scan(tmp_path / "p07.nii").name == "p07"
+    assert said == []
+    for one in slow:
+        one.join()
+    assert len(said) == 4
+    assert len(set(said)) == 1
+    reader.close()
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+def link_to_a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_socket, link_to_a_device, link_to_itself])
+def test_what_is_no_file_is_not_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "p07.nii")
+    readers: list[Callable[[Path], object]] = [read_scan, read_scans, read_label]
+    for reads in (*readers, partial(cut_isolated, longest=8, kind="scan")):
+        with pytest.raises(ScanError, match=r"(neither a file nor a folder|no such file or folder)\. "):
+            reads(tmp_path / "p07.nii")
+
+
+def test_a_child_that_was_started_reads_the_first_file(image: sitk.Image, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "p07.nii")
+    reader = IsolatedReader()
+    reader.start()
+    children = reader.processes
+    assert reader.scan(tmp_path / "p07.nii").name == "p07"
+    assert reader.processes == children != []
+    reader.close()

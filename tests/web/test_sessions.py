@@ -126,3 +126,13 @@ def test_only_the_scan_of_a_session_is_its_scan(sessions: Sessions, tmp_path: Pa
     assert sessions.holds(Path(session.image))
     others = (folder, folder.parent, folder / RECORD, folder.parent / "other" / "scan.nii.gz")
     assert not any(sessions.holds(path) for path in others)
+
+
+def test_a_scan_that_a_link_leads_to_is_no_session_s(sessions: Sessions, tmp_path: Path) -> None:
+    name, session = sessions.add_session(scan(tmp_path))
+    elsewhere = tmp_path / "elsewhere.nii.gz"
+    Path(session.image).rename(elsewhere)
+    Path(session.image).symlink_to(elsewhere)
+    assert sessions.get_session(name) is None
+    sessions.remove_session(name)
+    assert elsewhere.read_bytes() == b"a scan"

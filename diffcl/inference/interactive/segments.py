@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from diffcl.errors import DataError, UsageError, unknown_name
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.inference.interactive.known import Known, Meaning, decided
-from diffcl.io.isolated import read_label_isolated
+from diffcl.io.read import read_label
 from diffcl.labels import UNKNOWN_NAME, name_in_task
 
 FOREGROUND_SCRIBBLES: Final = "foreground_scribbles"
@@ -223,4 +223,4 @@ def segments_of(request: Mapping[str, Any], classes: Collection[str], where: obj
     chosen = str(request.get("selected_label_name") or "")
     if not chosen and len(classes) == 1:
         chosen = next(iter(classes))
-    return Segments(read_label_isolated(Path(request["drawn"])), listed, chosen, where)
+    return Segments(read_label(Path(request["drawn"])), listed, chosen, where)

@@ -118,7 +118,6 @@ class FinishingTask(InferTask):
                     partial(self.decide, request),
                     networks=options.networks,
                     seed=options.seed,
-                    isolated="case" in request and request["case"] is None,
                 )
             image, names = self.answer(found, options)
             file = options.write(image)

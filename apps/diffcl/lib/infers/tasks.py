@@ -64,13 +64,13 @@ class ScanTask(InferTask, Generic[Answer]):
             options = check_options(InferOptions, request)
             path = Path(request["image"])
             with named(str(request.get("case") or path.name)):
-                found = self._predict(path, options, isolated="case" in request and request["case"] is None)
+                found = self._predict(path, options)
             file = options.write(self._image(found, options))
         self.prediction = found
         return str(file), self._params(found, options)
 
-    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Answer:
-        """The answer; a scan that a client sent is read in a process of its own."""
+    def _predict(self, path: Path, options: InferOptions) -> Answer:
+        """The answer."""
         raise NotImplementedError
 
     def _image(self, found: Answer, options: InferOptions) -> sitk.Image:
@@ -110,10 +110,8 @@ class PredictionTask(ScanTask[Prediction]):
         self._name = info.name
         self._models = models
 
-    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Prediction:
-        return self._models.predict(
-            self._name, path, networks=options.networks, seed=options.seed, isolated=isolated
-        )
+    def _predict(self, path: Path, options: InferOptions) -> Prediction:
+        return self._models.predict(self._name, path, networks=options.networks, seed=options.seed)
 
     def _params(self, found: Prediction, options: InferOptions) -> dict[str, Any]:
         report = found.report
@@ -199,7 +197,7 @@ class TogetherTask(ScanTask[Together]):
         self._names = names
         self._models = models
 
-    def _predict(self, path: Path, options: InferOptions, *, isolated: bool) -> Together:  # noqa: ARG002
+    def _predict(self, path: Path, options: InferOptions) -> Together:
         return self._models.predict_together(self._names, path, networks=options.networks, seed=options.seed)
 
     def _image(self, found: Together, options: InferOptions) -> sitk.Image:  # noqa: ARG002
