@@ -24,7 +24,8 @@ def audit(
 ) -> None:
     """Print the audit trail: time, who, from where, what, which scan, and what was answered.
 
-    Everything that changes something is in it, and looking at scans, labels and logs; no patient's name is.
+    Everything that changes something is in it, and looking at scans, labels and logs; no patient's name is. Of many
+    refusals in ten minutes of one address the first 20 have a line each, and the others one together.
 
     - `diffcl audit --user ann --since 2026-01-31`
     - `diffcl audit --scan p07 --action label`
@@ -37,4 +38,5 @@ def audit(
             say_json(asdict(record))
         else:
             who = f"{record.user or '-'} {record.address}"
-            say(f"{record.when}  {who}  {record.action}  {record.scan or '-'}  {record.status}")
+            several = f"  {record.times} times since {record.since}" if record.since else ""
+            say(f"{record.when}  {who}  {record.action}  {record.scan or '-'}  {record.status}{several}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from diffcl.access.audit import AuditTrail, read_audit
+from diffcl.access import audit
+from diffcl.access.audit import DONE, REFUSED, TOLD, AuditTrail, read_audit
 from diffcl.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def test_what_is_written_is_read_in_order_through_files_of_a_bounded_size(tmp_pa
 
 
 def test_the_oldest_files_go_first(tmp_path: Path) -> None:
-    trail = AuditTrail(tmp_path, size=200, kept=3)
+    trail = AuditTrail(tmp_path, size=200, kept={DONE: 3, REFUSED: 2})
     for number in range(40):
         write(trail, number)
     assert len(list(tmp_path.iterdir())) <= 3
@@ -72,7 +73,7 @@ def _full(*_: object) -> int:
 
 def test_a_file_that_somebody_else_put_there_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "audit.1-copy.jsonl").write_text("{}\n")
-    trail = AuditTrail(tmp_path, size=200, kept=3)
+    trail = AuditTrail(tmp_path, size=200, kept={DONE: 3, REFUSED: 2})
     for number in range(20):
         write(trail, number)
     assert [record.scan for record in read_audit(tmp_path)][-1] == "scan 19"
@@ -119,3 +120,58 @@ def test_many_threads_lose_nothing(tmp_path: Path) -> None:
 def test_a_folder_without_a_trail_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no audit trail"):
         list(read_audit(tmp_path))
+
+
+def refuse(trail: AuditTrail, address: str = "10.6.6.6", action: str = "POST /auth/token") -> None:
+    trail.write("", address, action, "", 401)
+
+
+def test_refusals_push_out_nothing_that_was_done(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path, size=2000, kept={DONE: 3, REFUSED: 2})
+    write(trail, 1)
+    for number in range(500):
+        refuse(trail, f"10.6.6.{number}", f"PUT /datastore/label{'x' * 150}")
+    write(trail, 2)
+    assert [record.scan for record in read_audit(tmp_path, user="ann")] == ["scan 1", "scan 2"]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 8000
+
+
+def test_many_refusals_of_one_address_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(audit.time, "monotonic", lambda: now)
+    trail = AuditTrail(tmp_path)
+    for _ in range(TOLD + 312):
+        refuse(trail)
+    refuse(trail, "10.6.6.7")
+    trail.write("ann", "10.0.0.1", "DELETE /datastore/", "p07", 403)
+    assert len(list(read_audit(tmp_path))) == TOLD + 2
+    now += 601
+    write(trail, 1)
+    records = list(read_audit(tmp_path))
+    assert [record.when for record in records] == sorted(record.when for record in records)
+    [together] = [record for record in records if record.times > 1]
+    assert (together.times, together.address, together.status) == (312, "10.6.6.6", 401)
+    assert together.since == records[0].when
+    assert {record.scan for record in records} == {"", "p07", "scan 1"}
+    refuse(trail)  # ten further minutes have begun
+    assert len(list(read_audit(tmp_path))) == len(records) + 1
+
+
+def test_what_was_counted_is_written_at_the_end(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path)
+    for _ in range(TOLD + 5):
+        refuse(trail)
+    trail.close()
+    assert [record.times for record in read_audit(tmp_path)] == [1] * TOLD + [5]
+
+
+def test_no_more_addresses_are_counted_than_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "KNOWN", 2)
+    trail = AuditTrail(tmp_path)
+    for _ in range(TOLD + 5):
+        refuse(trail, "a")
+    for address in "bc":
+        refuse(trail, address)
+    assert [record.times for record in read_audit(tmp_path) if record.address == "a"][-1] == 5
