@@ -53,6 +53,7 @@ def test_scores_of_a_single_scan_are_said_to_say_little(tmp_path: Path) -> None:
     app = application(project_of(tmp_path / "studies", tmp_path / "store"))
     assert "A single scan validated it, so this may be chance." in ask(app, "/").text
     quality = ask(app, "/study/quality").text
+    assert "Mean Dice on the validation scans." in quality  # and nothing of bars, of which there are none
     assert "A single scan validated some versions: the range does not tell how far" in quality
 
 

@@ -72,6 +72,7 @@ def test_versions_are_shown_with_their_margin_and_a_forecast_with_its_range(
     assert "more labels for 0.90" in text or "0.90 is probably not reached even with 56 more labels" in text
     assert "8 of 10 within" in text
     assert "0.852 ± 0.015" in text  # 1.96 times 0.03 over the root of 15
+    assert "Mean Dice on the validation scans; the bars hold the mean" in text
     for chart in ("learning", "versions"):
         assert "<svg" in ask(app, f"/study/chart/{chart}.svg?of=organ&theme=dark").text
     assert "0.852 ± 0.015" in ask(app, "/study/versions").text
