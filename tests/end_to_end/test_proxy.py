@@ -10,8 +10,12 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from browser import headless
 from orthanc import Orthanc
 from proxy import certificate, proxied
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from synthetic import make_scan
 
 from diffcl.access.roles import Role
@@ -25,15 +29,27 @@ WORD = "correct horse battery"
 PAGE = {"accept": "text/html"}
 
 
+SECONDS = 180
+"""Far more than a page takes, for machines that do other things as well."""
+
+
 @pytest.fixture
-def shown(start_server: Any, archive: Orthanc, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def asked() -> list[str]:
+    """Every path that the proxy is asked for."""
+    return []
+
+
+@pytest.fixture
+def shown(
+    start_server: Any, archive: Orthanc, tmp_path: Path, asked: list[str]
+) -> Iterator[tuple[str, Path]]:
     """The address of a server with an archive and a user behind a proxy, and the proxy's certificate."""
     archive.add(write_series(make_scan("oblique"), tmp_path / "series", name="patient-1"))
     UserFile(tmp_path / "users.json").add("ann", Role.ADMIN, WORD)
     given = ("--users", str(tmp_path / "users.json"), "--behind-proxy", "--root-path", PREFIX)
     running = start_server(tmp_path / "served", "--studies", archive.url, *given)
     cert, key = certificate(tmp_path)
-    with proxied(running.url, PREFIX, cert, key) as url:
+    with proxied(running.url, PREFIX, cert, key, asked) as url:
         yield url, cert
 
 
@@ -91,3 +107,26 @@ def walk(asking: requests.Session, url: str, cert: Path) -> None:
     out = asking.post(f"{url}/auth/logout", headers=origin)
     assert urlsplit(out.url).path == f"{PREFIX}/auth/login"
     assert asking.get(f"{url}/info/").status_code == 401
+
+
+def test_a_browser_asks_for_nothing_outside_the_prefix(
+    shown: tuple[str, Path], asked: list[str], tmp_path: Path
+) -> None:
+    url, _ = shown
+    with headless(tmp_path / "profile") as browser:
+
+        def shows(text: str) -> None:
+            wait = WebDriverWait(browser, SECONDS, 0.2, ignored_exceptions=[WebDriverException])
+            wait.until(lambda _: text in browser.find_element(By.TAG_NAME, "body").text)
+
+        browser.get(f"{url}/ohif/")
+        for name, word in (("username", "ann"), ("password", WORD)):
+            browser.find_element(By.NAME, name).send_keys(word)
+        browser.find_element(By.NAME, "password").submit()
+        shows("patient-1")  # the viewer lists what is in the archive
+        browser.get(f"{url}/docs")
+        shows("/datastore/")
+    outside = {path for path in asked if not path.startswith(f"{PREFIX}/")}
+    assert outside <= {"/favicon.ico"}  # for which browsers ask by themselves
+    for path in ("ohif/app-config.js", "ohif/app.bundle.css", "proxy/dicom/qido/studies"):
+        assert f"{PREFIX}/{path}" in asked

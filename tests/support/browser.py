@@ -25,6 +25,7 @@ def headless(profile: Path, names: Sequence[str] = ()) -> Iterator[webdriver.Chr
     rules = ", ".join([*own, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1", "EXCLUDE localhost"])
     options = webdriver.ChromeOptions()
     options.binary_location = program
+    options.accept_insecure_certs = True  # those of the tests
     for argument in (
         "headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-quic", "no-first-run", "disable-sync",
         "disable-background-networking", "disable-component-update", "use-gl=angle", "use-angle=swiftshader",

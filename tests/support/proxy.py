@@ -44,10 +44,15 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return cert, private
 
 
-def application(server: str, prefix: str) -> Starlette:
-    """A proxy that hands on what is below a prefix, and knows nothing else."""
+def application(server: str, prefix: str, asked: list[str]) -> Starlette:
+    """A proxy that hands on what is below a prefix, knows nothing else, and keeps every path that it was asked for."""
+
+    async def refuse(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response("Not of this proxy.", 404)
 
     async def hand_on(request: Request) -> Response:
+        asked.append(request.url.path)
         given = {name: value for name, value in request.headers.items() if name not in OWN}
         given |= {
             "host": request.headers["host"],
@@ -64,12 +69,15 @@ def application(server: str, prefix: str) -> Starlette:
                 sent.headers.append(name, value)
         return sent
 
-    return Starlette(routes=[Route(f"{prefix}/{{path:path}}", hand_on, methods=METHODS)])
+    handed_on = Route(f"{prefix}/{{path:path}}", hand_on, methods=METHODS)
+    return Starlette(routes=[handed_on, Route("/{path:path}", refuse, methods=METHODS)])
 
 
 @contextmanager
-def proxied(server: str, prefix: str, cert: Path, key: Path) -> Iterator[str]:
-    """The address at which a server is shown below a prefix, with https."""
+def proxied(server: str, prefix: str, cert: Path, key: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The address at which a server is shown below a prefix, with https; what is asked for goes into `asked`."""
     secured = {"ssl_certfile": cert, "ssl_keyfile": key}
-    with serving(application(server, prefix), log_level="error", **secured) as port:
+    with serving(
+        application(server, prefix, [] if asked is None else asked), log_level="error", **secured
+    ) as port:
         yield f"https://127.0.0.1:{port}{prefix}"
