@@ -96,7 +96,7 @@ def training_overview(task: str, folder: Path, progress: Progress) -> TrainingOv
     current = folder / "current"
     run = current if (current / "recipe.json").is_file() or not former else folder / str(former[0].number)
     losses: dict[str, list[tuple[int, float]]] = {term: [] for term in TERMS}
-    validation = []
+    validation, step = [], 0
     for entry in read_journal(run / "journal.jsonl"):
         step = entry.get("step", 0)
         for term in TERMS:
@@ -104,6 +104,8 @@ def training_overview(task: str, folder: Path, progress: Progress) -> TrainingOv
                 losses[term].append((step, float(entry[term])))
         if isinstance(entry.get("validation"), dict) and entry["validation"].get("dice") is not None:
             validation.append((step, float(entry["validation"]["dice"])))
+    if run == current and told.get("status") in ENDED:  # its last steps were taken after it was told of last
+        told = {**told, "epoch": max(step, told.get("epoch", 0))}
     shown = {term: thinned(curve) for term, curve in losses.items() if any(value for _, value in curve)}
     return TrainingOverview(task, told, shown, thinned(validation), _scans(run), former)
 

@@ -43,6 +43,13 @@ def test_a_dead_training_has_no_time_left(tmp_path: Path) -> None:
     assert found.told["status"] == "stopped"
 
 
+def test_the_steps_of_a_training_that_was_stopped_are_those_of_its_journal(tmp_path: Path) -> None:
+    folder = keep_training(tmp_path, "stopped", epoch=30)
+    assert read(folder).told["epoch"] == 40
+    with FileLock(keep_training(tmp_path, "training", epoch=30) / "progress.lock"):
+        assert read(folder).told["epoch"] == 30
+
+
 def test_a_long_journal_becomes_a_short_curve_with_the_same_mean(tmp_path: Path) -> None:
     found = read(keep_training(tmp_path, "done", journal=1000))
     curve = found.losses["L_d"]
