@@ -152,14 +152,21 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
         temporary.write_bytes(content)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, durable: bool = False) -> None:
     """Make a folder and those above it.
+
+    Args:
+        folder: The folder.
+        durable: Whether to wait until those that are new would survive a power cut.
 
     Raises:
         OutputError: If it cannot be made.
     """
+    new = [one for one in (folder, *folder.parents) if durable and not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for one in new:
+            settle(one.parent)
     except OSError as error:
         kind = type(not_written(folder, error))
         raise kind(folder, f"cannot be made ({error.strerror})", "Choose another folder") from error

@@ -153,7 +153,7 @@ class FolderContents:
             if file.is_file() and not any(copy and filecmp.cmp(file, copy, shallow=False) for copy in copies):
                 self._removed.keep(file, image_id, f".{tag}{former.ext}")
         if label is not None:
-            make_folder(folder)
+            make_folder(folder, durable=True)
             name = f"{image_id}{LABEL_SUFFIX}"
             self._staging.copy(label, folder / name)
             entry.labels[tag] = FileEntry(ext=LABEL_SUFFIX, info={**record, "name": name})
@@ -241,7 +241,7 @@ class FolderContents:
                 *(self._labels(self._content, tag) for tag in (FINAL, ORIGINAL)),
                 self._folder / self._content.images_dir,
             ):
-                make_folder(folder)
+                make_folder(folder, durable=True)
         marks = self._marks()
         content = self._index.read()
         before = content.model_dump()

@@ -217,6 +217,17 @@ def test_no_power_cut_takes_an_acknowledged_label(
     np.testing.assert_array_equal(voxels(kept), voxels(make_scan("flipped")))
 
 
+def test_the_first_label_of_new_studies_is_the_final_one_after_a_power_cut(
+    studies: Path, labels: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power = PowerCut(studies, monkeypatch)
+    opened(studies).save_label("oblique", labels[3], "final", {})
+    disk = power.disk(tmp_path / "disk")
+    monkeypatch.undo()
+    power.close()
+    assert newest(opened(disk)) == (1, 3)
+
+
 def test_a_label_that_is_kept_and_not_in_place_is_told_in_the_log_and_comes_later(
     studies: Path, labels: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
