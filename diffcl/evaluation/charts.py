@@ -202,7 +202,7 @@ def training(
             axes.plot(*zip(*validation, strict=True), "o-", color=theme.series[0])
         else:
             axes.set(xticks=[], yticks=[])
-            axes.text(0.5, 0.5, "not validated yet", color=theme.ink, ha="center", va="center")
+            axes.text(0.5, 0.5, "not validated", color=theme.ink, ha="center", va="center")
         axes.set_xlabel("step")
         axes.set_ylabel("validation Dice")
 

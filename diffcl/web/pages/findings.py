@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Final
 
 from diffcl.publishing.version_list import VersionEntry, same_validation
@@ -45,11 +46,24 @@ def trend(versions: Sequence[VersionEntry]) -> str:
         answer, compared = "Better", f"{reached - best:.3f} more than version {former.number}"
     else:
         answer, compared = "Not better", f"{best - reached:.3f} less than version {former.number}"
+    if chance:
+        answer = "Too early to tell"
     used = next((one.number for one in versions if one.in_use), newest.number)
     more = "" if used == newest.number else f" Version {used} is in use."
     if not same_validation(list(versions)):
         more += " Not all versions were validated on the same scans."
     return f"{answer}: {told}, {compared}, the best before it.{chance}{more}"
+
+
+def meaning_of_dice(overview: Overview | None) -> str:
+    """What a Dice is, and how well people agree in this project, where two have outlined the same scan."""
+    told = "Dice is 1 where two outlines are the same, and 0 where they share nothing."
+    newest = {event.image: event for event in overview.events if not event.removed} if overview else {}
+    agreed = [event.agreement for event in newest.values() if event.agreement is not None]
+    if not agreed:
+        return told
+    of = f", the median of {len(agreed)} scans" if len(agreed) > 1 else ""
+    return f"{told} Two people who outlined the same scan here agree with {dice(median(agreed))}{of}."
 
 
 def measured_on_one_scan(versions: Sequence[VersionEntry]) -> bool:

@@ -16,7 +16,7 @@ from diffcl.studies.overview import STATES, LabelEvent, ScanState
 from diffcl.studies.pictures import Picture, draw_scan
 from diffcl.studies.protocol import Studies
 from diffcl.web.pages.drawings import Drawings
-from diffcl.web.pages.findings import odd_scans, trend
+from diffcl.web.pages.findings import meaning_of_dice, odd_scans, trend
 from diffcl.web.pages.kept import Kept
 from diffcl.web.pages.pictures import Pictures
 from diffcl.web.pages.project import Moment, Project
@@ -65,6 +65,9 @@ class Views:
             return page(request, "reading.html", {})
         overview = moment.overview
         days = last_days(overview) if overview else {}
+        left_out = {image for one in moment.trainings.values() for image in one.refused}
+        states = overview.scans.values() if overview else ()
+        waiting = {one.image for one in states if one.state in ("waiting", "proposed")}
         content: dict[str, Any] = {
             "here": "Project",
             "title": heading(overview, self._project().tasks()),
@@ -73,7 +76,9 @@ class Views:
             "sentence": sentence(overview, moment) if overview else "",
             "state_names": STATE_NAMES,
             "upcoming": moment.upcoming,
-            "left_out": {image for one in moment.trainings.values() for image in one.refused},
+            "left_out": left_out,
+            "left": len(waiting - left_out),
+            "meaning": meaning_of_dice(overview),
             "models": {name: trend(every) for name, every in moment.versions.items()},
             "learning": moment.learning,
             "trainings": {task: one for task, one in moment.trainings.items() if one.told},

@@ -12,7 +12,7 @@ from diffcl.models import ModelRegistry
 from diffcl.publishing.version_list import VersionReader
 from diffcl.studies.overview import LabelEvent, Overview, ProposalNote, ScanState
 from diffcl.studies.training_overview import TrainingOverview
-from diffcl.web.pages.findings import odd_scans, trend
+from diffcl.web.pages.findings import meaning_of_dice, odd_scans, trend
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,43 @@ def test_scores_of_a_single_scan_are_said_to_say_little(tmp_path: Path) -> None:
         describe_version(tmp_path / "store", number, 2 * number, dice, scans=1)
     empty_scans(tmp_path / "studies", ["a"])
     app = application(project_of(tmp_path / "studies", tmp_path / "store"))
-    assert "A single scan validated it, so this may be chance." in ask(app, "/").text
+    text = ask(app, "/").text
+    assert "Too early to tell: version 2 reaches" in text
+    assert "A single scan validated it, so this may be chance." in text
+    assert "Only 1 scan without a label can be used." in text  # of those that the forecast asks for
     quality = ask(app, "/study/quality").text
     assert "Mean Dice on the validation scans." in quality  # and nothing of bars, of which there are none
     assert "A single scan validated some versions: the range does not tell how far" in quality
+
+
+def test_what_a_dice_is_is_said_with_how_well_people_agree_here() -> None:
+    told = "Dice is 1 where two outlines are the same, and 0 where they share nothing."
+    assert meaning_of_dice(None) == told
+    events = [
+        LabelEvent(image, 1, "", "ann", agreement=agreement, removed=removed)
+        for image, agreement, removed in (
+            ("a", 0.7, False),
+            ("b", 0.9, False),
+            ("c", 0.1, True),
+            ("d", None, False),
+        )
+    ]
+    found = meaning_of_dice(Overview("", {}, events))
+    assert (
+        found == f"{told} Two people who outlined the same scan here agree with 0.800, the median of 2 scans."
+    )
+
+
+@pytest.mark.parametrize(("status", "said"), [("stopped", True), ("failed", True), ("done", False)])
+def test_a_training_that_did_not_end_says_that_no_version_came_of_it(
+    status: str, said: bool, tmp_path: Path
+) -> None:
+    empty_scans(tmp_path / "studies", ["a"])
+    keep_training(tmp_path / "studies", status, message="It is over.")
+    app = application(project_of(tmp_path / "studies", tmp_path / "store"))
+    for place in ("/", "/study/training"):
+        assert ("No version came of it." in ask(app, place).text) is said
+    assert "What it learned from" in ask(app, "/study/training").text
 
 
 def test_a_next_scan_that_the_last_training_left_out_says_so(tmp_path: Path) -> None:
