@@ -104,12 +104,14 @@ def listen(
         raise UsageError("diffcl listen", "needs --model and --to", "See diffcl listen --help")
     from diffcl.inference import Predictor
     from diffcl.io.dicomweb.session import Credentials
+    from diffcl.io.isolated import read_in_children
     from diffcl.listener.destination import destination
     from diffcl.listener.receiver import Receiver
     from diffcl.listener.service import Listener
     from diffcl.models import ModelRegistry
     from diffcl.resources import models_folder
 
+    read_in_children()  # what anybody may have sent
     target = destination(to, title, Credentials(user, password, token))
     predictor = Predictor(ModelRegistry(store, models_folder()).load(model, usable_device(device)))
     waiting = Queue(queue, kept_hours=keep_hours, kept_bytes=keep_gb * 1e9)

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
 import SimpleITK as sitk
@@ -588,8 +589,11 @@ def test_a_kill_loses_nothing(
     assert len(list(job.images.iterdir())) == 13
     job.note(not_before=0)  # it need not wait here
     pacs.may_answer.clear()
-    with started():  # and kill it while it sends
+    with started() as process:  # and kill it while it sends
         assert pacs.asked.wait(120)
+        readers = psutil.Process(process.pid).children()
+    assert readers  # a child read the series, and ends with it
+    assert not psutil.wait_procs(readers, 30)[1]
     (job,) = queue.jobs("sending")
     job.note(not_before=0)
     pacs.may_answer.set()
