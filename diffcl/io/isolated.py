@@ -15,12 +15,10 @@ import fcntl
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,11 +45,9 @@ from diffcl.io.read import (
     label_of_file,
     let_another_read,
     scan_of_file,
-    scans_of_file,
 )
-from diffcl.io.reduced import cut_of_label, cut_of_scan
+from diffcl.io.reading_child import ANOTHER, connected, numbers, planes_told, send
 from diffcl.io.scan import Scan
-from diffcl.io.slices import label_slices, scan_slices
 from diffcl.labels import LabelClass
 from diffcl.processes import start
 
@@ -82,15 +78,8 @@ REMEMBERED_SECONDS: Final = 600.0
 MOST_REMEMBERED: Final = 1000
 """How many such files are remembered; the oldest are forgotten first."""
 
-ITK_HAS_NO_MEMORY: Final = "Failed to allocate memory"
-"""What ITK says in a RuntimeError of its own."""
-
-TOO_LARGE: Final = "needs more memory to read than is allowed"
-
 CutKind = Literal["scan", "first", "label"]
 """A scan, the first volume of a file which may have several, or a label."""
-
-ANOTHER: Final = "Save it with another program and send it again"
 
 
 class IsolatedReader:
@@ -160,9 +149,9 @@ class IsolatedReader:
         Raises:
             ScanError: As `scan`.
         """
-        asked = None if planes is None else {"grid": _numbers(planes.grid), "positions": planes.positions}
+        asked = None if planes is None else {"grid": numbers(planes.grid), "positions": planes.positions}
         flat, about = self._ask(f"cut of {kind}", path, longest=longest, planes=asked)
-        found = _planes(about["planes"])
+        found = planes_told(about["planes"])
         ends = np.cumsum([math.prod(grid.size) for grid in found.grids])[:-1]
         slices = (
             part.reshape([length for other, length in enumerate(found.grid.size) if other != axis])
@@ -255,8 +244,8 @@ class _Child:
         """What the process answers of a file: numbers, of a series none, and what they are."""
         process = self.start()
         try:
-            _send(process.stdin, {**question, "seconds": self._seconds})
-            answer = json.loads(_pipe(process.stdout).readline())
+            send(process.stdin, {**question, "seconds": self._seconds})
+            answer = json.loads(connected(process.stdout).readline())
             if "shape" in answer:
                 return _received(process.stdout, answer), answer
         except (
@@ -284,7 +273,7 @@ class _Child:
         if self.process is None:
             begin = (
                 f"import sys; sys.path[:] = {sys.path!r}; from diffcl.processes import end_with_input, end_with_parent;"
-                f"end_with_parent({os.getpid()}); end_with_input(0); from diffcl.io.isolated import main; main()"
+                f"end_with_parent({os.getpid()}); end_with_input(0); from diffcl.io.reading_child import main; main()"
             )
             self.process = start(
                 [sys.executable, "-c", begin, str(self._memory)],
@@ -293,7 +282,7 @@ class _Child:
             )  # fmt: skip
             if sys.platform == "linux":
                 with suppress(OSError):  # beyond what one user's pipes may hold
-                    fcntl.fcntl(_pipe(self.process.stdout), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+                    fcntl.fcntl(connected(self.process.stdout), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self.process
 
     def _ended(self, path: Path) -> _EndedError:
@@ -330,85 +319,8 @@ def _reader(process: int) -> IsolatedReader:  # noqa: ARG001
     return reader
 
 
-def main() -> None:
-    """Answer files until the parent ends; what libraries print is lost."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = int(sys.argv[1]) if most == resource.RLIM_INFINITY else min(int(sys.argv[1]), most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code loops in it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the parent
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        for line in sys.stdin.buffer:
-            question = json.loads(line)
-            signal.setitimer(signal.ITIMER_REAL, question["seconds"])
-            _answer(question, answers)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _answer(question: dict[str, Any], answers: IO[bytes]) -> None:
-    """Read a file and send what is asked of it, or why it cannot be read."""
-    kind, path = question["kind"], Path(question["path"])
-    about: dict[str, Any] = {}
-    try:
-        if kind.startswith("cut of "):
-            array, about = _cut(kind.removeprefix("cut of "), path, question["longest"], question["planes"])
-        elif kind == "series":
-            scan_of_file(path, question["series_uid"])
-            array = np.zeros(0, np.uint8)
-        elif kind == "label":
-            image = label_of_file(path)
-            array, about = sitk.GetArrayViewFromImage(image), {"grid": _numbers(Geometry.of(image))}
-        else:
-            scans = [scan_of_file(path)] if kind == "scan" else scans_of_file(path)
-            arrays, scan = [sitk.GetArrayViewFromImage(one.image) for one in scans], scans[0]
-            array = arrays[0] if kind == "scan" else np.stack(arrays)
-            about = {"grid": _numbers(Geometry.of(scan.image)), "name": scan.name, "remarks": scan.remarks}
-    except DiffclError as error:
-        _send(answers, {"error": type(error).__name__, "what": error.what, "next_step": error.next_step})
-        return
-    except Exception as error:  # noqa: BLE001 - a fault of ours, which the parent raises as one
-        if isinstance(error, MemoryError) or ITK_HAS_NO_MEMORY in str(error):
-            _send(answers, {"error": "ScanError", "what": TOO_LARGE, "next_step": ANOTHER})
-        else:
-            _send(answers, {"fault": f"{type(error).__name__}: {error}"})
-        return
-    _send(answers, {**about, "shape": array.shape, "type": array.dtype.str})
-    answers.write(array.data.cast("B"))
-    answers.flush()
-
-
-def _cut(
-    kind: str, path: Path, longest: int, asked: dict[str, Any] | None
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The slices of a cut one after the other, and what else there is to it."""
-    planes = None if asked is None else _planes(asked)
-    if kind == "label":
-        found = cut_of_label(label_slices(path), longest, planes)
-    else:
-        found = cut_of_scan(scan_slices(path, first=kind == "first"), longest, planes)
-    about = {
-        "planes": {"grid": _numbers(found.planes.grid), "positions": found.planes.positions},
-        "grid": _numbers(found.grid),
-        "counts": found.counts,
-        "window": found.window,
-    }
-    return np.concatenate([one.ravel() for one in found.slices]), about
-
-
 def _is_series(path: Path) -> bool:
     return path.is_dir() or image_suffix(path) is None or (path.is_file() and is_dicom(path))
-
-
-def _numbers(grid: Geometry) -> tuple[Any, ...]:
-    return grid.size, grid.spacing, grid.origin, grid.direction
-
-
-def _planes(told: dict[str, Any]) -> Planes:
-    x, y, z = told["positions"]
-    return Planes(Geometry(*told["grid"]), (x, y, z))
 
 
 def _placed(array: NDArray[Any], about: dict[str, Any]) -> sitk.Image:
@@ -427,7 +339,7 @@ def _received(pipe: IO[bytes] | None, answer: dict[str, Any]) -> NDArray[Any]:
     if kind not in (np.dtype(np.float32), np.dtype(np.uint8)) or not 0 <= math.prod(shape) <= LARGEST_VOXELS:
         raise ValueError("an answer that is no scan or label")
     array = np.empty(shape, kind)
-    if _pipe(pipe).readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+    if connected(pipe).readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
         raise EOFError
     return array
 
@@ -438,17 +350,6 @@ def _refusal(answer: dict[str, Any], path: Path) -> Exception:
         return RuntimeError(answer["fault"])
     kind: type[DiffclError] = getattr(errors, answer["error"], ScanError)
     return kind(path, answer["what"], answer["next_step"])
-
-
-def _send(pipe: IO[bytes] | None, message: dict[str, Any]) -> None:
-    _pipe(pipe).write(json.dumps(message).encode() + b"\n")
-    _pipe(pipe).flush()
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise ValueError("the child was started with pipes")
-    return pipe
 
 
 def _cause(code: int | None) -> str:
