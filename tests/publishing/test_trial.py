@@ -114,7 +114,7 @@ def test_weights_that_harm_whoever_reads_them_harm_another_process(
     if "sleep" in act:
         monkeypatch.setattr(trial, "TRIAL_SECONDS", 3.0)
     archive = packed(saved(tmp_path / "model", recipe))
-    for reader in ("diffcl.models.archive.safe_open", "diffcl.models.weights.load_file"):
+    for reader in ("diffcl.models.archive.safe_open", "diffcl.models.weights.load"):
         monkeypatch.setattr(reader, read_here)
     monkeypatch.setattr(trial, "read_info", read_here)
     assert told in refused(archive)
