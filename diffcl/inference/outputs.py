@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
@@ -94,9 +94,14 @@ def plan(
         if _is_dicom(output.report) and not _is_dicom(output.label):
             raise UsageError(output.report, "a structured report refers to a DICOM segmentation",
                              "Name the label NAME.dcm, or the report NAME.json")  # fmt: skip
-    for folder in sorted({path.parent for output in outputs for path in output.paths()}):
+    for folder in folders_of(outputs):
         _check_writable(folder)
     return outputs
+
+
+def folders_of(outputs: Iterable[Outputs]) -> list[Path]:
+    """The folders in which results lie, each once."""
+    return sorted({path.parent for output in outputs for path in output.paths()})
 
 
 def _is_dicom(path: Path | None) -> bool:

@@ -15,7 +15,7 @@ from diffcl.files import remove_temporary_files
 from diffcl.inference.engine import EngineChoice
 from diffcl.inference.ensemble import Networks
 from diffcl.inference.outlook import Outlook
-from diffcl.inference.outputs import Outputs, plan
+from diffcl.inference.outputs import Outputs, folders_of, plan
 from diffcl.inference.predictor import Predictor, Report
 from diffcl.inference.results import check_series, write_results
 from diffcl.io.scan_list import listed
@@ -153,7 +153,7 @@ def predict_jobs(
     """
     watchers = watchers or Watchers()
     loaded(settings)  # before anything is sent to workers: they would all say that it is missing
-    for folder in {path.parent for job in jobs for path in job.output.paths()}:
+    for folder in folders_of(job.output for job in jobs):
         remove_temporary_files(folder)
     if workers or cluster:
         from diffcl.inference.workers import segment_on_workers

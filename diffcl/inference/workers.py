@@ -13,6 +13,7 @@ from distributed import Client, Future, LocalCluster, as_completed
 
 from diffcl.errors import UsageError
 from diffcl.files import WRITER, remove_temporary_files
+from diffcl.inference.outputs import folders_of
 from diffcl.inference.pipeline import Job, Outcome, Settings, segment
 
 RETRIES = 2
@@ -45,7 +46,7 @@ def segment_on_workers(
         with _client(workers, cluster, writer) as client:
             yield from _outcomes(client, jobs, settings)
     finally:
-        for folder in {path.parent for job in jobs for path in job.output.paths()}:
+        for folder in folders_of(job.output for job in jobs):
             remove_temporary_files(folder, writer)
 
 

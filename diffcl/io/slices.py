@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
 from diffcl.io.formats import IMAGE_FORMATS, image_suffix
+from diffcl.io.images.integrity import check_all_finite
 from diffcl.io.images.nifti_slices import nifti_slices
 from diffcl.io.images.volume import check_width, read_volume, read_volumes
 from diffcl.io.read import (
@@ -122,6 +123,5 @@ def _checked(path: Path, arrays: Iterator[NDArray[Any]]) -> Iterator[NDArray[np.
         else:
             bad += values.size - np.count_nonzero(np.isfinite(values))
         yield values
-    if bad:
-        raise ScanError(path, f"{bad} of {count} voxels are NaN or infinite", "Repair the scan")
+    check_all_finite(path, bad, count)
     check_contrast(path, low, high)

@@ -71,6 +71,11 @@ class TrainingOverview:
         return bool(self.told) and self.told.get("status") not in ENDED
 
     @property
+    def broke_off(self) -> bool:
+        """Whether the last one ended without a version."""
+        return self.told.get("status") in ("stopped", "failed")
+
+    @property
     def minutes_left(self) -> float | None:
         """How long the steps will still take; None where that is not known."""
         seconds = self.told.get("seconds_left")

@@ -81,17 +81,21 @@ def test_the_slices_of_a_label_are_the_label(tmp_path: Path, suffix: str, kind: 
     np.testing.assert_array_equal(values, sitk.GetArrayFromImage(want))
 
 
+def assert_refused_alike(path: Path) -> None:
+    with pytest.raises(ScanError) as whole_file:
+        read_scan(path)
+    with pytest.raises(ScanError) as in_slices:
+        whole(scan_slices(path))
+    assert str(in_slices.value) == str(whole_file.value)
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("kept", [0, 200, 360, 0.5, 0.99], ids=str)
 def test_a_file_that_ends_early_is_refused(tmp_path: Path, suffix: str, kept: float) -> None:
     path = written(scan(), tmp_path / f"scan{suffix}")
     content = path.read_bytes()
     path.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
-    with pytest.raises(ScanError) as whole_file:
-        read_scan(path)
-    with pytest.raises(ScanError) as in_slices:
-        whole(scan_slices(path))
-    assert str(in_slices.value) == str(whole_file.value)
+    assert_refused_alike(path)
 
 
 def test_a_packed_file_with_a_wrong_checksum_or_too_long_is_refused(tmp_path: Path) -> None:
@@ -132,12 +136,7 @@ def narrow() -> sitk.Image:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_no_scan_is_refused_in_the_same_words(tmp_path: Path, suffix: str, bad: object) -> None:
     assert callable(bad)
-    path = written(bad(), tmp_path / f"scan{suffix}")
-    with pytest.raises(ScanError) as whole_file:
-        read_scan(path)
-    with pytest.raises(ScanError) as in_slices:
-        whole(scan_slices(path))
-    assert str(in_slices.value) == str(whole_file.value)
+    assert_refused_alike(written(bad(), tmp_path / f"scan{suffix}"))
 
 
 def test_what_is_no_label_or_not_there_is_refused(tmp_path: Path) -> None:

@@ -77,9 +77,17 @@ def check_finite(path: Path, voxels: npt.NDArray[Any]) -> None:
     Raises:
         ScanError: With their count.
     """
-    bad = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    check_all_finite(path, voxels.size - np.count_nonzero(np.isfinite(voxels)), voxels.size)
+
+
+def check_all_finite(path: Path, bad: int, count: int) -> None:
+    """Refuse a scan of which so many of its voxels are no numbers.
+
+    Raises:
+        ScanError: With their count.
+    """
     if bad:
-        raise ScanError(path, f"{bad} of {voxels.size} voxels are NaN or infinite", "Repair the scan")
+        raise ScanError(path, f"{bad} of {count} voxels are NaN or infinite", "Repair the scan")
 
 
 def inflated(path: Path, content: bytes, promised: int) -> Iterator[bytes]:

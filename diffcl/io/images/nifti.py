@@ -12,6 +12,9 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,23 +137,34 @@ def _whole(path: Path, *, several: bool = False) -> tuple[bytes, Header]:
         path: The file.
         several: Whether it may have several volumes along its fourth axis.
     """
-    with path.open("rb") as file:
-        packed = file.read(2) == GZIP
-        file.seek(0)
-        stream = gzip.GzipFile(fileobj=file) if packed else file
-        try:
-            start = stream.read(KINDS[b"n+2\0"][1])
-            header, promised = stated_header(path, start, several=several)
-            stream.seek(0)
-            content = stream.read(promised + SLACK_BYTES + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN) from error
+    with unpacked(path) as stream:
+        start = stream.read(KINDS[b"n+2\0"][1])
+        header, promised = stated_header(path, start, several=several)
+        stream.seek(0)
+        content = stream.read(promised + SLACK_BYTES + 1)
     check_length(path, len(content), promised)
     dtype = header.get_data_dtype()
     if dtype.kind in "fc":
         offset = int(header["vox_offset"])
         check_finite(path, np.frombuffer(content, dtype, (promised - offset) // dtype.itemsize, offset))
     return content, header
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[BufferedIOBase]:
+    """The content of a file, unpacked as it is read where gzip has packed it.
+
+    Raises:
+        ScanError: If what is read in the block is damaged.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        try:
+            yield gzip.GzipFile(fileobj=file) if packed else file
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN) from error
 
 
 def stated_header(path: Path, start: bytes, *, several: bool) -> tuple[Header, int]:

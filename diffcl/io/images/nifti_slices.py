@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from diffcl.errors import ScanError
 from diffcl.geometry import Geometry
 from diffcl.io.images.integrity import EXPORT_AGAIN, SLACK_BYTES, check_length
-from diffcl.io.images.nifti import GZIP, KINDS, Header, stated_header, stated_place
+from diffcl.io.images.nifti import KINDS, Header, stated_header, stated_place, unpacked
 
 
 def nifti_slices(path: Path) -> tuple[Geometry, Iterator[NDArray[Any]]] | None:
@@ -32,13 +30,8 @@ def nifti_slices(path: Path) -> tuple[Geometry, Iterator[NDArray[Any]]] | None:
         ScanError: If it is none, is damaged, ends early, or its voxels cannot be placed; also from the iterator.
         OSError: If it cannot be read; also from the iterator.
     """
-    try:
-        with path.open("rb") as file:
-            stream = gzip.GzipFile(fileobj=file) if file.read(2) == GZIP else file
-            file.seek(0)
-            header, promised = stated_header(path, stream.read(KINDS[b"n+2\0"][1]), several=True)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _ends_early(path) from error
+    with unpacked(path) as stream:
+        header, promised = stated_header(path, stream.read(KINDS[b"n+2\0"][1]), several=True)
     if any(length != 1 for length in header.get_data_shape()[3:]):
         return None
     grid, _ = stated_place(path, header)
@@ -53,26 +46,17 @@ def _slices(path: Path, header: Header, promised: int, size: tuple[int, int, int
     except HeaderDataError as error:
         raise ScanError(path, "its NIfTI header is damaged", EXPORT_AGAIN) from error
     length, present = x * y * dtype.itemsize, offset
-    with path.open("rb") as file:
-        stream = gzip.GzipFile(fileobj=file) if file.read(2) == GZIP else file
-        file.seek(0)
-        try:
-            check_length(path, len(stream.read(offset)), min(offset, promised))
-            for _ in range(z):
-                content = stream.read(length)
-                present += len(content)
-                if len(content) < length:
-                    check_length(path, present, promised)
-                stored = np.frombuffer(content, dtype).astype(dtype.newbyteorder("=")).reshape(y, x)
-                if slope is None:
-                    yield stored
-                else:
-                    with np.errstate(all="ignore"):  # voxels that become infinite are refused afterwards
-                        yield cast("NDArray[Any]", apply_read_scaling(stored, slope, intercept))
-            check_length(path, present + len(stream.read(SLACK_BYTES + 1)), promised)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise _ends_early(path) from error
-
-
-def _ends_early(path: Path) -> ScanError:
-    return ScanError(path, "the compressed file is damaged or ends early", EXPORT_AGAIN)
+    with unpacked(path) as stream:
+        check_length(path, len(stream.read(offset)), min(offset, promised))
+        for _ in range(z):
+            content = stream.read(length)
+            present += len(content)
+            if len(content) < length:
+                check_length(path, present, promised)
+            stored = np.frombuffer(content, dtype).astype(dtype.newbyteorder("=")).reshape(y, x)
+            if slope is None:
+                yield stored
+            else:
+                with np.errstate(all="ignore"):  # voxels that become infinite are refused afterwards
+                    yield cast("NDArray[Any]", apply_read_scaling(stored, slope, intercept))
+        check_length(path, present + len(stream.read(SLACK_BYTES + 1)), promised)
