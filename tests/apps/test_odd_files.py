@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import SimpleITK as sitk
 from fuzz_images import mutated, seeds
 from monailabel.config import settings
 from monailabel.interfaces.utils import app as instances
+from study_files import make_socket
 from synthetic import SCANS, make_label, make_scan
 
 from diffcl.io import read
@@ -78,8 +78,7 @@ def odd(studies: Path, tmp_path: Path) -> Path:
     os.link(studies / "oblique.nii.gz", os.fsencode(studies) + b"/latin-\xe9.nii.gz")
     for folder in (studies, labels):
         os.mkfifo(folder / "pipe.nii.gz")
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(os.path.relpath(folder / "socket.nii"))
+        make_socket(folder / "socket.nii")
         (folder / "device.nrrd").symlink_to("/dev/zero")
         (folder / "itself.mha").symlink_to("itself.mha")
         (folder / "nowhere.mha").symlink_to("nowhere else")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from killed import wait_for_the_end_of
+from study_files import make_socket
 
 from diffcl.errors import ScanError, UsageError
 from diffcl.geometry import Geometry
@@ -263,11 +263,6 @@ def test_a_file_that_several_ask_for_holds_up_one_child(image: sitk.Image, tmp_p
 
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(str(path))
 
 
 def link_to_a_device(path: Path) -> None:

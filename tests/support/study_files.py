@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,13 @@ def empty_scans(folder: Path, names: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / f"{name}.nii.gz").touch()
+
+
+def make_socket(path: Path) -> None:
+    """A socket in the file system; it gets its name afterwards, since an address holds about a hundred bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as one:
+        one.bind(f"{folder}/socket")
+        Path(folder, "socket").replace(path)
 
 
 def keep_versions(studies: Path, image: str, records: Sequence[Mapping[str, Any]]) -> None:
