@@ -27,9 +27,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.cache import TrainingScan
+from diffcl.networks.allocation import keeps_freed_memory
 from diffcl.networks.norm import NormActivation
 from diffcl.recipe import Recipe, load_recipe
-from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
 

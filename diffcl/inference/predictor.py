@@ -29,6 +29,7 @@ from diffcl.inference.outlook import Outlook, Watch
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import EngineName
 from diffcl.models.weights import Model
+from diffcl.networks.allocation import keeps_freed_memory
 from diffcl.pieces import largest_piece
 from diffcl.recipe import Recipe
 
@@ -154,19 +155,21 @@ class Predictor:
             image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
         )
         del image
-        while True:
-            with clock.stage("networks"):
-                slab = next(slabs, None)
-            if slab is None:
-                break
-            with clock.stage("restore"):
-                disagreement.add(slab)
-                doubt.add(slab.mean)
-                for where, probabilities in restoration.add(slab.mean):
-                    label[where] = most_probable(torch.from_numpy(probabilities)).numpy()
-                    uncertainty[where] = entropy_steps(probabilities)
-                    for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
-                        whole[where] = part
+        with keeps_freed_memory():
+            while True:
+                with clock.stage("networks"):
+                    slab = next(slabs, None)
+                if slab is None:
+                    break
+                with clock.stage("restore"):
+                    disagreement.add(slab)
+                    doubt.add(slab.mean)
+                    for where, probabilities in restoration.add(slab.mean):
+                        label[where] = most_probable(torch.from_numpy(probabilities)).numpy()
+                        uncertainty[where] = entropy_steps(probabilities)
+                        for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
+                            whole[where] = part
+            del slabs, slab, restoration  # before the memory of them is given back
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
         warnings = [*scan.remarks, *unlike]
@@ -187,7 +190,7 @@ class Predictor:
         )
         return Prediction(
             original.place(label),
-            original.place(uncertainty / STEPS),
+            sitk.ShiftScale(original.place(uncertainty), 0.0, 1 / float(STEPS), sitk.sitkFloat32),
             tuple(map(original.place, maps)),
             report,
         )

@@ -18,11 +18,11 @@ from diffcl.evaluation.scores import Scores
 from diffcl.files import make_folder
 from diffcl.inference.ensemble import Networks
 from diffcl.models.weights import Model, load_judged
+from diffcl.networks.allocation import keeps_freed_memory
 from diffcl.planning.crop import fitted
 from diffcl.planning.planned_recipe import planned
 from diffcl.recipe import Recipe
 from diffcl.training import distributed
-from diffcl.training.allocation import keeps_freed_memory
 from diffcl.training.best import read_best
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.costs import Clock, measure_costs

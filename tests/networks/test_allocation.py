@@ -1,4 +1,4 @@
-"""Memory that stays with a training."""
+"""Memory that stays with a process while networks compute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from diffcl.training.allocation import keeps_freed_memory
+from diffcl.networks.allocation import keeps_freed_memory
 
 FILLED_AND_FREED = """
 import resource
 import torch
-from diffcl.training.allocation import keeps_freed_memory
+from diffcl.networks.allocation import keeps_freed_memory
 
 def share_asked_for():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -22,10 +22,13 @@ def share_asked_for():
     return asked_for * resource.getpagesize() / (64 * 2**20)
 
 with keeps_freed_memory():
-    *_, kept = (share_asked_for() for _ in range(5))
+    with keeps_freed_memory():
+        pass
+    *_, kept = (share_asked_for() for _ in range(20))
 print(kept, share_asked_for())
 """
-"""What share of an array of 64 MiB comes from the system page by page, during the block and after it."""
+"""What share of an array of 64 MiB comes from the system page by page, during the block, in which another one has
+ended, and after it."""
 
 
 def test_freed_memory_is_used_again_during_the_block_and_given_back_after_it() -> None:
