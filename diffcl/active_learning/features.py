@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from diffcl.active_learning.scores import ScanScore
 from diffcl.data.preprocess import prepare
-from diffcl.inference.ensemble import predict_probabilities
 from diffcl.inference.expected_error import expected_error
+from diffcl.inference.reading import predict_probabilities
 from diffcl.io.scan import Scan
 from diffcl.models.weights import Model
 from diffcl.recipe import Recipe

@@ -1,6 +1,6 @@
 """Geometry: where the voxels of an image lie, how two grids compare, and boxes as parts of a grid."""
 
-from diffcl.geometry.boxes import Box, extent, slabs
+from diffcl.geometry.boxes import Box, around, extent, grown, moved_by, overlap_of, slabs
 from diffcl.geometry.comparison import (
     GRID_TOLERANCE_MM,
     difference,
@@ -27,11 +27,15 @@ __all__ = [
     "Box",
     "Geometry",
     "GeometryError",
+    "around",
     "difference",
     "extent",
     "filled_up",
+    "grown",
+    "moved_by",
     "nearest_axes",
     "orientation",
+    "overlap_of",
     "place_in",
     "same_grid",
     "slabs",

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from diffcl.geometry import Box
+from diffcl.geometry import Box, moved_by
 
 PART = 1 << 22
 """Values that are drawn at once, a multiple of 16, so that they are those of one draw."""
@@ -25,10 +25,14 @@ class Noise:
         size: C, X, Y and Z.
         seed: Of the random numbers.
         planes: Along X that one question needs at most.
+        part: Of the scan, in which all questions lie; all of it by default.
     """
 
-    def __init__(self, size: Sequence[int], seed: int, planes: int) -> None:
+    def __init__(self, size: Sequence[int], seed: int, planes: int, part: Box | None = None) -> None:
         self._size = tuple(size)
+        _, x, y, z = self._size
+        part = part or (slice(0, x), slice(0, y), slice(0, z))
+        _, self._rows, self._columns = part
         self._random = torch.Generator().manual_seed(seed)
         total = math.prod(size)
         # The last part has 16 values or more, for torch draws fewer in another way.
@@ -41,8 +45,9 @@ class Noise:
 
     def crop(self, where: Box) -> Tensor:
         """What it is in a window: `(C, x, y, z)`, float32. Windows that follow each other along X are the fastest."""
-        x, y, z = where
+        x = where[0]
         held = self._around(x)
+        _, y, z = moved_by(where, (x, self._rows, self._columns))
         return held[:, x.start - self._first : x.stop - self._first, y, z].float()
 
     def _around(self, x: slice) -> Tensor:
@@ -52,15 +57,20 @@ class Noise:
         if held is not None and known <= x.start and x.stop <= known + planes:
             return held
         channels, _, *plane = self._size
-        moved = torch.empty(channels, planes, *plane, dtype=torch.float16)
+        step = min(planes, max(1, PART // math.prod(plane)))
+        whole = torch.empty(step, *plane, dtype=torch.float16)
+        kept = whole[:, self._rows, self._columns]
+        moved = torch.empty(channels, planes, *kept.shape[1:], dtype=torch.float16)
         begin = first
         if held is not None and known <= first < known + planes:
             begin = known + planes
             moved[:, : begin - first] = held[:, first - known :]
         self._held = held = None  # before more is drawn
         for channel, into in enumerate(moved):
-            start = channel * self._size[1] + begin
-            self._draw(into[begin - first :].view(-1), start * math.prod(plane))
+            for number in range(begin, first + planes, step):
+                count = min(step, first + planes - number)
+                self._draw(whole[:count].view(-1), (channel * self._size[1] + number) * math.prod(plane))
+                into[number - first :][:count] = kept[:count]
         self._held, self._first = moved, first
         return moved
 

@@ -23,9 +23,10 @@ from diffcl.data.preprocess import prepare
 from diffcl.data.restore import Restoration
 from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
-from diffcl.inference.ensemble import Disagreement, Networks, most_probable, probability_slabs
+from diffcl.inference.ensemble import Disagreement, Networks, most_probable
 from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.outlook import Outlook, Watch
+from diffcl.inference.reading import read
 from diffcl.io.scan import Scan
 from diffcl.models.metadata import EngineName
 from diffcl.models.weights import Model
@@ -145,20 +146,21 @@ class Predictor:
         unlike = model.info.profile.warnings(scan, prepared)
         told = on_outlook or on_progress
         watch = Watch(scan.name, tuple(unlike), on_outlook, on_progress) if told else None
-        original, image = prepared.original, prepared.image.to(model.device)
-        restoration = Restoration(prepared.working, original, SURE)
+        original, working, image = prepared.original, prepared.working, prepared.image.to(model.device)
         del prepared  # its image is large, and given up after the last window
         label, uncertainty = original.zeros(np.uint8), original.zeros(np.uint8)
         maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
         doubt, disagreement = ExpectedDice(len(recipe.labels)), Disagreement()
-        slabs = probability_slabs(
-            image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
-        )
-        del image
         with keeps_freed_memory():
+            with clock.stage("networks"):
+                reading = read(
+                    image, recipe, engine.cs, engine.ds, networks=networks, seed=seed, on_window=watch
+                )
+            del image
+            restoration = Restoration(working.part(reading.box), original, SURE)
             while True:
                 with clock.stage("networks"):
-                    slab = next(slabs, None)
+                    slab = next(reading.slabs, None)
                 if slab is None:
                     break
                 with clock.stage("restore"):
@@ -169,7 +171,7 @@ class Predictor:
                         uncertainty[where] = entropy_steps(probabilities)
                         for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
                             whole[where] = part
-            del slabs, slab, restoration  # before the memory of them is given back
+            del reading, restoration  # before what they hold is given back
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
         warnings = [*scan.remarks, *unlike]

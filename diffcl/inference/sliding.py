@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffcl.geometry import Box
+from diffcl.geometry import Box, moved_by, overlap_of
 from diffcl.recipe import Recipe
 
 SIGMA_SCALE = 0.125
@@ -102,7 +102,7 @@ def importance(window: Sequence[int], device: torch.device) -> Tensor:
 def joined(
     windows: Sequence[Box],
     asked: Sequence[bool],
-    size: Sequence[int],
+    box: Box,
     ask: Callable[[Box], Tensor],
     channels: int,
     classes: int,
@@ -111,38 +111,45 @@ def joined(
     """The answers to all windows, weighted by a Gaussian where they overlap.
 
     Args:
-        windows: In the order of their first axis; together they cover the scan.
+        windows: In the order of their first axis; together they cover the box.
         asked: Which of them are asked; the others are background.
-        size: Voxels of the scan along each axis.
+        box: The part of the scan that is wanted.
         ask: Probabilities of a window `(1, channels, *window)`.
         channels: Those of all networks together.
         classes: Those of one network; the first of them is background.
         device: Where the answers are.
 
     Yields:
-        Slabs `(channels, x, Y, Z)` that follow each other along the first axis, float32. The next one takes the memory
-        of the one before.
+        Slabs `(channels, x, Y, Z)` of the box that follow each other along the first axis, float32. The next one takes
+        the memory of the one before.
     """
     window = [side.stop - side.start for side in windows[0]]
     weight = importance(window, device)
-    total = torch.zeros(channels, window[0], *size[1:], device=device)
-    count = torch.zeros(1, window[0], *size[1:], device=device)
-    both = zip(windows, asked, strict=True)
-    rows = [(start, list(row)) for start, row in groupby(both, key=lambda one: one[0][0].start)]
-    ends = [start for start, _ in rows[1:]] + [size[0]]
-    for (start, row), end in zip(rows, ends, strict=True):
-        for where, wanted in row:
-            there = (slice(None), slice(None), *where[1:])
-            count[there] += weight
-            if wanted:
-                total[there] += ask(where)[0].mul_(weight)
+    x, y, z = (side.stop - side.start for side in box)
+    total = torch.zeros(channels, min(window[0], x), y, z, device=device)
+    count = torch.zeros(1, *total.shape[1:], device=device)
+    wanted = [(where, one) for where, one in zip(windows, asked, strict=True) if overlap_of(where, box)]
+    rows = [(start, list(row)) for start, row in groupby(wanted, key=lambda one: one[0][0].start)]
+    ends = [start for start, _ in rows[1:]] + [box[0].stop]
+    first = box[0].start
+    for (_, row), end in zip(rows, ends, strict=True):
+        for where, is_asked in row:
+            shared = overlap_of(where, box)
+            assert shared is not None
+            own = (slice(None), *moved_by(shared, where))
+            there = (slice(None), *moved_by(shared, (slice(first, 0), *box[1:])))
+            count[there] += weight[own[1:]]
+            if is_asked:
+                total[there] += ask(where)[0].mul_(weight)[own]
             else:
-                total[there][::classes] += weight
-        done = end - start
-        yield total[:, :done].div_(count[:, :done])
-        if end < size[0]:
-            for held in (total, count):
-                _move_up(held, done)
+                total[there][::classes] += weight[own[1:]]
+        done = end - first
+        if done > 0:
+            yield total[:, :done].div_(count[:, :done])
+            first = end
+            if end < box[0].stop:
+                for held in (total, count):
+                    _move_up(held, done)
 
 
 def _move_up(held: Tensor, planes: int) -> None:

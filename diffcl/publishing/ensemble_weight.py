@@ -1,7 +1,7 @@
 """How much DS counts in the ensemble, chosen on validation scans, and how good each network is on them.
 
 Every scan is predicted once, and all weights are tried on its probabilities as they come slab by slab, with the
-Predictor's own `probability_slabs`, `Restoration` and `keep_largest`. What stays of a scan are its numbers and,
+Predictor's own `read`, `Restoration` and `keep_largest`. What stays of a scan are its numbers and,
 compressed, its label maps, so that many large scans take no more memory than one.
 """
 
@@ -23,9 +23,10 @@ from diffcl.evaluation.calibration import CONSIDERED, Reliability
 from diffcl.evaluation.metrics import dice_of, evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
 from diffcl.geometry import Box, Geometry, extent, voxels
-from diffcl.inference.ensemble import SLAB, Disagreement, NetworkProbabilities, probability_slabs
+from diffcl.inference.ensemble import SLAB, Disagreement, NetworkProbabilities
 from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.predictor import keep_largest
+from diffcl.inference.reading import read
 from diffcl.models.weights import Model
 from diffcl.recipe import Recipe
 from diffcl.training.validation import ValidationScan
@@ -138,7 +139,7 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
     prepared = prepare(validation_scan.scan, recipe)
     original = prepared.original
     ways = [Restoration(prepared.working, original) for _ in ("cs", "ds")]
-    slabs = probability_slabs(prepared.image.to(model.device), recipe, model.cs, model.ds)
+    slabs = read(prepared.image.to(model.device), recipe, model.cs, model.ds, whole_scan=True).slabs
     del prepared  # the networks alone need its image, which is large, and give it up after the last window
     disagreement = Disagreement()
     doubts = [ExpectedDice(recipe.classes - 1) for _ in WEIGHTS_TRIED]

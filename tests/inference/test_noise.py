@@ -31,6 +31,19 @@ def test_noise_is_what_is_drawn_at_once(
         assert torch.equal(drawn.crop(where), expected[(slice(None), *where)])
 
 
+def test_only_the_part_that_is_asked_of_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "PART", 48)
+    expected = torch.randn(2, 16, 12, 10, generator=torch.Generator().manual_seed(7)).half().float()
+    part = (slice(2, 16), slice(3, 9), slice(4, 10))
+    drawn = Noise((2, 16, 12, 10), 7, 4, part)
+    for where in layout((12, 6, 6), (4, 5, 6), 0.5):
+        there = tuple(slice(a.start + b.start, a.stop + b.start) for a, b in zip(where, part, strict=True))
+        assert torch.equal(drawn.crop(there), expected[(slice(None), *there)])  # type: ignore[arg-type]
+    held = drawn._held  # noqa: SLF001
+    assert held is not None
+    assert held.shape == (2, 4, 6, 6)
+
+
 def test_only_the_planes_of_a_window_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "PART", 480)
     drawn, made = Noise((2, 40, 5, 6), 7, 4), []

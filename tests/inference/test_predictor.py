@@ -18,9 +18,9 @@ from diffcl.inference.ensemble import (
     NetworkProbabilities,
     Networks,
     most_probable,
-    predict_probabilities,
 )
 from diffcl.inference.predictor import decide, entropy
+from diffcl.inference.reading import predict_probabilities
 from diffcl.io import Scan
 from diffcl.models import Model
 from diffcl.recipe import Recipe
@@ -111,6 +111,34 @@ def test_networks_are_not_asked_of_windows_that_show_nothing(
     assert len(asked) == (0 if networks == "ds" else 1)
     torch.testing.assert_close(opinions.mean.sum(dim=0), torch.ones(image.shape[1:]))
     assert (opinions.mean[0, -recipe.grid.window[0] :] == 1).all()
+
+
+def test_what_a_first_look_leaves_out_changes_neither_label_nor_place(model: Model, scan: Scan) -> None:
+    class Bright(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            near = torch.nn.functional.avg_pool3d(image, 3, stride=1, padding=1) * 20
+            return torch.cat([-near, near, torch.full_like(near, -40)], dim=1)
+
+    grid = replace(Geometry.of(scan.image), size=(64, 52, 40), spacing=model.info.recipe.grid.spacing)
+    values = np.random.default_rng(0).normal(10, 1, grid.size).astype(np.float32)
+    values[50:60, 3:14, 20:29] += 90
+    large = replace(scan, image=grid.place(values))
+    found, asked = [], []
+    for first_look in (False, True):
+        recipe = model.info.recipe.changed(inference={"first_look": first_look, "overlap": 0.5})
+        info = model.info.model_copy(update={"recipe": recipe})
+        predictor = Predictor(replace(model, info=info, cs=Bright()))  # type: ignore[arg-type]
+        told: list[int] = []
+        found.append(
+            predictor(large, networks="cs", on_progress=lambda done, _, told=told: told.append(done))
+        )
+        asked.append(told[-1])
+    plain, looked = found
+    assert Geometry.of(looked.label) == Geometry.of(looked.uncertainty) == grid
+    assert np.array_equal(voxels(plain.label), voxels(looked.label))
+    assert voxels(looked.label).any()
+    assert plain.report.volumes_ml == looked.report.volumes_ml
+    assert asked[1] < asked[0]
 
 
 def test_disagreement_is_one_minus_dice_of_both_outlines(recipe: Recipe) -> None:

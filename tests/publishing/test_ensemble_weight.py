@@ -18,9 +18,10 @@ from diffcl.evaluation.calibration import Reliability
 from diffcl.evaluation.metrics import dice, evaluate_case
 from diffcl.evaluation.scores import CaseScore, ClassScore, Scores
 from diffcl.geometry import voxels
-from diffcl.inference.ensemble import NetworkProbabilities, predict_probabilities, probability_slabs
+from diffcl.inference.ensemble import NetworkProbabilities
 from diffcl.inference.expected_error import expected_error
 from diffcl.inference.predictor import decide
+from diffcl.inference.reading import Reading, predict_probabilities, read
 from diffcl.models.metadata import ModelInfo
 from diffcl.models.profile import Profile
 from diffcl.models.weights import Model
@@ -152,14 +153,19 @@ def test_slabs_are_let_go_one_after_the_other(
     model = unpublished(recipe, Seer(sees=True), Seer(sees=True), torch.device("cpu"))  # type: ignore[arg-type]
     past: list[weakref.ref[Tensor]] = []
 
-    def watched(*args: Any) -> Iterator[NetworkProbabilities]:
-        for slab in probability_slabs(*args):
-            assert slab.cs is not None
-            past.append(weakref.ref(slab.cs))
-            assert sum(one() is not None for one in past) <= 2
-            yield slab
+    def watched(*args: Any, **how: Any) -> Reading:
+        reading = read(*args, **how)
 
-    monkeypatch.setattr(ensemble_weight, "probability_slabs", watched)
+        def slabs() -> Iterator[NetworkProbabilities]:
+            for slab in reading.slabs:
+                assert slab.cs is not None
+                past.append(weakref.ref(slab.cs))
+                assert sum(one() is not None for one in past) <= 2
+                yield slab
+
+        return replace(reading, slabs=slabs())
+
+    monkeypatch.setattr(ensemble_weight, "read", watched)
     choose_ensemble_weight(model, [read_validation(cases.validation[0], recipe)])
     assert len(past) > 2, "the scan is wider than two windows that overlap"
 
