@@ -34,8 +34,9 @@ from diffcl.studies.label_tags import FINAL, FINAL_OF, task_of
 from diffcl.studies.notes import added, checked, of_a_client
 from diffcl.studies.protocol import no_label
 from diffcl.studies.received_label import label_request
-from diffcl.studies.review import review_of, teaching_version, with_review
+from diffcl.studies.review import FIELD, review_of, teaching_version, with_review
 from diffcl.studies.segmentation_parts import Part, listed, newest_of_each, parts_of
+from diffcl.studies.shown_label import with_all
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class ArchiveStudies(ArchiveScans):
         if len(parts) > 1:
             more = {"label_info": listed(parts), "classes": parts[-1].classes,
                     "shows": {part.task.name: part.number for part in parts}}  # fmt: skip
-        return {
+        found = {
             "name": f"{image_id}{LABEL_SUFFIX}",
             "version": len(all_of_it),
             "versions": [{"SeriesInstanceUID": one.series, "time": one.time, "title": one.title} for one in all_of_it],
@@ -137,10 +138,15 @@ class ArchiveStudies(ArchiveScans):
             "time": current.time,
             "task": task.name,
             "label_info": parts[-1].classes,
-            **({DRAWN: IN_PART} if parts[-1].partly else {}),
             **self._notes.record(current.uid),
             **more,
         }  # fmt: skip
+        return with_all(found, [self._about(part) for part in parts])
+
+    def _about(self, part: Part) -> dict[str, Any]:
+        """What is known of the label of one task."""
+        partly = {DRAWN: IN_PART} if part.partly else {}
+        return {**partly, **self._notes.record(part.segmentation.uid), "task": part.task.name}
 
     def label_versions(self, image_id: str) -> list[dict[str, Any]]:
         """See `Studies.label_versions`; of segmentations by other programs no more than the archive says."""
@@ -157,13 +163,16 @@ class ArchiveStudies(ArchiveScans):
         if (not parts) if wanted else (tag not in self.tags(image_id)):
             self._entry(image_id)
             raise no_label(image_id, tag)
-        current, tag = (parts[-1].segmentation if parts else None), FINAL if wanted else tag
+        tag = FINAL if wanted else tag
         notes = with_review(
             of_a_client(checked(notes, f"notes on the label of {image_id}")), f"label of {image_id}"
         )
-        if tag == FINAL and current is not None:
-            added(self._notes.record(current.uid), notes, where)
-            self._notes.note_record(current.uid, notes)
+        if tag == FINAL and parts:
+            review = {FIELD: notes[FIELD]} if FIELD in notes else {}
+            every = [(part.segmentation.uid, review) for part in parts[:-1]]
+            for uid, told in [*every, (parts[-1].segmentation.uid, notes)]:
+                added(self._notes.record(uid), told, where)
+                self._notes.note_record(uid, told)
         else:
             added(self._notes.label_notes(image_id, tag), notes, where)
             self._notes.note_label(image_id, tag, notes)

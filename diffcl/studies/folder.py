@@ -24,7 +24,8 @@ from diffcl.studies.folder_scans import FolderScans
 from diffcl.studies.index import FileEntry, ScanEntry
 from diffcl.studies.label_changes import DRAWN, changed_voxels, record_of_all
 from diffcl.studies.label_check import Submission
-from diffcl.studies.label_history import LABEL_SUFFIX, classes_of, stamp
+from diffcl.studies.label_history import LABEL_SUFFIX, stamp
+from diffcl.studies.label_parts import classes_of
 from diffcl.studies.label_tags import FINAL, FINAL_OF, task_of
 from diffcl.studies.notes import added, checked, of_a_client, readable
 from diffcl.studies.old_versions import number_of, older, tag_of
@@ -102,9 +103,12 @@ class FolderStudies(FolderScans):
         return readable(label.info) if label else self._older(image_id).get(tag, {})
 
     def _older(self, image_id: str) -> dict[str, dict[str, Any]]:
-        """The records of the versions before the final label, by the tags under which they are shown."""
-        known = image_id in self._contents.now().objects  # any other id may be a path, or no name at all
-        return {tag_of(record): record for record in older(self.history.versions(image_id))} if known else {}
+        """The records of the versions beside the final label, by the tags under which they are shown."""
+        objects = self._contents.now().objects
+        if image_id not in objects:  # it may be a path, or no name at all
+            return {}
+        shown = self.history.told(image_id).get("version", 0)
+        return {tag_of(record): record for record in older(self.history.versions(image_id), shown)}
 
     def label_versions(self, image_id: str) -> list[dict[str, Any]]:
         """See `Studies.label_versions`."""
@@ -119,30 +123,35 @@ class FolderStudies(FolderScans):
         return _tasks_of(self.label_notes(image_id, FINAL))
 
     def note_label(self, image_id: str, tag: str, notes: Mapping[str, Any]) -> None:
-        """See `Studies.note_label`. Of an older version, or one of one task, a review is kept and nothing else."""
-        task = task_of(tag)
+        """See `Studies.note_label`. Of an older version, or one of one task, a review is kept and nothing else.
+
+        A review of the label that viewers are shown is one of each label in it.
+        """
+        where, task = f"notes on the label of {image_id}", task_of(tag)
+        notes = with_review(of_a_client(checked(notes, where)), f"label of {image_id}")
         if task is not None:
             version = self._current(image_id, task).get("version")
             if version is None:
                 raise no_label(image_id, tag)
-            newest = version == self.label_notes(image_id, FINAL).get("version")
-            tag = FINAL if newest else tag_of({"version": version})
-        notes = with_review(
-            of_a_client(checked(notes, f"notes on the label of {image_id}")), f"label of {image_id}"
-        )
-        if tag not in self._entry(image_id).labels and tag in self._older(image_id):
-            if FIELD in notes:
-                self.history.review(image_id, number_of(tag), review_of(notes))
-            return
-        self._label_entry(image_id, tag)
+            reviewed, tag = [version], FINAL
+            notes = {FIELD: notes[FIELD]} if FIELD in notes else {}
+        elif tag not in self._entry(image_id).labels and tag in self._older(image_id):
+            reviewed, tag = [number_of(tag)], FINAL
+            notes = {FIELD: notes[FIELD]} if FIELD in notes else {}
+        else:
+            self._label_entry(image_id, tag)
+            shown = self.history.current(image_id).values() if tag == FINAL else ()
+            reviewed = [record["version"] for record in shown]
         with self._contents.change() as content:
+            if FIELD in notes:
+                for version in reviewed:
+                    self.history.review(image_id, version, review_of(notes))
             label = content.label(image_id, tag)
-            if label:
-                record = self.history.newest(image_id) if tag == FINAL else {}
-                if record and FIELD in notes:
-                    self.history.review(image_id, record["version"], review_of(notes))
-                    record = self.history.newest(image_id)
-                label.info = {**added(label.info, notes, f"notes on the label of {image_id}"), **record}
+            if label is not None:
+                told = self.history.told(image_id) if tag == FINAL else {}
+                label.info = {**added(label.info, notes, where), **told}
+                if told and FIELD not in told:
+                    label.info.pop(FIELD, None)
 
     def save_label(self, image_id: str, file: Path, tag: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """See `Studies.save_label`."""

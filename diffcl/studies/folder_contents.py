@@ -149,14 +149,15 @@ class FolderContents:
         former = entry.labels.get(tag)
         if former and tag != ORIGINAL:
             file = folder / f"{image_id}{former.ext}"
-            copies = [label, self._version_file(image_id, former) if tag == FINAL else None]
+            copies = [label, self._version_file(image_id, entry) if tag == FINAL else None]
             if file.is_file() and not any(copy and filecmp.cmp(file, copy, shallow=False) for copy in copies):
                 self._removed.keep(file, image_id, f".{tag}{former.ext}")
         if label is not None:
             make_folder(folder, durable=True)
             name = f"{image_id}{LABEL_SUFFIX}"
             self._staging.copy(label, folder / name)
-            entry.labels[tag] = FileEntry(ext=LABEL_SUFFIX, info={**record, "name": name})
+            told = self._history.told(image_id) if tag == FINAL else record
+            entry.labels[tag] = FileEntry(ext=LABEL_SUFFIX, info={**told, "name": name})
         else:
             entry.labels.pop(tag, None)
         if former and (label is None or former.ext != LABEL_SUFFIX):
@@ -164,10 +165,10 @@ class FolderContents:
         if tag == FINAL:
             entry.image.info["label_version"] = record["version"]
 
-    def _version_file(self, image_id: str, label: FileEntry) -> Path | None:
-        """The version that a final label claims to be; None where there is none."""
+    def _version_file(self, image_id: str, entry: ScanEntry) -> Path | None:
+        """What was shown from the version on that was put in its place last; None where there is none."""
         try:
-            return self._history.shown(image_id, int(label.info["version"]))
+            return self._history.shown(image_id, int(entry.image.info["label_version"]))
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -283,8 +284,8 @@ class FolderContents:
         known = entry.labels.get(tag)
         if known and known.ext == suffix:
             return known
-        record = self._history.newest(image_id) if tag == FINAL else {}
-        return FileEntry(ext=suffix, info={**stamp(), **record, "name": f"{image_id}{suffix}"})
+        told = self._history.told(image_id) if tag == FINAL else {}
+        return FileEntry(ext=suffix, info={**stamp(), **told, "name": f"{image_id}{suffix}"})
 
     def _labels(self, content: IndexContent, tag: str) -> Path:
         return self._folder / content.labels_dir / tag

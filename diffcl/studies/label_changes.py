@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +21,9 @@ from diffcl.studies.label_check import Proposal, Submission
 from diffcl.studies.label_parts import TaskLabel, combined, with_hidden
 from diffcl.studies.label_tags import FINAL, FINAL_OF, ORIGINAL
 from diffcl.studies.notes import of_a_client
-from diffcl.studies.protocol import Studies
+
+if TYPE_CHECKING:
+    from diffcl.studies.protocol import Studies
 
 logger = logging.getLogger(__name__)
 

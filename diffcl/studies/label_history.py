@@ -40,10 +40,11 @@ from diffcl.files import (
 )
 from diffcl.io.images.write import write_image
 from diffcl.io.read import read_label
-from diffcl.studies.label_parts import TaskLabel, combined
+from diffcl.studies.label_parts import TaskLabel, classes_of, combined
 from diffcl.studies.notes import readable
 from diffcl.studies.old_versions import forgettable
 from diffcl.studies.review import Review, review_of, teaching_version
+from diffcl.studies.shown_label import about_shown
 
 LABEL_SUFFIX = ".nii.gz"
 
@@ -112,6 +113,13 @@ class History:
             if not record["removed"]:
                 found[task] = record
         return found
+
+    def told(self, image_id: str) -> dict[str, Any]:
+        """What is known of the label that viewers are shown, see `about_shown`; empty where there is none."""
+        newest = self.newest(image_id)
+        if newest and not newest["removed"] and "shows" not in newest:
+            return newest
+        return about_shown(newest, list(self.current(image_id).values()))
 
     def shown(self, image_id: str, version: int) -> Path | None:
         """The file that viewers show from a version on: its label, or a map of those of all tasks; None for nothing."""
@@ -311,14 +319,6 @@ def restore_label(studies: Path, image_id: str, version: int) -> dict[str, Any]:
     with replace_file(final, durable=True) as temporary:
         shutil.copyfile(shown, temporary)
     return record
-
-
-def classes_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Name and value of each class of the label of a version itself; none where they are not known."""
-    listed = record.get("classes", record.get("label_info"))
-    if not isinstance(listed, list):
-        return []
-    return [entry for entry in listed if isinstance(entry, dict) and {"name", "idx"} <= entry.keys()]
 
 
 def _map_of(label: Path) -> Path:

@@ -68,6 +68,14 @@ def combined(parts: Sequence[TaskLabel]) -> tuple[sitk.Image, list[dict[str, Any
     return grid.place(seen), listed
 
 
+def classes_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name and value of each class of the label of a version itself; none where they are not known."""
+    listed = record.get("classes", record.get("label_info"))
+    if not isinstance(listed, list):
+        return []
+    return [entry for entry in listed if isinstance(entry, dict) and {"name", "idx"} <= entry.keys()]
+
+
 def names_of(tasks: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
     """Name and value of each class of a map of several tasks, `[{"name", "idx"}]`.
 

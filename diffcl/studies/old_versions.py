@@ -32,9 +32,14 @@ def number_of(tag: str) -> int:
     return int(found[1]) if found else 0
 
 
-def older(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records of the labels before the newest version, oldest first; not those of removals."""
-    return [record for record in records[:-1] if not record["removed"]]
+def older(records: Sequence[dict[str, Any]], shown: int) -> list[dict[str, Any]]:
+    """The records of the labels beside the one that is told of as the final one, oldest first; not those of removals.
+
+    Args:
+        records: Of all versions of a scan, oldest first.
+        shown: Version of the final label; 0 for none.
+    """
+    return [record for record in records if not record["removed"] and record["version"] != shown]
 
 
 def forgettable(records: Sequence[Mapping[str, Any]], most: int) -> list[int]:

@@ -52,6 +52,7 @@ from diffcl.studies import archive_contents as contents
 from diffcl.studies import downloads
 from diffcl.studies.archive import ArchiveStudies
 from diffcl.studies.archive_contents import ArchiveContents, View
+from diffcl.studies.review import review_of
 from diffcl.studies.training_cases import training_cases
 
 OTHER = ORGAN.model_copy(update={"name": "other", "labels": tuple(
@@ -605,6 +606,21 @@ class TestTwoTasks:
         again = both.save_label(uid, label_file(make_label("oblique")), "final", {"label_info": info[:2]})
         assert (again["task"], again["changed_voxels"]) == ("organ", 0)
         self.check(both, uid)
+
+    def test_a_review_of_the_map_is_one_of_every_label_in_it(
+        self, both: ArchiveStudies, put: Put, label_file: Any
+    ) -> None:
+        uid = put("oblique")
+        info = [{"name": name, "idx": number} for number, name in enumerate(self.NAMES, start=1)]
+        both.save_label(uid, label_file(self.together()), "final", {"label_info": info})
+        for tag, status, told in (
+            ("final.other", "approved", "submitted"),
+            ("final.organ", "flagged", "flagged"),
+            ("final", "approved", "approved"),
+        ):
+            both.note_label(uid, tag, {"segmentationMeta": {"status": status}})
+            assert review_of(both.label_notes(uid, "final")).status == told
+        assert both.to_review() == []
 
     def test_a_segmentation_of_both_by_other_software_is_taken_apart(
         self, both: ArchiveStudies, put: Put, orthanc: Orthanc, tmp_path: Path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from synthetic import ORGAN, make_label, make_scan
 from two_tasks import HEART, Submit
 
@@ -15,6 +16,7 @@ from diffcl.io import read_label
 from diffcl.studies.folder import FolderStudies
 from diffcl.studies.label_history import History, restore_label
 from diffcl.studies.label_parts import TaskLabel, combined
+from diffcl.studies.review import review_of
 
 HEAD, TAIL, ATRIUM = (1, "organ_head"), (2, "organ_tail"), (1, "atrium")
 
@@ -196,3 +198,98 @@ def test_more_classes_than_values_are_refused() -> None:
     classes = [{"name": f"rib {number}", "idx": number} for number in range(1, 201)]
     with pytest.raises(DataError, match="have 400 classes together"):
         combined([TaskLabel(task, label, classes) for task in ("left", "right")])
+
+
+def test_after_a_removal_viewers_are_told_of_what_is_left(
+    opened: FolderStudies, submit: Submit, studies: Path
+) -> None:
+    submit(organ(), "organ_head", "organ_tail", client_id="ann")
+    submit(heart(), "atrium", client_id="bob")
+    opened.note_label(SCAN, "final.organ", {"segmentationMeta": {"status": "approved"}})
+    opened.remove_label(SCAN, "final.heart", {"client_id": "carol"})
+    index = opened.content()["objects"][SCAN]["labels"]
+    for notes in (opened.label_notes(SCAN, "final"), index["final"]["info"]):
+        assert (notes["removed"], notes["task"], notes["version"], notes["client_id"]) == (
+            False,
+            "organ",
+            1,
+            "ann",
+        )
+        assert notes["segmentationMeta"]["status"] == "approved"
+        assert notes["shows"] == {"organ": 1}
+    assert set(index) == {"final", "version_2"}
+    assert names_of(opened) == [HEAD, TAIL]
+    assert (opened.tasks_of(SCAN), opened.to_review()) == (["organ"], [])
+    opened.note_label(SCAN, "final", {"segmentationMeta": {"status": "flagged"}})
+    assert opened.training_label(SCAN, "organ") is None
+    assert opened.history.record(SCAN, 3).get("segmentationMeta") is None
+    assert [record["removed"] for record in opened.label_versions(SCAN)] == [False, False, True]
+    again = FolderStudies(studies, lambda: [ORGAN, HEART])
+    assert again.label_notes(SCAN, "final") == opened.label_notes(SCAN, "final")
+
+
+def test_nothing_of_a_removed_label_is_kept_among_the_removed_files(
+    opened: FolderStudies, submit: Submit, studies: Path
+) -> None:
+    """It stands among the versions already."""
+    for _ in range(2):
+        submit(organ(), "organ_head", "organ_tail")
+        submit(heart(), "atrium")
+        opened.remove_label(SCAN, "final.heart")
+    opened.remove_label(SCAN, "final")
+    assert not (studies / "removed").exists()
+
+
+def test_a_label_put_there_by_hand_after_a_removal_is_no_removed_one(
+    opened: FolderStudies, submit: Submit, studies: Path
+) -> None:
+    submit(organ(), "organ_head", "organ_tail")
+    opened.remove_label(SCAN, "final")
+    sitk.WriteImage(make_label(SCAN), studies / "labels" / "final" / f"{SCAN}.nii.gz")
+    opened.refresh()
+    assert not {"removed", "version"} & opened.label_notes(SCAN, "final").keys()
+    np.testing.assert_array_equal(of_hand(opened), organ())
+
+
+def of_hand(opened: FolderStudies) -> np.ndarray:
+    path = opened.training_label(SCAN, "organ")
+    assert path is not None
+    return voxels(read_label(path))
+
+
+def test_a_review_of_the_map_is_one_of_every_label_in_it(opened: FolderStudies, submit: Submit) -> None:
+    """A reviewer in 3D Slicer sees all of them at once, and is not given the scan again."""
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    opened.note_label(SCAN, "final", {"segmentationMeta": {"status": "approved"}})
+    assert opened.to_review() == []
+    for task in ("organ", "heart"):
+        assert opened.training_label(SCAN, task, only_approved=True) is not None
+
+
+def test_of_several_labels_the_review_is_told_that_asks_for_most(
+    opened: FolderStudies, submit: Submit
+) -> None:
+    def told() -> str:
+        found = opened.label_notes(SCAN, "final").get("segmentationMeta", {}).get("status", "submitted")
+        assert found == review_of(opened.content()["objects"][SCAN]["labels"]["final"]["info"]).status
+        return str(found)
+
+    submit(organ(), "organ_head", "organ_tail")
+    submit(heart(), "atrium")
+    for task, status, wanted in (
+        ("heart", "approved", "submitted"),
+        ("organ", "flagged", "flagged"),
+        ("organ", "approved", "approved"),
+    ):
+        opened.note_label(SCAN, f"final.{task}", {"segmentationMeta": {"status": status}})
+        assert told() == wanted
+
+
+def test_what_is_partly_drawn_of_one_task_is_told_with_the_map(opened: FolderStudies, submit: Submit) -> None:
+    submit(np.where(organ() == 2, 3, organ()), "organ_head", "organ_tail", "unknown")
+    submit(heart(), "atrium")
+    drawn = opened.label_notes(SCAN, "final.organ")["drawn"]
+    assert opened.status()["partly_drawn"] == {SCAN: f"{drawn} (organ)"}
+    opened.remove_label(SCAN, "final.heart")
+    assert opened.status()["partly_drawn"] == {SCAN: drawn}
