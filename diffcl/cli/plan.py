@@ -38,17 +38,15 @@ def plan(
     from rich.table import Table
 
     from diffcl.cli.train import names
-    from diffcl.data.cases import find_cases
+    from diffcl.data.cases import find_cases, outlined
     from diffcl.planning.choices import choose, missing_classes
     from diffcl.planning.picture import draw_crop
     from diffcl.planning.survey import survey
     from diffcl.recipe import load_recipe
 
     settings = load_recipe(recipe)
-    count: int | Path = (
-        len(list((data / "labels").glob("*"))) if labelled is None else names(labelled, "--labelled")
-    )
-    cases = find_cases(data, labelled=count, recipe=settings)
+    teaching = outlined(data, settings) if labelled is None else names(labelled, "--labelled")
+    cases = find_cases(data, labelled=teaching, recipe=settings)
     with progress_bar("Looking at scans"):
         found = survey(cases.labelled, cases.unlabelled, settings, cache)
     chosen, choices = choose(settings, found, minutes)
@@ -69,6 +67,8 @@ def plan(
         for one in choices:
             table.add_row(f"{one.section}.{one.field}", _shown(one.value), one.reason)
         console.print(table)
+    for fault in found.passed_over:
+        warn(f"Left out of the plan, and refused by a training: {fault}", style="yellow")
     for name in missing_classes(settings, found):
         warn(f"{name} is in no label that was looked at", style="yellow")
     if not settings.open:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from diffcl.data import array_cache
 from diffcl.data.cases import LabelledCase, UnlabelledCase
-from diffcl.data.partly_drawn import drawn_in_words, is_partly_drawn
+from diffcl.data.modality import modality_of
+from diffcl.data.partly_drawn import drawn_in_words, is_partly_drawn, with_gaps
 from diffcl.data.preprocess import prepare, prepare_label, to_classes
 from diffcl.data.sequences import read_case
-from diffcl.data.traits import traits
+from diffcl.data.traits import TRAITS, traits
 from diffcl.geometry import voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
@@ -35,6 +36,9 @@ class TrainingScan:
         traits: What the scan is like, see `diffcl.data.traits`.
         unknown: Values of the classes that are not outlined: where the label is 0 may be one of them.
         drawn: How much of the label is drawn, for people; empty where no voxel is `UNKNOWN`.
+        gaps: Which slices of the label hold a class, where others between them do not, see `with_gaps`.
+        modality: See `modality_of`; None where that was not noted.
+        guesses: What the header of the scan leaves to guess.
     """
 
     name: str
@@ -43,6 +47,9 @@ class TrainingScan:
     traits: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
     drawn: str = ""
+    gaps: str = ""
+    modality: str | None = None
+    guesses: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -95,16 +102,19 @@ def sequence_settings(recipe: Recipe, images: Sequence[Path | None]) -> list[Any
 def _prepared(
     case: LabelledCase | UnlabelledCase, recipe: Recipe
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays of a case, its traits, and of a partly drawn label what is `drawn`."""
-    prepared = prepare(read_case(case.image, recipe.sequences), recipe)
+    """The arrays of a case, its traits, and what else `TrainingScan` tells of it."""
+    scan = read_case(case.image, recipe.sequences)
+    prepared = prepare(scan, recipe)
     arrays, notes = {"image": prepared.image.numpy()}, dict[str, Any](traits(prepared))
+    notes |= {"modality": modality_of(scan), "guesses": scan.guesses}
     if isinstance(case, LabelledCase):
         drawn = read_label(case.label)
         label = prepare_label(drawn, prepared.original, recipe, case.label)
         arrays["label"] = label.numpy().astype(np.uint8)
+        classes = voxels(to_classes(drawn, prepared.original, recipe, case.label, partly=True))
+        notes["gaps"] = with_gaps(classes, prepared.original)
         if is_partly_drawn(arrays["label"]):
-            classes = to_classes(drawn, prepared.original, recipe, case.label, partly=True)
-            notes["drawn"] = drawn_in_words(voxels(classes), prepared.original)
+            notes["drawn"] = drawn_in_words(classes, prepared.original)
     return arrays, notes
 
 
@@ -116,9 +126,17 @@ def _training_scan(
 ) -> TrainingScan:
     label = torch.from_numpy(arrays["label"]) if "label" in arrays else None
     unknown = not_outlined(case, recipe, arrays["label"]) if isinstance(case, LabelledCase) else ()
-    found = dict(notes)
-    drawn = str(found.pop("drawn", ""))
-    return TrainingScan(case.name, torch.from_numpy(arrays["image"]), label, found, unknown, drawn)
+    return TrainingScan(
+        case.name,
+        torch.from_numpy(arrays["image"]),
+        label,
+        {name: notes[name] for name in TRAITS if name in notes},
+        unknown,
+        notes.get("drawn", ""),
+        notes.get("gaps", ""),
+        notes.get("modality"),
+        tuple(notes.get("guesses", ())),
+    )
 
 
 def not_outlined(case: LabelledCase, recipe: Recipe, label: NDArray[Any]) -> tuple[int, ...]:

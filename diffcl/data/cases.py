@@ -6,14 +6,18 @@ An unlabelled case is a type without a label, so that no code can open what it m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffcl.errors import DataError, UsageError
 from diffcl.io import is_label, is_scan, scan_name
 from diffcl.io.case_files import case_name, first_files, is_case
+from diffcl.io.formats import IMAGE_FORMATS
 from diffcl.recipe import Recipe
+
+TOLD = 5
+"""Names in a sentence before it says how many more there are."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,27 @@ class Cases:
             raise DataError("cases", "no labelled scan", "Outline at least one scan")
 
 
+def outlined(data: Path, recipe: Recipe | None = None) -> list[str]:
+    """The names of all scans of a folder that have a label, in the order of `find_cases`.
+
+    Raises:
+        DataError: If there is none.
+    """
+    names = _listed(data, _images(data / "images", recipe))
+    labels = _named(data / "labels", is_label)
+    found = [name for name in names if name in labels]
+    if not found:
+        told = "holds no label of a scan in images/"
+        raise DataError(data / "labels", told, "Outline one, and give its label the name of its scan")
+    return found
+
+
 def find_cases(
-    data: Path, *, labelled: int | Path, validation: int | Path = 0, recipe: Recipe | None = None
+    data: Path,
+    *,
+    labelled: int | Path | Sequence[str],
+    validation: int | Path = 0,
+    recipe: Recipe | None = None,
 ) -> Cases:
     """Split a folder with `images/` and `labels/` into labelled, unlabelled and validation cases.
 
@@ -74,8 +97,8 @@ def find_cases(
 
     Args:
         data: The folder.
-        labelled: How many, or which.
-        validation: How many, or which.
+        labelled: How many, or which, in a file or by name.
+        validation: How many, or which, in a file.
         recipe: Says whether a case has several sequences: then `CASE_0000.nii.gz`, `CASE_0001.nii.gz` and so on are the
             images of `CASE`.
 
@@ -85,7 +108,7 @@ def find_cases(
         UsageError: If there are fewer scans than asked for.
     """
     images = _images(data / "images", recipe)
-    names = _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
+    names = _listed(data, images)
     counts = [count for count in (labelled, validation) if isinstance(count, int)]
     if min(counts, default=0) < 0 or sum(counts) > len(names) or labelled == 0:
         wanted = " and ".join(
@@ -94,8 +117,8 @@ def find_cases(
         )
         raise UsageError(data, f"{len(names)} scans cannot give {wanted}",
                          "Ask for fewer, and for one labelled scan at least")  # fmt: skip
-    first = _names(labelled) if isinstance(labelled, Path) else names[:labelled]
-    last = _names(validation) if isinstance(validation, Path) else names[len(names) - validation :]
+    first = _chosen(labelled, names[:labelled] if isinstance(labelled, int) else ())
+    last = _chosen(validation, names[len(names) - validation :] if isinstance(validation, int) else ())
     both = sorted(set(first) & set(last))
     if both:
         raise DataError(data, f"{', '.join(both)} would be labelled and validate",
@@ -108,7 +131,8 @@ def find_cases(
     }
     if any(missing.values()):
         told = [f"no {kind} for {', '.join(absent)}" for kind, absent in missing.items() if absent]
-        raise DataError(data, "; ".join(told), "Add what is missing, or take it off the list")
+        step = "Add what is missing, or list in a file the names of the scans that have labels"
+        raise DataError(data, "; ".join(told), step)
     return Cases(
         tuple(LabelledCase(name, images[name], labels[name]) for name in first),
         tuple(UnlabelledCase(name, images[name]) for name in names if name not in known),
@@ -116,13 +140,39 @@ def find_cases(
     )
 
 
+def _listed(data: Path, images: Mapping[str, Path]) -> list[str]:
+    """All names, in their order."""
+    return _names(data / "train.txt") if (data / "train.txt").exists() else sorted(images)
+
+
+def _chosen(asked: int | Path | Sequence[str], counted: Sequence[str]) -> Sequence[str]:
+    """The names of a list that somebody asks for; where he gives their number, those that were counted."""
+    if isinstance(asked, int):
+        return counted
+    return _names(asked) if isinstance(asked, Path) else asked
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names with commas between them.
+
+    >>> in_words(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return ", ".join(names[:TOLD]) + more
+
+
 def _images(folder: Path, recipe: Recipe | None) -> dict[str, Path]:
     """The scans of a folder by the name of their case; of several images, the first."""
-    if recipe is None or not recipe.sequences:
-        return _named(folder, is_scan)
-    several = _named(folder, is_case)
+    several = recipe is not None and bool(recipe.sequences)
+    every = _named(folder, is_case if several else is_scan)
+    if not every:
+        known = ", ".join(IMAGE_FORMATS)
+        raise DataError(folder, "holds no scan", f"Put there folders of DICOM, or files that end on {known}")
+    if recipe is None or not several:
+        return every
     found: dict[str, Path] = {}
-    for path in first_files(several.values()):
+    for path in first_files(every.values()):
         other = found.setdefault(case_name(path, recipe.sequences), path)
         if other != path:
             raise DataError(folder, f"{other.name} and {path.name} are both one case",

@@ -16,6 +16,9 @@ from diffcl.labels import UNKNOWN
 NEARLY: Final = 1e-3
 """Share of a voxel by which a grid may be coarser than another one and still counts as equally fine."""
 
+FEWEST_APART: Final = 3
+"""Slices with a class, no two of them beside each other, from which on those between them look forgotten."""
+
 PLANES: Final = ("sagittal", "coronal", "axial")
 """The plane across each axis of a patient: right-left, front-back and foot-head."""
 
@@ -52,6 +55,28 @@ def drawn_in_words(label: NDArray[Any], grid: Geometry) -> str:
         share = 100 * unknown.mean()
         return f"{max(share, 0.1):.1f} % of it is unknown" if share < 1 else f"{share:.0f} % of it is unknown"
     return f"drawn on {' and '.join(parts)} slices"
+
+
+def with_gaps(label: NDArray[Any], grid: Geometry) -> str:
+    """Which slices of a whole label map `(X, Y, Z)` hold a class, for people, where no two of them are neighbours.
+
+    So looks a label of which some slices are drawn and nobody said that the others are not. Empty for any other label.
+
+    >>> label = np.zeros((9, 9, 40)); label[3:6, 3:6, [10, 12, 14, 16]] = 1
+    >>> grid = Geometry((9, 9, 40), (1.0, 1.0, 4.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    >>> with_gaps(label, grid)
+    '4 of 7 axial slices'
+    >>> label[..., 11:16] = label[..., 10:11]
+    >>> with_gaps(label, grid)
+    ''
+    """
+    if is_partly_drawn(label):
+        return ""
+    for axis in range(3):
+        drawn = np.flatnonzero((label > 0).any(axis=tuple(a for a in range(3) if a != axis)))
+        if drawn.size >= FEWEST_APART and (np.diff(drawn) > 1).all():
+            return f"{drawn.size} of {drawn[-1] - drawn[0] + 1} {plane_across(axis, grid)} slices"
+    return ""
 
 
 def plane_across(axis: int, grid: Geometry) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from diffcl.io.images.integrity import NO_ORIENTATION, NO_VOXEL_SIZE
+
 if TYPE_CHECKING:
     from diffcl.io.dicom.series import DicomSeries
 
@@ -34,3 +36,9 @@ class Scan:
     series: DicomSeries | None = None
     remarks: tuple[str, ...] = ()
     others: tuple[sitk.Image | None, ...] = ()
+
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """What of its place the header leaves to guess; for learning, that is a fault of the file."""
+        every = (NO_VOXEL_SIZE, NO_ORIENTATION)
+        return tuple(guess for guess in every if any(guess in remark for remark in self.remarks))

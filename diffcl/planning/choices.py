@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from diffcl.data.modality import modality_remark
 from diffcl.errors import DataError
+from diffcl.planning.differences import differences
 from diffcl.planning.shapes import Triple
 from diffcl.planning.size import (
     BLOCKS,
@@ -47,9 +49,6 @@ WINDOW_MARGIN = 0.15
 
 NARROWEST_WINDOW = 300.0
 """Hounsfield units."""
-
-AIR = -500.0
-"""A lowest value below this one is of Hounsfield units."""
 
 AWAY = 0.5
 """Of the thickness of a slice: how far a rotation out of the plane may move what lies at the edge of a crop."""
@@ -95,8 +94,9 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
         what = "every label to plan from is empty" if found.labelled else "no scan with a label to plan from"
         raise DataError(recipe.name, what, "Outline one, or give the settings in the recipe")
     book = _Book(recipe)
+    differ = differences(found)
     found = _axes(book, found, minutes)
-    _size(book, found, minutes)
+    _size(book, found, minutes, differ)
     _intensity(book, found)
     _sequences(book, found)
     _training(book)
@@ -170,7 +170,7 @@ def _spacing(found: Survey, classes: int, minutes: float | None) -> Triple:
     )
 
 
-def _size(book: _Book, found: Survey, minutes: float | None) -> None:
+def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> None:
     recipe, voxels = book.recipe, crop_voxels(minutes)
     own, (typical, largest) = typical_spacing(found), extents(found)
     thin = thinnest(found, recipe.classes)
@@ -230,7 +230,7 @@ def _size(book: _Book, found: Survey, minutes: float | None) -> None:
     grid: dict[tuple[str, str], tuple[Any, str]] = {
         ("grid", "spacing"): (
             list(spacing),
-            f"The scans have {sizes} mm; coarser as far as a crop of {voxels} voxels asks for it.{thickness}",
+            f"The scans have {sizes} mm; coarser as far as a crop of {voxels} voxels asks for it.{thickness}{differ}",
         ),
         ("grid", "crop"): (list(crop), "A whole scan." if whole else f"A box of at most {voxels} voxels."),
         ("grid", "window"): (
@@ -268,10 +268,10 @@ _fits_all = {"grid": {"crop": [256] * 3, "window": [256] * 3}}
 
 def _intensity(book: _Book, found: Survey) -> None:
     recipe = book.recipe
+    remark = modality_remark({scan.name: scan.kind for scan in found.scans}, recipe.modality)
+    remark = f" {remark}" if remark else ""
     if recipe.modality != "CT":
-        told = "MR has no unit, so each scan is scaled by its own brightest and darkest voxels."
-        if np.median([scan.lowest for scan in found.scans]) < AIR:
-            told += ' The values look like Hounsfield units: for CT, say modality = "CT".'
+        told = f"MR has no unit, so each scan is scaled by its own brightest and darkest voxels.{remark}"
         book.take({("intensity", "method"): ("percentile", told)})
         return
     if book.given("intensity", "method", "low", "high"):
@@ -279,7 +279,7 @@ def _intensity(book: _Book, found: Survey) -> None:
     low, high, told = _window([scan.tissue for scan in found.labelled if scan.tissue])
     book.take(
         {
-            ("intensity", "method"): ("window", "CT has a unit."),
+            ("intensity", "method"): ("window", f"CT has a unit.{remark}"),
             ("intensity", "low"): (low, told),
             ("intensity", "high"): (high, told),
         }

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from diffcl.data import array_cache
 from diffcl.data.cache import sequence_settings
 from diffcl.data.cases import LabelledCase, UnlabelledCase
+from diffcl.data.modality import modality_of, modality_of_values
 from diffcl.data.partly_drawn import guessed_whole, is_partly_drawn
 from diffcl.data.preprocess import to_classes
 from diffcl.data.resample import working_geometry
@@ -100,6 +101,13 @@ class ScanFacts(BaseModel):
     classes: dict[int, ClassFacts] | None = None
     tissue: tuple[float, float] | None = None
     others: tuple[tuple[float, float] | None, ...] = ()
+    modality: str | None = None
+    guesses: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Its modality; where that was not noted, by its values."""
+        return modality_of_values(self.lowest) if self.modality is None else self.modality
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,13 @@ class Survey:
         unlabelled: Of these, nothing but the scan.
         slices: The same scans along the axes of their slices, see `diffcl.data.resample.slice_axes`; None where they
             do not consist of slices.
+        passed_over: Why each scan or label that cannot be used was passed over.
     """
 
     labelled: Sequence[ScanFacts]
     unlabelled: Sequence[ScanFacts]
     slices: Survey | None = None
+    passed_over: Sequence[str] = ()
 
     @property
     def scans(self) -> list[ScanFacts]:
@@ -155,28 +165,32 @@ def survey(
     most = LABELLED
     if sample := _spread(labelled, FEWEST):
         most = min(LABELLED, max(FEWEST, ENOUGH_BYTES * len(sample) // max(1, sum(map(_bytes, sample)))))
-    known, reason = _looked_at(_spread(labelled, most), recipe, cache)
-    if reason and not known:
-        raise DataError(reason.where, reason.what, reason.next_step) from reason
-    others, _ = _looked_at(_spread(unlabelled, UNLABELLED * most // LABELLED), recipe, cache)
-    found, slices = (Survey([scan[axes] for scan in known], [scan[axes] for scan in others]) for axes in AXES)
+    known, reasons = _looked_at(_spread(labelled, most), recipe, cache)
+    if reasons and not known:
+        raise DataError(reasons[0].where, reasons[0].what, reasons[0].next_step) from reasons[0]
+    others, more = _looked_at(_spread(unlabelled, UNLABELLED * most // LABELLED), recipe, cache)
+    faults = [str(reason) for reason in (*reasons, *more)]
+    found, slices = (
+        Survey([scan[axes] for scan in known], [scan[axes] for scan in others], passed_over=faults)
+        for axes in AXES
+    )
     return replace(found, slices=slices) if found.consists_of_slices else found
 
 
 def _looked_at(
     cases: Sequence[LabelledCase | UnlabelledCase], recipe: Recipe, cache: Path | None
-) -> tuple[list[dict[Axes, ScanFacts]], DiffclError | None]:
-    """What is known of those that can be used, and why the first of the others cannot."""
+) -> tuple[list[dict[Axes, ScanFacts]], list[DiffclError]]:
+    """What is known of those that can be used, and why each of the others cannot."""
     found: list[dict[Axes, ScanFacts]] = []
-    reason: DiffclError | None = None
+    reasons: list[DiffclError] = []
     for case in cases:
         try:
             found.append(_facts(case, recipe, cache))
         except OutputError:
             raise
         except DiffclError as error:
-            reason = reason or error
-    return found, reason
+            reasons.append(error)
+    return found, reasons
 
 
 def _bytes(case: LabelledCase) -> int:
@@ -219,7 +233,7 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes,
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
     intensities = sitk.GetArrayViewFromImage(scan.image)  # (Z, Y, X), as they lie in memory
-    lowest = float(intensities.min())
+    lowest, modality = float(intensities.min()), modality_of(scan)
     shapes: dict[int, Shape] | None = None
     tissue, partly = None, False
     others: tuple[tuple[float, float] | None, ...] = ()
@@ -250,6 +264,8 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes,
             classes=classes,
             tissue=tissue,
             others=others,
+            modality=modality,
+            guesses=scan.guesses,
         )
 
     return {axes: along(axes) for axes in AXES}

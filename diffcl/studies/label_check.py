@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from diffcl.data.partly_drawn import with_gaps
 from diffcl.data.resample import resample
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
@@ -140,6 +141,11 @@ def check_label(
             told.append("Values were renumbered by the names of the segments.")
         drawn = mark_unknown(of_task, known, where, scan)
         told += [] if known is None else [f"{known.told}.", *known.warnings]
+        if gaps := with_gaps(of_task, scan):
+            told.append(
+                f"Only {gaps} hold a class, and the empty ones teach that nothing is there: if they are not drawn yet, "
+                f"add an empty segment {UNKNOWN_SLICES} and submit again."
+            )
         name = part.task.name if part.task else None
         classes = listed(classes_of_task(part.task), drawn)
         found.append(Submission(scan.place(of_task), name, classes, " ".join(told), drawn))

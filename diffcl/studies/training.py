@@ -27,9 +27,9 @@ from diffcl.studies.training_cases import TrainingCases, training_cases, validat
 from diffcl.studies.training_options import MARGIN, VALIDATION_SHARE, TrainingOptions
 from diffcl.studies.training_overview import TrainingOverview, training_overview
 from diffcl.training import Parent, Plan, train
-from diffcl.training.label_remarks import label_remarks
 from diffcl.training.loop import Progress as StepProgress
 from diffcl.training.run import LAST, PREPARED, begun, describe_cases, read_run, steps_done
+from diffcl.training.scans import training_remarks
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class StudyTraining:
         else:
             plan, start = self._plan(recipe, options, judged=bool(found.cases.validation))
         logger.info(start)
-        for remark in label_remarks(found.scans.labelled, recipe):
+        for remark in training_remarks(found.scans, recipe):
             logger.warning(remark)
             start = f"{start} {remark}"
         steps = plan.schedule(recipe).training.steps + plan.last_steps(recipe)

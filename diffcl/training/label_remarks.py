@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from diffcl.data.cache import TrainingScan
+from diffcl.data.cases import in_words
 from diffcl.errors import DataError
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
-
-TOLD = 5
-"""Names in a sentence before it says how many more there are."""
 
 
 def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, ...]:
-    """Sentences on labels that are empty or partly drawn, on classes that are not outlined, and on those in no label.
+    """Sentences on labels that are empty, without background, partly drawn or with gaps, and on classes that they lack.
 
     Args:
         scans: Those that teach with a label, at least one.
@@ -31,27 +30,56 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     if len(empty) == len(found):
         raise DataError(
             f"task {recipe.name}",
-            f"every label that teaches is empty ({_listed(empty)})",
+            f"every label that teaches is empty ({in_words(empty)})",
             "Outline what shall be found, and submit it",
         )
     remarks = []
     if empty:
-        remarks.append(f"{_listed(empty)}: the label is empty, which teaches that there is nothing.")
+        remarks.append(f"{in_words(empty)}: the label is empty, which teaches that there is nothing.")
+    full = [scan.name for scan in scans if bool((scan.label != 0).all()) and not scan.drawn]
+    if full:
+        remarks.append(
+            f"{in_words(full)}: no voxel of the label is background. Look whether it is the right file."
+        )
+    gaps = [f"{scan.name} ({scan.gaps})" for scan in scans if scan.gaps]
+    if gaps:
+        remarks.append(
+            f"{in_words(gaps)}: between the slices that are drawn lie empty ones, which teach that nothing is there. "
+            f"Where they are not drawn yet, give them the value {UNKNOWN}."
+        )
     partly = [f"{scan.name} ({scan.drawn})" for scan in scans if scan.drawn]
     if partly:
-        remarks.append(f"{_listed(partly)}: what is not drawn there counts as unlabelled.")
+        remarks.append(f"{in_words(partly)}: what is not drawn there counts as unlabelled.")
     unknown = {name for scan in scans for name in _not_outlined(scan, recipe)}
     for name in sorted(unknown):
         lacking = [scan.name for scan in scans if name in _not_outlined(scan, recipe)]
         remarks.append(
-            f"{_listed(lacking)}: {name} is not outlined, so background there does not count as such."
+            f"{in_words(lacking)}: {name} is not outlined, so background there does not count as such."
+        )
+    rare = _rare(scans, found, recipe)
+    if rare:
+        remarks.append(
+            f"{in_words(rare)}: the labels without it teach that it is not there. "
+            'Where it is there, say missing = "not outlined" of it in the recipe.'
         )
     missing = [
         entry.name for entry in recipe.labels if not any(entry.value in values for values in found.values())
     ]
     if missing:
-        remarks.append(f"{_listed(missing)}: in none of the labels that teach, so it is not learned.")
+        remarks.append(f"{in_words(missing)}: in none of the labels that teach, so it is not learned.")
     return tuple(remarks)
+
+
+def _rare(scans: Sequence[TrainingScan], found: Mapping[str, set[int]], recipe: Recipe) -> list[str]:
+    """Classes that fewer than half of the labels have, of whole ones that are not empty, and how many these are."""
+    told = []
+    for entry in recipe.labels:
+        whole = [scan for scan in scans if not scan.drawn and entry.value not in scan.unknown]
+        saying = [found[scan.name] for scan in whole if found[scan.name]]
+        having = sum(entry.value in values for values in saying)
+        if 0 < 2 * having < len(saying):
+            told.append(f"{entry.name} (in {having} of {len(saying)} labels)")
+    return told
 
 
 def _classes(scan: TrainingScan, recipe: Recipe) -> set[int]:
@@ -64,13 +92,3 @@ def _classes(scan: TrainingScan, recipe: Recipe) -> set[int]:
 def _not_outlined(scan: TrainingScan, recipe: Recipe) -> list[str]:
     """Names of the classes that a label says nothing of."""
     return [entry.name for entry in recipe.labels if entry.value in scan.unknown]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names with commas between them.
-
-    >>> _listed(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-    return ", ".join(names[:TOLD]) + more

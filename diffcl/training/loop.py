@@ -26,7 +26,6 @@ from diffcl.training import distributed
 from diffcl.training.best import read_best
 from diffcl.training.checkpoint import load_checkpoint
 from diffcl.training.costs import Clock, measure_costs
-from diffcl.training.label_remarks import label_remarks
 from diffcl.training.record import record_of
 from diffcl.training.run import (
     LAST,
@@ -39,7 +38,7 @@ from diffcl.training.run import (
     note_preparation,
     start_run,
 )
-from diffcl.training.scans import Scans, load_scans
+from diffcl.training.scans import Scans, load_scans, training_remarks
 from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
@@ -117,7 +116,7 @@ def train(
     loaded = scans or distributed.in_turn(
         lambda: load_scans(cases, recipe, prepared, judges_teach=judges_teach)
     )
-    remarks = label_remarks(loaded.labelled, recipe)
+    remarks = training_remarks(loaded, recipe)
     recipe = fitted(recipe, loaded.labelled)
     limit = limit_of(plan, recipe, loaded, device, began, clock)
     if isinstance(limit, TimeLimit) and not resume:

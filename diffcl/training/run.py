@@ -159,7 +159,7 @@ class Preparation:
     Attributes:
         cache: Folder of the prepared scans.
         traits: Of the scans that taught, see `diffcl.data.traits`; none where a run of version 0.1.0 kept none.
-        remarks: What a person should know of the labels that taught, see `diffcl.training.label_remarks`.
+        remarks: What a person should know of all that taught, see `diffcl.training.scans.training_remarks`.
     """
 
     cache: Path

@@ -11,6 +11,8 @@ from diffcl.data.cache import TrainingScan, prepare_case
 from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase
 from diffcl.errors import DataError, DiffclError
 from diffcl.recipe import Recipe
+from diffcl.training.label_remarks import label_remarks
+from diffcl.training.scan_remarks import scan_remarks
 from diffcl.training.validation import ValidationScan, read_validation
 
 
@@ -29,6 +31,16 @@ class Scans:
     unlabelled: Sequence[TrainingScan]
     validation: Sequence[ValidationScan]
     judges: Sequence[TrainingScan] = ()
+
+
+def training_remarks(scans: Scans, recipe: Recipe) -> tuple[str, ...]:
+    """What a person should know of all that teaches, a sentence each, see `label_remarks` and `scan_remarks`.
+
+    Raises:
+        DataError: If all labels are empty.
+    """
+    every = [*scans.labelled, *scans.unlabelled]
+    return (*label_remarks(scans.labelled, recipe), *scan_remarks(every, recipe))
 
 
 def load_scans(cases: Cases, recipe: Recipe, cache: Path, *, judges_teach: bool = False) -> Scans:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases
+from diffcl.data.cases import Cases, LabelledCase, UnlabelledCase, find_cases, outlined
 from diffcl.errors import DataError, UsageError
 from diffcl.io import is_label
 
@@ -148,3 +148,27 @@ def test_a_case_stands_in_one_list_only() -> None:
     case = LabelledCase("a", Path("a"), Path("b"))
     with pytest.raises(DataError, match="a: listed twice"):
         Cases((case,), (UnlabelledCase("a", Path("a")),), ())
+
+
+def test_all_scans_with_a_label_can_be_asked_for_wherever_they_stand(data: Path) -> None:
+    for odd in (".hidden", "notes.txt", "x.nii.gz"):
+        (data / "labels" / odd).touch()
+    (data / "labels" / "a.nii.gz").unlink()
+    assert outlined(data) == ["b", "e"]
+    assert names(find_cases(data, labelled=outlined(data))) == (["b", "e"], ["a", "c", "d"], [])
+    (data / "train.txt").write_text("e\nb\nc\n")
+    assert outlined(data) == ["e", "b"]
+
+
+def test_folders_without_scans_or_labels_say_what_to_put_there(data: Path) -> None:
+    for label in (data / "labels").iterdir():
+        label.unlink()
+    with pytest.raises(DataError, match="labels: holds no label of a scan in images/"):
+        outlined(data)
+    for number, image in enumerate((data / "images").iterdir()):
+        image.rename(image.with_name(f"{number}.png"))
+    for ask in (lambda: outlined(data), lambda: find_cases(data, labelled=1)):
+        with pytest.raises(
+            DataError, match=r"images: holds no scan\. Put there folders of DICOM, or files .*\.nii\.gz"
+        ):
+            ask()

@@ -9,7 +9,7 @@ from trainable import organ
 
 from diffcl.data.cache import prepare_case
 from diffcl.data.cases import LabelledCase
-from diffcl.data.partly_drawn import drawn_in_words, widened
+from diffcl.data.partly_drawn import drawn_in_words, widened, with_gaps
 from diffcl.data.preprocess import prepare_label, to_classes
 from diffcl.errors import DataError
 from diffcl.evaluation.report import evaluate_folder
@@ -26,6 +26,23 @@ def partly(label: sitk.Image, *slices: int) -> sitk.Image:
     values = np.full_like(voxels(label), UNKNOWN)
     values[..., list(slices)] = voxels(label)[..., list(slices)]
     return Geometry.of(label).place(values)
+
+
+@pytest.mark.parametrize(("axis", "plane"), [(0, "sagittal"), (1, "coronal"), (2, "axial")])
+def test_a_label_of_single_slices_shows_gaps_and_no_other_does(axis: int, plane: str) -> None:
+    _, image = organ(1)
+    whole, grid = voxels(image), Geometry.of(image)
+    drawn = np.flatnonzero(whole.any(axis=tuple(other for other in range(3) if other != axis)))
+    single = whole.copy()
+    np.moveaxis(single, axis, 0)[drawn[1::2]] = 0
+    kept = drawn[::2]
+    assert with_gaps(single, grid) == f"{len(kept)} of {kept[-1] - kept[0] + 1} {plane} slices"
+    np.moveaxis(single, axis, 0)[kept[1]] = 0  # fewer slices, and farther apart
+    assert bool(with_gaps(single, grid)) == (len(kept) > 3)
+    two_pieces = whole.copy()
+    np.moveaxis(two_pieces, axis, 0)[drawn[2]] = 0
+    for label in (whole, two_pieces, np.zeros_like(whole), voxels(partly(image, 4, 6, 8))):
+        assert with_gaps(label, grid) == ""
 
 
 @pytest.fixture

@@ -101,6 +101,11 @@ def test_a_class_of_twenty_voxels_keeps_the_fine_grid_and_is_drawn_as_often() ->
     assert made.training.class_balanced
 
 
+def test_scans_of_several_modalities_are_told_with_the_intensities() -> None:
+    _, choices = choose(task(), Survey([CUBE, CUBE.model_copy(update={"name": "ct", "lowest": -1000.0})], []))
+    assert "CT (ct) and no CT (1 scan) are mixed" in said(choices, "intensity.method")
+
+
 def test_of_scans_of_mixed_spacing_the_median_counts() -> None:
     mixed = [
         scan((s, s, z), (200.0, 200.0, 100.0), one_class()) for s, z in ((0.8, 5.0), (1.0, 6.0), (1.0, 1.0))

@@ -46,7 +46,7 @@ def test_scans_and_classes_are_measured_along_the_axes_of_the_patient(
         (scan,) = survey([case], [], recipe, cache).labelled
         assert scan.spacing == pytest.approx((1.0, 1.5, 8.0), abs=1e-4)
         assert scan.extent == pytest.approx((40.0, 75.0, 80.0), abs=1e-3)
-        assert scan.lowest == -1000
+        assert (scan.lowest, scan.kind) == (-1000, "CT")
         assert scan.tissue == pytest.approx((40.0, 100.0))
         assert scan.classes is not None
         assert set(scan.classes) == {1, 2}
@@ -99,7 +99,10 @@ def test_a_scan_that_cannot_be_read_is_passed_over(
     case: LabelledCase, recipe: Recipe, tmp_path: Path
 ) -> None:
     broken = LabelledCase("broken", tmp_path / "none.nii.gz", case.label)
-    assert [scan.name for scan in survey([broken, case], [], recipe).labelled] == ["scan"]
+    found = survey([broken, case], [UnlabelledCase("gone", broken.image)], recipe)
+    assert [scan.name for scan in found.labelled] == ["scan"]
+    assert len(found.passed_over) == 2
+    assert all("none.nii.gz" in reason for reason in found.passed_over)
 
 
 def test_where_no_labelled_scan_can_be_used_the_reason_is_told(case: LabelledCase, recipe: Recipe) -> None:

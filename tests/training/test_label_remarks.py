@@ -35,6 +35,28 @@ def test_empty_labels_and_classes_in_none_are_named(recipe: Recipe) -> None:
     )
 
 
+def test_a_class_that_few_labels_have_is_named(recipe: Recipe) -> None:
+    several = [scan("a", 1, 2), scan("b", 2), scan("c", 2)]
+    assert label_remarks(several, recipe) == (
+        "head (in 1 of 3 labels): the labels without it teach that it is not there. "
+        'Where it is there, say missing = "not outlined" of it in the recipe.',
+    )
+    assert (
+        label_remarks([replace(one, unknown=() if one.name == "a" else (1,)) for one in several[:1]], recipe)
+        == ()
+    )
+
+
+def test_a_label_with_empty_slices_between_and_one_without_background_are_named(recipe: Recipe) -> None:
+    gaps = replace(scan("a", 1, 2), gaps="4 of 7 axial slices")
+    full = TrainingScan("b", torch.zeros(1, 4, 4, 4), torch.ones(4, 4, 4, dtype=torch.uint8))
+    assert label_remarks([gaps, full, scan("c", 1, 2)], recipe) == (
+        "b: no voxel of the label is background. Look whether it is the right file.",
+        "a (4 of 7 axial slices): between the slices that are drawn lie empty ones, which teach that nothing is there. "
+        "Where they are not drawn yet, give them the value 255.",
+    )
+
+
 def test_nothing_but_empty_labels_is_refused(recipe: Recipe) -> None:
     with pytest.raises(DataError, match=r"^task organ: every label that teaches is empty \(a, b\)\. Outline"):
         label_remarks([scan("a"), scan("b")], recipe)

@@ -30,6 +30,14 @@ limit."""
 LONGEST_AXIS: Final = 1 << 16
 """Voxels along an axis, at most; no slice of DICOM is as wide, and what is done slice by slice ends in time."""
 
+NO_VOXEL_SIZE: Final = "the header states no voxel size; 1 mm is a guess"
+"""The remark about an image file in which at least one axis has none."""
+
+NO_ORIENTATION: Final = (
+    "the header states no orientation (qform and sform code 0); left and right are a guess"
+)
+"""The remark about a NIfTI file without one."""
+
 SLACK_BYTES: Final = 1 << 20
 """Bytes that may follow the last voxel that a header promises."""
 

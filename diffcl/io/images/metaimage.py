@@ -24,6 +24,7 @@ from diffcl.geometry import FARTHEST_MM, Geometry, GeometryError
 from diffcl.io.formats import LONGEST_HEADER
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
+    NO_VOXEL_SIZE,
     check_length,
     check_one_volume,
     check_size,
@@ -73,7 +74,10 @@ def read_metaimage(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     name = fields["ElementDataFile"]
     data, start = (path, end) if name in LOCAL else (data_beside(path, name), 0)
     image = grid.place(_voxels(path, fields, data, start, grid.size))
-    return image, (straightened_remark(moved),) if moved else ()
+    remarks = [straightened_remark(moved)] if moved else []
+    if not {*SPACING} & fields.keys():
+        remarks.append(NO_VOXEL_SIZE)
+    return image, tuple(remarks)
 
 
 def check_metaimage(path: Path) -> None:

@@ -29,6 +29,8 @@ from diffcl.errors import ScanError
 from diffcl.geometry import FARTHEST_MM, Geometry, GeometryError, difference, same_grid
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
+    NO_ORIENTATION,
+    NO_VOXEL_SIZE,
     SLACK_BYTES,
     check_finite,
     check_length,
@@ -63,10 +65,6 @@ SMALLEST: Final = 1e-30
 
 MILLIMETRES: Final = {1: 1000.0, 3: 0.001}
 """Codes of units of length other than millimetres, and how many mm they are."""
-
-NO_ORIENTATION: Final = (
-    "the header states no orientation (qform and sform code 0); left and right are a guess"
-)
 
 Where = tuple[Geometry | None, str]
 
@@ -213,7 +211,8 @@ def stated_place(path: Path, header: Header) -> Where:
     if not forms:
         if not all(step == 0 or SMALLEST < step < FARTHEST_MM for step in np.abs(header["pixdim"][1:4])):
             raise ScanError(path, "its voxel size, position or orientation is not a number", EXPORT_AGAIN)
-        return None, NO_ORIENTATION
+        unsized = not np.all(header["pixdim"][1:4])
+        return None, f"{NO_VOXEL_SIZE}; {NO_ORIENTATION}" if unsized else NO_ORIENTATION
     try:
         grid, moved = _grid(header, forms[0], size, unit)
     except GeometryError as error:

@@ -23,6 +23,7 @@ from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, GeometryError
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
+    NO_VOXEL_SIZE,
     check_length,
     data_beside,
     inflated,
@@ -47,8 +48,8 @@ RAW: Final = "raw"
 MILLIMETRES: Final = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
-def read_nrrd(path: Path) -> sitk.Image:
-    """Read an NRRD file as ITK does, with its own type, after a look at its header.
+def read_nrrd(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read an NRRD file as ITK does, with its own type, after a look at its header, and what is odd about that.
 
     Raises:
         ScanError: If it is none or is damaged.
@@ -56,12 +57,14 @@ def read_nrrd(path: Path) -> sitk.Image:
     """
     check_nrrd(path)
     header = read_header(path)
+    unsized = not {"spacings", "spacedirections"} & header.fields.keys()
+    remarks = (NO_VOXEL_SIZE,) if unsized else ()
     if not _needs_kinds(path, header):
-        return _read_by_itk(path, path)
+        return _read_by_itk(path, path), remarks
     with TemporaryDirectory() as folder:
         plain = Path(folder) / f"scan{path.suffix.lower()}"
         _write_with_kinds(path, header, plain)
-        return _read_by_itk(plain, path)
+        return _read_by_itk(plain, path), remarks
 
 
 def _read_by_itk(file: Path, path: Path) -> sitk.Image:

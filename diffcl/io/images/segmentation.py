@@ -83,7 +83,7 @@ def merged(path: Path) -> sitk.Image:
         ScanError: If segments overlap, or a layer has a value that is no segment.
     """
     try:
-        image = read_nrrd(path)
+        image, _ = read_nrrd(path)
     except OSError as error:
         raise ScanError(path, f"cannot be read ({error.strerror or type(error).__name__})") from error
     layers = voxels(image)

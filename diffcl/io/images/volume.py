@@ -26,7 +26,7 @@ CHECKS: Final[dict[str, Callable[[Path], None]]] = {
 
 READERS: Final[dict[str, Callable[[Path], tuple[sitk.Image, tuple[str, ...]]]]] = {
     "NiftiImageIO": read_nifti,
-    "NrrdImageIO": lambda path: (read_nrrd(path), ()),
+    "NrrdImageIO": read_nrrd,
     "MetaImageIO": read_metaimage,
 }
 

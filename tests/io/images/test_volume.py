@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from diffcl.errors import DiffclError, OutputError, ScanError
 from diffcl.io import read_label, read_scan, write_image
+from diffcl.io.images.integrity import NO_VOXEL_SIZE
 
 FORMATS = ["nii", "nii.gz", "nrrd", "mha"]
 
@@ -59,6 +60,31 @@ def test_a_nifti_without_orientation_is_read_with_a_remark(tmp_path: Path) -> No
     nib.save(nib.Nifti1Image(np.arange(60.0).reshape(3, 4, 5), None), tmp_path / "scan.nii")
     (remark,) = read_scan(tmp_path / "scan.nii").remarks
     assert remark.startswith("the header states no orientation")
+
+
+def unsized(folder: Path, suffix: str) -> Path:
+    """A scan whose header states no voxel size along at least one axis."""
+    path, values = folder / f"scan{suffix}", np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    header = {
+        ".nrrd": "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 4 5\nencoding: raw\n\n",
+        ".mha": "ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n",
+    }
+    if suffix in header:
+        path.write_bytes(header[suffix].encode() + values.tobytes(order="F"))
+        return path
+    image = nib.Nifti1Image(values, None)
+    image.header["pixdim"][3], image.header["vox_offset"] = 0, 352
+    path.write_bytes(image.header.binaryblock + bytes(4) + values.tobytes(order="F"))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+def test_a_scan_without_a_voxel_size_is_read_with_a_remark(suffix: str, tmp_path: Path) -> None:
+    scan = read_scan(unsized(tmp_path, suffix))
+    assert scan.image.GetSpacing() == (1.0, 1.0, 1.0)
+    assert scan.guesses[0] == NO_VOXEL_SIZE
+    assert len(scan.guesses) == (2 if suffix == ".nii" else 1)
+    assert all(any(guess in remark for remark in scan.remarks) for guess in scan.guesses)
 
 
 def _save(values: np.ndarray, path: Path) -> None:
