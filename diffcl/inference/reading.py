@@ -11,7 +11,7 @@ from torch import Tensor
 from diffcl.diffusion import LabelDiffusion
 from diffcl.geometry import Box, around, grown, moved_by, overlap_of
 from diffcl.inference.ensemble import NetworkProbabilities, Networks
-from diffcl.inference.first_look import BLOCK, first_windows, possible_places, touches
+from diffcl.inference.first_look import BLOCK, ds_looks, first_windows, possible_places, touches
 from diffcl.inference.noise import Noise
 from diffcl.inference.sliding import crop_of, frame, joined, layout, shows_nothing
 from diffcl.recipe import Recipe
@@ -93,6 +93,7 @@ def read(
     framed = frame(image.shape[1:], recipe)
     whole = framed.pad(image[None].float())[0]
     size = whole.shape[1:]
+    seed = recipe.inference.seed if seed is None else seed
     diffusion = LabelDiffusion(recipe.diffusion)
     progress = _Progress(on_window)
 
@@ -109,9 +110,12 @@ def read(
         )
 
     def look(where: Box) -> Tensor:
-        found = one(where)
+        found = other(where, any_noise()) if ds_looks(recipe, networks) else one(where)
         progress.step()
         return found
+
+    def any_noise() -> Tensor:  # that of the scan would be drawn again and again for windows in this order
+        return torch.randn(recipe.classes, *framed.window, generator=torch.Generator().manual_seed(seed))
 
     windows = layout(size, framed.window, recipe.inference.overlap)
     asked = [not shows_nothing(crop_of(whole, where)) for where in windows]
@@ -124,7 +128,6 @@ def read(
     part = around([where for where, wanted in zip(windows, asked, strict=True) if wanted] or windows[:1])
     box = framed.place if whole_scan else overlap_of(grown(part, BLOCK, size), framed.place)
     assert box is not None
-    seed = recipe.inference.seed if seed is None else seed
     noise = Noise((recipe.classes, *size), seed, framed.window[0], part)
 
     def ask(where: Box) -> Tensor:

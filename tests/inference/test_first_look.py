@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -102,6 +103,30 @@ def test_a_look_that_finds_something_everywhere_is_given_up(recipe: Recipe) -> N
         assert [done for done, _ in told if done] == sorted(done for done, _ in told if done)
     assert torch.equal(*answers)
     assert asked[1] == asked[0] + ENOUGH
+
+
+@pytest.mark.parametrize(
+    ("networks", "changes", "looks"),
+    [
+        ("ensemble", {}, True),
+        ("ensemble", {"inference": {"overlap": 0.5, "ds_weight": 0.1}}, False),
+        ("ensemble", {"ds": {"coarsening": 1}}, False),
+        ("ensemble", {"diffusion": {"sampling_steps": 2}}, False),
+        ("ds", {"ds": {"coarsening": 1}}, True),
+        ("cs", {}, False),
+    ],
+    ids=["cheap DS", "DS that hardly counts", "DS on all voxels", "DS in two steps", "DS alone", "CS alone"],
+)
+def test_ds_looks_first_where_it_is_cheap_and_counts(
+    recipe: Recipe, networks: Networks, changes: dict[str, Any], looks: bool
+) -> None:
+    grid = {"window": [16, 16, 16], "crop": [16, 16, 16]}
+    weighted = {"overlap": 0.5, "ds_weight": 0.5}
+    given: dict[str, Any] = {"grid": grid, "ds": {"coarsening": 2}, "inference": weighted} | changes
+    both = Watched()
+    for _ in read(noise_with(), recipe.changed(**given), both.cs, both.ds, networks=networks).slabs:
+        pass
+    assert (bool(both.seen), bool(both.denoised)) == (not looks, looks)
 
 
 def test_few_windows_are_not_looked_at_first(recipe: Recipe) -> None:
