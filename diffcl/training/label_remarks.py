@@ -36,7 +36,7 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     remarks = []
     if empty:
         remarks.append(f"{in_words(empty)}: the label is empty, which teaches that there is nothing.")
-    full = [scan.name for scan in scans if bool((scan.label != 0).all()) and not scan.drawn]
+    full = [scan.name for scan in scans if _is_full(scan)]
     if full:
         remarks.append(
             f"{in_words(full)}: no voxel of the label is background. Look whether it is the right file."
@@ -80,6 +80,11 @@ def _rare(scans: Sequence[TrainingScan], found: Mapping[str, set[int]], recipe: 
         if 0 < 2 * having < len(saying):
             told.append(f"{entry.name} (in {having} of {len(saying)} labels)")
     return told
+
+
+def _is_full(scan: TrainingScan) -> bool:
+    """Whether every voxel of a whole label is of a class."""
+    return scan.label is not None and not scan.drawn and bool(scan.label.bool().all())
 
 
 def _classes(scan: TrainingScan, recipe: Recipe) -> set[int]:

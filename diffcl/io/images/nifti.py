@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
 from diffcl.geometry import FARTHEST_MM, Geometry, GeometryError, difference, same_grid
+from diffcl.io.formats import scan_name
 from diffcl.io.images.integrity import (
     EXPORT_AGAIN,
     NO_ORIENTATION,
@@ -85,7 +86,7 @@ def read_nifti(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
         and _is_tame(header)
         and not _is_scaled_oddly(header)
     ):
-        image = _read_by_itk(path)
+        image = _read_by_itk(path, content, header)
     if image is None:
         image = _by_nibabel(path, content, header)
     if wanted is not None and not _lies_on(image, wanted):
@@ -262,16 +263,46 @@ def _named_as_it_is(path: Path) -> bool:
         return path.name.lower().endswith(".gz") or file.read(2) != GZIP
 
 
-def _read_by_itk(path: Path) -> sitk.Image | None:
-    """The image, None where ITK does not read it."""
+def _read_by_itk(path: Path, content: bytes, header: Header) -> sitk.Image | None:
+    """The image where ITK places it, None where ITK does not read it.
+
+    Voxels that are stored as they are meant come from what is unpacked already: unpacking takes half of the time.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("NiftiImageIO")
     try:
-        image = reader.Execute()
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3:
+            return None
+        image = _stored(content, header)
+        if image is None or image.GetSize() != reader.GetSize() or image.GetPixelID() != reader.GetPixelID():
+            return None if _is_shadowed(path) else reader.Execute()
     except RuntimeError:  # it refuses a shear of 0.0003, for one
         return None
-    return image if image.GetDimension() == 3 else None
+    image.SetSpacing(reader.GetSpacing())
+    image.SetOrigin(reader.GetOrigin())
+    image.SetDirection(reader.GetDirection())
+    return image
+
+
+def _is_shadowed(path: Path) -> bool:
+    """Whether ITK would take the voxels of another file: of two of one name the one that is not compressed."""
+    return any(
+        path.with_name(f"{scan_name(path)}{suffix}").exists()
+        for suffix in (".nii", ".NII")
+        if path.suffix != suffix
+    )
+
+
+def _stored(content: bytes, header: Header) -> sitk.Image | None:
+    """The voxels as they are stored; None where the header scales them."""
+    if (_number(header, "scl_slope"), _number(header, "scl_inter")) not in ((0.0, 0.0), (1.0, 0.0)):
+        return None
+    size, dtype = [int(length) for length in header.get_data_shape()[:3]], header.get_data_dtype()
+    stored = np.frombuffer(content, dtype, math.prod(size), int(header["vox_offset"]))
+    native = stored.astype(dtype.newbyteorder("="), copy=False)
+    return sitk.GetImageFromArray(native.reshape(size[::-1]))
 
 
 def _by_nibabel(path: Path, content: bytes, header: Header) -> sitk.Image:

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from diffcl.errors import DiffclError, OutputError, ScanError
 from diffcl.io import read_label, read_scan, write_image
 from diffcl.io.images.integrity import NO_VOXEL_SIZE
+from diffcl.io.images.volume import read_volume
 
 FORMATS = ["nii", "nii.gz", "nrrd", "mha"]
 
@@ -60,6 +61,36 @@ def test_a_nifti_without_orientation_is_read_with_a_remark(tmp_path: Path) -> No
     nib.save(nib.Nifti1Image(np.arange(60.0).reshape(3, 4, 5), None), tmp_path / "scan.nii")
     (remark,) = read_scan(tmp_path / "scan.nii").remarks
     assert remark.startswith("the header states no orientation")
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_of_two_files_of_one_name_each_has_its_own_voxels(scaled: bool, tmp_path: Path) -> None:
+    """ITK gives those of the one that is not compressed for either."""
+    values = {"scan.nii": np.arange(60, dtype=np.int16).reshape(3, 4, 5)}
+    values["scan.nii.gz"] = values["scan.nii"][::-1] + 100
+    for name, array in values.items():
+        image = nib.Nifti1Image(array, np.diag([1.0, 2.0, 3.0, 1.0]))
+        image.header.set_slope_inter(2 if scaled else 1, 3 if scaled else 0)
+        nib.save(image, tmp_path / name)
+    for name in values:
+        scan = read_scan(tmp_path / name).image
+        np.testing.assert_array_equal(
+            sitk.GetArrayViewFromImage(scan).T, nib.load(tmp_path / name).get_fdata()
+        )
+        assert scan.GetSpacing() == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+def test_voxels_of_every_kind_are_the_stored_ones(kind: str, order: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 100, (3, 4, 5)).astype(order + kind)
+    header = nib.Nifti1Header(endianness=order)
+    header.set_data_dtype(values.dtype)
+    nib.save(nib.Nifti1Image(values, np.eye(4), header), tmp_path / "scan.nii.gz")
+    image, _ = read_volume(tmp_path / "scan.nii.gz")
+    stored = sitk.GetArrayFromImage(image)
+    assert stored.dtype == values.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(stored.T, values)
 
 
 def unsized(folder: Path, suffix: str) -> Path:
