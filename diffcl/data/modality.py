@@ -51,7 +51,8 @@ def modality_remark(found: Mapping[str, str], wanted: str) -> str:
         *few, (most, names) = sorted(kinds.items(), key=lambda kind: len(kind[1]))
         told = ", ".join(f"{kind} ({in_words(scans)})" for kind, scans in few)
         count = f"{len(names)} scan" if len(names) == 1 else f"{len(names)} scans"
-        return f"{told} and {most} ({count}) are mixed. Their values cannot be compared: keep one kind."
+        told = f"{told[0].upper()}{told[1:]} and {most} ({count})"
+        return f"{told} are mixed. Their values cannot be compared: keep one kind."
     if CT in kinds and wanted != CT:
         return 'The values look like Hounsfield units: for CT, say modality = "CT".'
     if found and CT not in kinds and wanted == CT:

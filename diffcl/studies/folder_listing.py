@@ -66,12 +66,17 @@ class FolderListing:
             elif _is_file(entry) and self._has_a_name(folder, entry.name):
                 found.setdefault(name, []).append(entry.name[len(name) :])
         order = {suffix: rank for rank, suffix in enumerate(suffixes)}
-        return {
+        chosen = {
             name: known[name]
             if known.get(name) in endings
             else min(endings, key=lambda ending: order[ending.lower()])
             for name, endings in found.items()
         }
+        for name, endings in found.items():
+            for ending in {*endings} - {chosen[name]}:
+                why = f"{name}{chosen[name]} has the same name. Keep one of them, or rename one"
+                self._leave_out(folder, f"{name}{ending}", why)
+        return chosen
 
     def _has_a_name(self, folder: Path, name: str) -> bool:
         """Whether the name of a file can be told to a viewer."""

@@ -37,7 +37,7 @@ def test_scans_of_several_modalities_are_named_the_rarer_ones_by_name() -> None:
     mixed = {"a": "CT", "b": "", "c": "PT", "d": "MR", "e": "MR"}
     assert modality_remark(mixed, "MR").startswith("CT (a), PT (c) and MR (3 scans) are mixed.")
     assert modality_remark({"a": "", "b": "CT", "c": "CT"}, "CT").startswith(
-        "no CT (a) and CT (2 scans) are mixed."
+        "No CT (a) and CT (2 scans) are mixed."
     )
 
 

@@ -175,6 +175,21 @@ def test_what_says_nothing_is_refused_and_nothing_is_lost(
     np.testing.assert_array_equal(stored(opened), drawn(elsewhere=UNKNOWN))
 
 
+def test_empty_slices_between_drawn_ones_are_told_where_nobody_says_that_they_are_unknown(
+    opened: FolderStudies, submit: Submit
+) -> None:
+    values = voxels(make_label("oblique")).copy()
+    values[..., 4::2] = 0
+    remark = submit(values, *NAMES[:2])["remark"]
+    assert remark.startswith(
+        "Only 3 of 5 axial slices hold a class, and the empty ones teach that nothing is there"
+    )
+    assert "unknown_slices" in remark
+    np.testing.assert_array_equal(stored(opened), values)
+    assert "Only" not in submit(values, *NAMES[:2], known="slices")["remark"]
+    assert submit(voxels(make_label("oblique")), *NAMES[:2])["remark"] == ""
+
+
 def test_what_is_unknown_is_no_change_of_a_proposal() -> None:
     before, after = np.array([1, 1, 1, 0, 2]), np.array([1, 1, UNKNOWN, UNKNOWN, 2])
     assert compare(before, after, {"head": 1})["head"] == {"added": 0, "removed": 0, "dice": 1.0}
