@@ -61,8 +61,8 @@ class FindsWhatIsBright(nn.Module):
         """Class logits `(B, K, X, Y, Z)` of an image `(B, 1, X, Y, Z)`."""
         logits: Tensor = self.network(image, *rest) * 0
         logits[:, 1:] -= 60
-        near = functional.avg_pool3d(image.float(), 5, stride=1, padding=2, count_include_pad=False)
-        logits[:, 1:2] = (near - 0.7) * 60
+        near = functional.avg_pool3d(image.float(), 4)  # few operations, which the answer should cost
+        logits[:, 1:2] = (functional.interpolate(near, scale_factor=4) - 0.7) * 60
         return logits
 
 

@@ -23,7 +23,7 @@ from diffcl.data.preprocess import prepare
 from diffcl.data.restore import Restoration
 from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
-from diffcl.inference.ensemble import Disagreement, Networks, most_probable
+from diffcl.inference.ensemble import Disagreement, NetworkProbabilities, Networks, most_probable
 from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.outlook import Outlook, Watch
 from diffcl.inference.reading import read
@@ -151,6 +151,16 @@ class Predictor:
         label, uncertainty = original.zeros(np.uint8), original.zeros(np.uint8)
         maps = [original.zeros(np.float32) for _ in recipe.labels] if keep_probabilities else []
         doubt, disagreement = ExpectedDice(len(recipe.labels)), Disagreement()
+
+        def put_back(slab: NetworkProbabilities) -> None:
+            disagreement.add(slab)
+            doubt.add(slab.mean)
+            for where, probabilities in restoration.add(slab.mean):
+                label[where] = most_probable(torch.from_numpy(probabilities)).numpy()
+                uncertainty[where] = entropy_steps(probabilities)
+                for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
+                    whole[where] = part
+
         with keeps_freed_memory():
             with clock.stage("networks"):
                 reading = read(
@@ -164,14 +174,9 @@ class Predictor:
                 if slab is None:
                     break
                 with clock.stage("restore"):
-                    disagreement.add(slab)
-                    doubt.add(slab.mean)
-                    for where, probabilities in restoration.add(slab.mean):
-                        label[where] = most_probable(torch.from_numpy(probabilities)).numpy()
-                        uncertainty[where] = entropy_steps(probabilities)
-                        for whole, part in zip(maps, probabilities[1:], strict=bool(maps)):
-                            whole[where] = part
-            del reading, restoration  # before what they hold is given back
+                    put_back(slab)
+                del slab  # before the windows of the next one are asked
+            del reading  # before what it holds is given back
         with clock.stage("postprocess"):
             label = keep_largest(label, recipe)
         warnings = [*scan.remarks, *unlike]

@@ -142,16 +142,21 @@ def read(
     return Reading(moved_by(box, framed.place), _slabs(answers, recipe, networks))
 
 
-@torch.inference_mode()
 def _slabs(answers: Iterator[Tensor], recipe: Recipe, networks: Networks) -> Iterator[NetworkProbabilities]:
-    for slab in answers:
-        if networks == "ensemble":
-            one, other = slab.split(recipe.classes)
-            yield NetworkProbabilities(one, other, one.lerp(other, recipe.inference.ds_weight))
-        else:
-            yield NetworkProbabilities(
-                slab if networks == "cs" else None, slab if networks == "ds" else None, slab
-            )
+    while (found := _next_slab(answers, recipe, networks)) is not None:
+        yield found
+        del found  # before the windows of the next one are asked
+
+
+@torch.inference_mode()
+def _next_slab(answers: Iterator[Tensor], recipe: Recipe, networks: Networks) -> NetworkProbabilities | None:
+    slab = next(answers, None)
+    if slab is None:
+        return None
+    if networks == "ensemble":
+        one, other = slab.split(recipe.classes)
+        return NetworkProbabilities(one, other, one.lerp(other, recipe.inference.ds_weight))
+    return NetworkProbabilities(slab if networks == "cs" else None, slab if networks == "ds" else None, slab)
 
 
 def predict_probabilities(

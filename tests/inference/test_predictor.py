@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +16,14 @@ from torch import Tensor, nn
 
 from diffcl.data.preprocess import prepare
 from diffcl.geometry import Geometry, voxels
-from diffcl.inference import Predictor
+from diffcl.inference import Predictor, predictor
 from diffcl.inference.ensemble import (
     NetworkProbabilities,
     Networks,
     most_probable,
 )
 from diffcl.inference.predictor import decide, entropy
-from diffcl.inference.reading import predict_probabilities
+from diffcl.inference.reading import Reading, predict_probabilities, read
 from diffcl.io import Scan
 from diffcl.models import Model
 from diffcl.recipe import Recipe
@@ -139,6 +142,34 @@ def test_what_a_first_look_leaves_out_changes_neither_label_nor_place(model: Mod
     assert voxels(looked.label).any()
     assert plain.report.volumes_ml == looked.report.volumes_ml
     assert asked[1] < asked[0]
+
+
+def test_a_slab_is_let_go_before_the_windows_of_the_next_one_are_asked(
+    model: Model, scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past: list[weakref.ref[Tensor]] = []
+
+    class Watching(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            assert all(slab() is None for slab in past)
+            return image.expand(-1, 3, -1, -1, -1)
+
+    def watched(*args: Any, **how: Any) -> Reading:
+        reading = read(*args, **how)
+
+        def slabs() -> Iterator[NetworkProbabilities]:
+            for slab in reading.slabs:
+                past.append(weakref.ref(slab.mean))
+                yield slab
+                del slab
+
+        return replace(reading, slabs=slabs())
+
+    monkeypatch.setattr(predictor, "read", watched)
+    recipe = model.info.recipe.changed(inference={"first_look": False, "overlap": 0.75})
+    info = model.info.model_copy(update={"recipe": recipe})
+    Predictor(replace(model, info=info, cs=Watching()))(scan)  # type: ignore[arg-type]
+    assert len(past) > 1, "the scan is wider than a window"
 
 
 def test_disagreement_is_one_minus_dice_of_both_outlines(recipe: Recipe) -> None:
