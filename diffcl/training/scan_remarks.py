@@ -10,7 +10,7 @@ from diffcl.data.guesses import guess_remarks
 from diffcl.data.modality import CT, modality_remark
 from diffcl.recipe import Recipe
 
-FLAT = 1e-3
+FLAT = 0.05
 """Standard deviation of the prepared values, of -1 to 1, below which a scan shows nothing."""
 
 
