@@ -56,8 +56,7 @@ def completed_probabilities(
     diffusion, count = LabelDiffusion(recipe.diffusion), recipe.classes
     framed = frame(image.shape[1:], recipe)
     whole = framed.pad(image[None].float())
-    size = whole.shape[2:]
-    windows = layout(size, framed.window, recipe.inference.overlap)
+    windows = layout(whole.shape[2:], framed.window, recipe.inference.overlap)
     clean = diffusion.encode(begun[None], count)
     random = torch.Generator().manual_seed(recipe.inference.seed if seed is None else seed)
     current, found = clean, clean
@@ -74,9 +73,7 @@ def completed_probabilities(
         noisy = diffusion.noise(current, time, noise)
         noisy = framed.pad(torch.where(known, clean, noisy) if learned else noisy)
         ask = partial(denoised, noisy, time)
-        slabs = joined(windows, [True] * len(windows), size, ask, count, count, image.device)
-        answer = torch.cat([slab.clone() for slab in slabs], dim=1)[None]
-        x, y, z = framed.place
-        found = answer[:, :, x, y, z]
+        slabs = joined(windows, [True] * len(windows), framed.place, ask, count, count, image.device)
+        found = torch.cat([slab.clone() for slab in slabs], dim=1)[None]
         current = torch.where(known, clean, found * 2 - 1)
     return found[0]
