@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from diffcl.pieces import largest_piece
@@ -47,6 +48,7 @@ def _largest_pieces(classes: Tensor) -> Tensor:
     """Class values `(X, Y, Z)` with the largest piece of each class only."""
     values = classes.cpu().numpy()
     kept = np.zeros_like(values)
-    for value in np.unique(values[values > 0]):
-        kept[largest_piece(values == value)] = value
+    for value, box in enumerate(ndimage.find_objects(values), start=1):
+        if box is not None:
+            kept[box][largest_piece(values[box] == value)] = value
     return torch.from_numpy(kept).to(classes.device)

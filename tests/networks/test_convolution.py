@@ -19,6 +19,10 @@ from diffcl.networks.convolution import Convolution
         ((1, 4, 9, 7, 5), {"kernel_size": 3, "padding": 1}),
         ((3, 4, 6, 6, 6), {"kernel_size": 2, "stride": 2, "bias": False}),
         ((1, 4, 1, 1, 1), {"kernel_size": 1}),
+        ((1, 4, 9, 7, 5), {"kernel_size": (3, 3, 1), "padding": (1, 1, 0)}),
+        ((2, 1, 9, 7, 5), {"kernel_size": (3, 3, 1), "padding": (1, 1, 0), "bias": False}),
+        ((1, 4, 8, 6, 1), {"kernel_size": (1, 3, 1), "padding": (0, 1, 0)}),
+        ((1, 4, 9, 7, 5), {"kernel_size": (5, 3, 1)}),
     ],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
@@ -52,6 +56,18 @@ def test_a_small_volume_gets_the_fast_kernel() -> None:
         kernels[kind] = {event.key for event in seen.key_averages()}
     assert "aten::mkldnn_convolution" in kernels[Convolution]
     assert "aten::slow_conv3d_forward" in kernels[nn.Conv3d], "torch has changed: Convolution may be needless"
+
+
+def test_slices_that_are_read_by_themselves_are_read_in_two_dimensions() -> None:
+    layer = Convolution(8, 8, kernel_size=(3, 3, 1), padding=(1, 1, 0)).to(
+        memory_format=torch.channels_last_3d
+    )
+    x = torch.randn(1, 8, 12, 10, 4).to(memory_format=torch.channels_last_3d)
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        found = layer(x)
+    (event,) = (one for one in seen.events() if one.name == "aten::mkldnn_convolution")
+    assert [len(shape) for shape in event.input_shapes[:2]] == [4, 4]
+    assert found.stride() == x.stride()
 
 
 def test_autocast_is_obeyed() -> None:
