@@ -2,9 +2,9 @@
 
     python benchmarks/alone.py cs --data DIR --labelled 8 --steps 250 --change '{"training": {"mix": 0}}'
 
-DIR holds `images/`, `labels/` and `train.txt`; the first scans are labelled, every second one of the last 16 validates,
-on its own grid, by the Predictor. A trial of a setting costs minutes where a whole training costs hours; what wins
-here still has to win there.
+DIR holds `images/`, `labels/` and `train.txt`; the first scans are labelled, every second one of the last 16, or of
+as many as are asked for, validates, on its own grid, by the Predictor. What the recipe leaves open is planned. A trial
+of a setting costs minutes where a whole training costs hours; what wins here still has to win there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from diffcl.data.batches import Batches
 from diffcl.data.cases import Cases, find_cases
 from diffcl.losses.segmentation import segmentation_loss
+from diffcl.planning.planned_recipe import planned
 from diffcl.recipe import Recipe, load_recipe
 from diffcl.training.loop import current_model
 from diffcl.training.scans import load_scans
@@ -65,17 +66,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with images/, labels/ and train.txt")
     parser.add_argument("--recipe", default="left_atrium", help="name or file of a recipe (left_atrium)")
     parser.add_argument("--labelled", type=int, default=64, help="labelled scans (64)")
+    parser.add_argument(
+        "--validation", type=int, default=16, help="scans of which every second validates (16)"
+    )
     parser.add_argument("--steps", type=int, default=200, help="steps (200)")
     parser.add_argument("--change", type=json.loads, default={}, help="fields of the recipe, as JSON")
     parser.add_argument("--cache", type=Path, help="folder in which prepared scans are kept")
     options = parser.parse_args()
     changes = dict(options.change)
     training = {"steps": options.steps, "supervised_start": options.steps, **changes.pop("training", {})}
-    recipe = load_recipe(options.recipe).changed(training=training, **changes)
-    found = find_cases(options.data, labelled=options.labelled, validation=16)
+    recipe = load_recipe(options.recipe)
+    found = find_cases(options.data, labelled=options.labelled, validation=options.validation, recipe=recipe)
     cases = Cases(found.labelled, (), found.validation[::2])
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(train_alone(options.network, cases, recipe, options.cache or Path(folder))))
+        cache = options.cache or Path(folder)
+        recipe = planned(recipe, cases, cache=cache).changed(training=training, **changes)
+        print(json.dumps(train_alone(options.network, cases, recipe, cache)))
 
 
 if __name__ == "__main__":

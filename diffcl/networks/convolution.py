@@ -53,9 +53,8 @@ class Convolution(nn.Conv3d):
 
     def _of_slices(self, x: Tensor) -> Tensor:
         depth = x.shape[4]
-        flat = (
-            x.movedim(1, 4).flatten(2, 3).movedim(3, 1)
-        )  # by these ways torch still sees channels innermost
+        # Moved to the end and back, so that torch still sees channels innermost where there is one volume.
+        flat = x.movedim(1, 4).flatten(2, 3).movedim(3, 1)
         weight, dilation = self.weight.squeeze(4), (1, depth)
         padding = int(self.padding[0]), int(self.padding[1]) * depth
         if self._fast(x):

@@ -90,6 +90,8 @@ class ScanFacts(BaseModel):
         classes: By value, of those that its label has; None for a scan whose label nobody asked for.
         tissue: Two percentiles of the values inside the classes, see `TISSUE`; None without them.
         others: The same of each further sequence of the case; None where it is absent.
+        modality: See `diffcl.data.modality.modality_of`; None where that was not noted.
+        guesses: What the header of the scan leaves to guess.
     """
 
     model_config = ConfigDict(frozen=True)

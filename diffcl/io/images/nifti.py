@@ -278,11 +278,13 @@ def _read_by_itk(path: Path, content: bytes, header: Header) -> sitk.Image | Non
         image = _stored(content, header)
         if image is None or image.GetSize() != reader.GetSize() or image.GetPixelID() != reader.GetPixelID():
             return None if _is_shadowed(path) else reader.Execute()
+        spacing = np.array(reader.GetSpacing())
+        image.SetSpacing(np.abs(spacing).tolist())
+        image.SetOrigin(reader.GetOrigin())
+        # Along an axis whose voxel size is negative, ITK turns the axis round.
+        image.SetDirection((np.reshape(reader.GetDirection(), (3, 3)) * np.sign(spacing)).ravel().tolist())
     except RuntimeError:  # it refuses a shear of 0.0003, for one
         return None
-    image.SetSpacing(reader.GetSpacing())
-    image.SetOrigin(reader.GetOrigin())
-    image.SetDirection(reader.GetDirection())
     return image
 
 

@@ -109,6 +109,19 @@ def unsized(folder: Path, suffix: str) -> Path:
     return path
 
 
+def test_a_negative_voxel_size_turns_its_axis_round_as_itk_has_it(tmp_path: Path) -> None:
+    stored = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), None)
+    content = bytearray(stored.to_bytes())
+    content[80:84] = np.float32(-0.8).tobytes()
+    (tmp_path / "scan.nii").write_bytes(content)
+    scan, by_itk = read_scan(tmp_path / "scan.nii").image, sitk.ReadImage(tmp_path / "scan.nii")
+    assert scan.GetDirection()[0] == -1
+    assert (scan.GetSpacing(), scan.GetOrigin(), scan.GetDirection()) == (
+        by_itk.GetSpacing(), by_itk.GetOrigin(), by_itk.GetDirection()
+    )  # fmt: skip
+    assert np.array_equal(sitk.GetArrayFromImage(scan), sitk.GetArrayFromImage(by_itk))
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
 def test_a_scan_without_a_voxel_size_is_read_with_a_remark(suffix: str, tmp_path: Path) -> None:
     scan = read_scan(unsized(tmp_path, suffix))
