@@ -68,8 +68,8 @@ def test_thick_slices_are_seen_whole_and_treated_in_their_plane_first() -> None:
     assert out < 2 < turn
 
 
-@pytest.mark.parametrize("thickness", [9.0, 40.0], ids=["a wall", "a chamber"])
-def test_ds_works_on_coarse_voxels_where_four_of_them_lie_across_the_thinnest_class(thickness: float) -> None:
+@pytest.mark.parametrize("thickness", [5.0, 40.0], ids=["a wall", "a chamber"])
+def test_ds_works_on_coarse_voxels_where_two_of_them_lie_across_the_thinnest_class(thickness: float) -> None:
     classes = one_class(thickness=40.0), one_class(thickness=thickness)
     for one in (HEART, BODY):
         found = one.model_copy(update={"classes": dict(enumerate(classes, start=1))})
@@ -80,10 +80,10 @@ def test_ds_works_on_coarse_voxels_where_four_of_them_lie_across_the_thinnest_cl
             if coarse > 1
         ]
         assert (across == []) is (thickness < 10.0)
-        assert all(count >= 4 for count in across)
+        assert all(count >= 2 for count in across)
         if not across:
             assert made.ds.filters == made.cs.filters
-            assert "9.0 mm would have fewer than 4 across" in said(choices, "ds.coarsening")
+            assert "5.0 mm would have fewer than 2 across" in said(choices, "ds.coarsening")
 
 
 @pytest.mark.parametrize(
