@@ -1,6 +1,6 @@
 """Geometry: where the voxels of an image lie, how two grids compare, and boxes as parts of a grid."""
 
-from diffcl.geometry.boxes import Box, around, extent, grown, moved_by, overlap_of, slabs
+from diffcl.geometry.boxes import Box, around, extent, grown, moved_back, moved_by, overlap_of, slabs
 from diffcl.geometry.comparison import (
     GRID_TOLERANCE_MM,
     difference,
@@ -32,6 +32,7 @@ __all__ = [
     "extent",
     "filled_up",
     "grown",
+    "moved_back",
     "moved_by",
     "nearest_axes",
     "orientation",

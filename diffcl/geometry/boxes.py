@@ -79,3 +79,15 @@ def moved_by(box: Box, frame: Box) -> Box:
         slice(side.start - one.start, side.stop - one.start) for side, one in zip(box, frame, strict=True)
     )
     return x, y, z
+
+
+def moved_back(box: Box, frame: Box) -> Box:
+    """The inverse of `moved_by`: a box that is counted from where another one begins, in the grid of that one.
+
+    >>> moved_back((slice(1, 3), slice(0, 2), slice(0, 2)), (slice(1, 9), slice(0, 9), slice(5, 9)))
+    (slice(2, 4, None), slice(0, 2, None), slice(5, 7, None))
+    """
+    x, y, z = (
+        slice(one.start + side.start, one.start + side.stop) for side, one in zip(box, frame, strict=True)
+    )
+    return x, y, z

@@ -22,7 +22,7 @@ from diffcl.data.restore import Restoration
 from diffcl.evaluation.calibration import CONSIDERED, Reliability
 from diffcl.evaluation.metrics import dice_of, evaluate_case
 from diffcl.evaluation.scores import CaseScore, Scores
-from diffcl.geometry import Box, Geometry, extent, voxels
+from diffcl.geometry import Box, Geometry, around, extent, moved_back, moved_by, voxels
 from diffcl.inference.ensemble import SLAB, Disagreement, NetworkProbabilities
 from diffcl.inference.expected_error import ExpectedDice
 from diffcl.inference.predictor import keep_largest
@@ -35,6 +35,10 @@ WEIGHTS_TRIED = tuple(step / 10 for step in range(11))
 
 UNSEEN = 0.9 * CONSIDERED
 """Where both networks give all objects together less, no mixture of theirs finds or counts anything."""
+
+
+NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+"""Where neither network finds anything."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
         for (where, one), (_, other) in zip(ways[0].add(cs), ways[1].add(ds), strict=True):
             found += _on_the_scan(where, one, other, truth[where], reliabilities)
         del slab, cs, ds  # before the next one is made
-    box = _around([box for box, _ in found])
+    box = around([box for box, _ in found]) if found else NOWHERE
     trials = {}
     for place, weight in enumerate(WEIGHTS_TRIED):
         label = keep_largest(_joined(box, [(part, labels[place]) for part, labels in found]), recipe)
@@ -207,29 +211,14 @@ def _on_the_scan(
         return []
     inner = extent(some)
     # Copies, so that what is empty around them is not kept.
-    return [(_moved(inner, _moved(box, where)), [part[inner].copy() for part in parts])]
-
-
-def _moved(box: Box, where: Box) -> Box:
-    """A box of a part of a scan as one of the scan."""
-    x, y, z = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(box, where, strict=True))
-    return x, y, z
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    """The smallest box that holds all of them; an empty one without any."""
-    sides = list(zip(*boxes, strict=True)) or [(slice(0, 0),)] * 3
-    x, y, z = (slice(min(side.start for side in one), max(side.stop for side in one)) for one in sides)
-    return x, y, z
+    return [(moved_back(moved_back(inner, box), where), [part[inner].copy() for part in parts])]
 
 
 def _joined(box: Box, parts: Sequence[tuple[Box, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     """The label map of a box of a scan, from those of the boxes in it."""
     label = np.zeros([side.stop - side.start for side in box], np.uint8)
     for part, values in parts:
-        label[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, box, strict=True))] = (
-            values
-        )
+        label[moved_by(part, box)] = values
     return label
 
 
