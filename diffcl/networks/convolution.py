@@ -21,6 +21,7 @@ class Convolution(nn.Conv3d):
 
     A kernel that reads each slice across Z by itself is one of two dimensions, for which oneDNN is faster. With
     channels innermost in memory, Y and Z are one axis, on which neighbours along Y lie as many voxels apart as Z has.
+    In float32 oneDNN has no fast way back through such a kernel, so what is trained in float32 stays in three dimensions.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,9 +45,11 @@ class Convolution(nn.Conv3d):
     def _in_plane(self, x: Tensor) -> bool:
         flat = self.kernel_size[2] == 1 and self.padding[2] == 0 and {*self.kernel_size} != {1}
         plain = {*self.stride, *self.dilation, self.groups} == {1}
+        way_back = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         return (
             flat
             and plain
+            and not (way_back and self._fast(x))
             and x.device.type == "cpu"
             and x.is_contiguous(memory_format=torch.channels_last_3d)
         )

@@ -1,4 +1,4 @@
-"""The update rules of a training: AdamW, SGD, or Muon for the matrices of a network beside AdamW for the rest."""
+"""What updates a network in training: AdamW, SGD, or Muon for its matrices beside AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from monai.optimizers import WarmupCosineSchedule
 from torch import Tensor, nn
 
 from diffcl.recipe import Training
+from diffcl.training.muon import Muon
 
 WARM_UP = 0.02
 """Share of the steps over which the learning rate rises."""
@@ -50,10 +51,6 @@ class Optimiser:
     Args:
         network: On its device already.
         settings: Update rule, learning rate, weight decay, number of steps.
-
-    Source:
-        Muon: Jordan et al. 2024, in torch's implementation, with the step size that Liu et al. 2025 match to AdamW's
-        ("Muon is scalable for LLM training"), so that one learning rate serves both.
     """
 
     def __init__(self, network: nn.Module, settings: Training) -> None:
@@ -70,9 +67,7 @@ class Optimiser:
             kernels = {id(kernel) for kernel in self._matrices.kernels}
             rest = [parameter for parameter in every if id(parameter) not in kernels]
             self._rules = [
-                torch.optim.Muon(
-                    self._matrices.views, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-                ),
+                Muon(self._matrices.views, rate, weight_decay=decay),
                 torch.optim.AdamW(rest, rate, weight_decay=decay),
             ]
         warm_up = max(1, round(settings.steps * WARM_UP))

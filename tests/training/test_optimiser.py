@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from diffcl.recipe import Recipe, Training
+from diffcl.training.muon import Muon, orthogonal
 from diffcl.training.optimiser import Matrices, Optimiser
 from diffcl.training.state import TrainingState
 
@@ -36,6 +37,32 @@ def test_a_step_of_muon_turns_a_gradient_into_directions_of_one_length() -> None
     lengths = torch.linalg.svdvals(update)
     assert lengths.max() / lengths.min() < 2
     assert update.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 432), (64, 64), (128, 27)])
+def test_muon_turns_a_matrix_as_the_iteration_of_its_definition_does(rows: int, columns: int) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
+    matrix *= torch.logspace(-2, 0, columns)
+    expected = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * gram + 2.0315 * gram @ gram) @ expected
+    torch.testing.assert_close(orthogonal(matrix), expected.float(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_of_muon_is_that_of_torch_but_for_its_numbers_of_sixteen_bits() -> None:
+    random = torch.Generator().manual_seed(0)
+    ours, theirs = (nn.Parameter(torch.ones(16, 48)) for _ in range(2))
+    rules = (
+        Muon([ours], 0.01, weight_decay=0.1),
+        torch.optim.Muon([theirs], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        ours.grad = torch.randn(16, 48, generator=random)
+        theirs.grad = ours.grad.clone()
+        for rule in rules:
+            rule.step()
+    assert (ours - theirs).norm() < 0.03 * (ours - 1).norm()
 
 
 @pytest.mark.parametrize("rule", ["adamw", "sgd", "muon"])
