@@ -25,13 +25,20 @@ SIGMA_SCALE = 0.125
 LEAST = 1e-3
 """What a voxel of a window counts at least; MONAI's."""
 
+LONGER = 1.25
+"""A window may have so many times the recipe's side, where a scan then takes fewer of them."""
+
+WORTH = 0.9
+"""Share of the voxels along an axis, of all windows together, that a longer window must leave at most."""
+
 
 @dataclass(frozen=True)
 class Frame:
     """How a scan is made nowhere smaller than a window.
 
     Attributes:
-        window: Voxels of a window along each axis, no more than the scan needs.
+        window: Voxels of a window along each axis: the recipe's, no more than the scan needs, or up to a quarter more
+            where that saves windows.
         padding: Voxels before and after each axis, the last axis first, as `torch.nn.functional.pad` takes them.
         place: Where the scan lies in the padded one.
     """
@@ -47,14 +54,43 @@ class Frame:
 
 def frame(size: Sequence[int], recipe: Recipe) -> Frame:
     """The frame of a scan of so many voxels along each axis."""
+    overlap = recipe.inference.overlap
     window = tuple(
-        min(w, math.ceil(s / grain) * grain)
-        for w, s, grain in zip(recipe.grid.window, size, recipe.grains, strict=True)
+        window_side(s, w, grain, overlap)
+        for s, w, grain in zip(size, recipe.grid.window, recipe.grains, strict=True)
     )
     short = [max(0, w - s) for w, s in zip(window, size, strict=True)]
     padding = tuple(side for gap in reversed(short) for side in (gap // 2, gap - gap // 2))
     x, y, z = (slice(gap // 2, gap // 2 + s) for gap, s in zip(short, size, strict=True))
     return Frame(window, padding, (x, y, z))
+
+
+def window_side(size: int, side: int, grain: int, overlap: float) -> int:
+    """Voxels of a window along an axis.
+
+    Args:
+        size: Those of the scan.
+        side: Those of the recipe's window.
+        grain: What a side is divisible by.
+        overlap: Share by which neighbours overlap, 0..1.
+
+    >>> window_side(50, 80, 8, 0.25), window_side(84, 80, 8, 0.25)
+    (56, 88)
+    >>> window_side(155, 80, 8, 0.25), window_side(512, 80, 8, 0.25)  # two of 96 for three of 80
+    (96, 80)
+    """
+    whole = math.ceil(size / grain) * grain
+    if whole <= side:
+        return whole
+    sides = range(side, min(whole, longest_side(side, grain)) + 1, grain)
+    read = {one: one * len(_starts(max(size, one), one, overlap)) for one in sides}
+    best = min(sides, key=lambda one: (read[one], one))
+    return best if read[best] <= WORTH * read[side] else side
+
+
+def longest_side(side: int, grain: int) -> int:
+    """Voxels that a window may have at most along an axis, for a side of the recipe's window."""
+    return max(side, int(LONGER * side) // grain * grain)
 
 
 def layout(size: Sequence[int], window: Sequence[int], overlap: float) -> list[Box]:

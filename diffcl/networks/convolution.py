@@ -21,7 +21,7 @@ class Convolution(nn.Conv3d):
 
     A kernel that reads each slice across Z by itself is one of two dimensions, for which oneDNN is faster. With
     channels innermost in memory, Y and Z are one axis, on which neighbours along Y lie as many voxels apart as Z has.
-    In float32 oneDNN has no fast way back through such a kernel, so what is trained in float32 stays in three dimensions.
+    In float32 oneDNN has no fast way back through such a kernel: what is trained in float32 stays in three dimensions.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from diffcl import errors
 from diffcl.data.traits import AXES
 from diffcl.errors import DiffclError, ModelError
 from diffcl.geometry import Geometry
-from diffcl.inference.sliding import window_count
+from diffcl.inference.sliding import longest_side, window_count
 from diffcl.io.scan import Scan
 from diffcl.models.archive import LARGEST, NEXT_STEP, open_package
 from diffcl.models.metadata import WEIGHTS, read_info
@@ -170,15 +170,14 @@ def refusal(error: DiffclError, where: str) -> dict[str, Any]:
 
 
 def one_window(recipe: Recipe) -> Scan:
-    """A scan of noise of the size of a window, which shows nothing but has values that the recipe can use."""
+    """A scan of noise of the size of the largest window, which shows nothing but has values that the recipe can use."""
     noise = np.random.default_rng(0)
-    grid = Geometry(
-        recipe.grid.window, recipe.grid.spacing, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
-    )
+    x, y, z = map(longest_side, recipe.grid.window, recipe.grains)
+    grid = Geometry((x, y, z), recipe.grid.spacing, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     images = []
     for one in recipe.intensities:
         low, high = (0.0, 1.0) if one.method != "window" else (one.low, one.high)
-        images.append(grid.place(noise.uniform(low, high, recipe.grid.window).astype(np.float32)))
+        images.append(grid.place(noise.uniform(low, high, grid.size).astype(np.float32)))
     return Scan(images[0], "trial", Path("trial"), others=tuple(images[1:]))
 
 

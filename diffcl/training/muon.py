@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -24,9 +23,9 @@ TINY = 1e-7
 class Muon(torch.optim.Optimizer):
     """Steps along a matrix nearly orthogonal, in place of the average of the gradients.
 
-    Each matrix `(A, B)` is changed by `0.2 sqrt(max(A, B)) lr` times that, about the length of a step of AdamW, so that one
-    learning rate serves both. `torch.optim.Muon` has the same rule, but computes in bfloat16: on a processor without
-    instructions for it that takes a quarter of a step of training.
+    Each matrix `(A, B)` is changed by `0.2 sqrt(max(A, B)) lr` times that, about the length of a step of AdamW, so
+    that one learning rate serves both. `torch.optim.Muon` has the same rule, but computes in bfloat16: on a processor
+    without instructions for it that takes a quarter of a step of training.
 
     Args:
         matrices: Parameters of two dimensions.
@@ -34,19 +33,16 @@ class Muon(torch.optim.Optimizer):
         weight_decay: What is taken off the weights with each step, as a share of the learning rate.
 
     Source:
-        Jordan et al. 2024 for the rule and its numbers; Liu et al. 2025 ("Muon is scalable for LLM training") for the length.
+        Jordan et al. 2024 for the rule and its numbers; Liu et al. 2025 ("Muon is scalable for LLM training") for the
+        length.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, *, weight_decay: float = 0.0) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Apply the gradients; a matrix without one stays as it is.
-
-        Args:
-            closure: Not taken; there for the base class.
-        """
+    def step(self) -> None:  # type: ignore[override]  # nobody gives it a closure
+        """Apply the gradients; a matrix without one stays as it is."""
         for group in self.param_groups:
             rate, decay = group["lr"], group["weight_decay"]
             for matrix in group["params"]:
@@ -65,8 +61,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """A matrix with the same singular vectors, whose singular values lie about 1, all but those that are nearly 0.
 
-    Newton-Schulz iteration. With `G = X X^T`, a turn is `X <- P X`, `P = a + b G + c G^2`, and then `G <- P G P`; so the
-    turns are taken of G alone, which is small where a kernel has many voxels, and X is multiplied once.
+    Newton-Schulz iteration. With `G = X X^T`, a turn is `X <- P X`, `P = a + b G + c G^2`, and then `G <- P G P`. So
+    the turns are taken of G alone, which is small where a kernel has many voxels, and X is multiplied once.
 
     Args:
         matrix: `(A, B)`, float32.
@@ -79,12 +75,10 @@ def orthogonal(matrix: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     unit = matrix / matrix.norm().clamp(min=TINY)
     gram = unit @ unit.T
-    turned: Tensor | None = None
-    for turn in range(TURNS):
+    turned = torch.eye(len(unit), dtype=unit.dtype, device=unit.device)
+    for _ in range(TURNS):
         factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal().add_(a)
-        turned = factor if turned is None else factor @ turned
-        if turn < TURNS - 1:
-            gram = factor @ gram @ factor
-    assert turned is not None
-    return turned @ unit
+        turned, gram = factor @ turned, factor @ gram @ factor
+    found: Tensor = turned @ unit
+    return found

@@ -11,6 +11,7 @@ from children import FULL_DISK, let_children_begin_with
 from packages import opened_here
 
 from diffcl.errors import FullDiskError, ModelError
+from diffcl.inference.sliding import frame, window_count
 from diffcl.models import ModelInfo
 from diffcl.models.profile import Profile
 from diffcl.models.weights import save_model
@@ -146,4 +147,7 @@ def test_the_largest_known_scan_counts() -> None:
 def test_the_scan_of_the_trial_suits_every_recipe(recipe: Recipe) -> None:
     ct = recipe.changed(intensity={"method": "window", "low": -125.0, "high": 275.0})
     for one in (recipe, ct):
-        assert one_window(one).image.GetSize() == one.grid.window
+        size = one_window(one).image.GetSize()
+        assert size == frame(size, one).window
+        assert window_count(size, one) == 1
+        assert window_count([side + 1 for side in size], one) == 8
