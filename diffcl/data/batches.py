@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
+from torch.nn import functional
 
 from diffcl.data.augment import intensity_augmentation, spatial_augmentation, turned_box
 from diffcl.data.cache import TrainingScan
@@ -40,6 +41,7 @@ class Batch:
             and from the unlabelled crops with labelled boxes.
         merged: What the values K, K + 1, ... of the labels mean, `(S, K)`, bool: one of the classes of a row, of
             which background is one, nobody knows which. None where every class is outlined.
+        voxel: How many voxels of the working grid one of the crops is long, along each axis.
     """
 
     labelled: Tensor
@@ -49,6 +51,7 @@ class Batch:
     boxes: Tensor | None
     kept: tuple[bool, bool] = (True, True)
     merged: Tensor | None = None
+    voxel: tuple[int, int, int] = (1, 1, 1)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -60,6 +63,38 @@ class Batch:
             None if self.boxes is None else self.boxes.to(device),
             self.kept,
             None if self.merged is None else self.merged.to(device),
+            self.voxel,
+        )
+
+    def coarser(self, voxel: tuple[int, int, int], grains: tuple[int, int, int]) -> Batch:
+        """The middle of the same crops with longer voxels: smoothed intensities, and the labels where they are taken.
+
+        Args:
+            voxel: How many voxels become one along each axis, 1 or 2.
+            grains: What sides must be divisible by; as much as that takes is left out around.
+        """
+        a, b, c = voxel
+        sides = [len(range(0, size, count)) for size, count in zip(self.labels.shape[1:], voxel, strict=True)]
+        left = [side % grain for side, grain in zip(sides, grains, strict=True)]
+        x, y, z = (slice(out // 2, out // 2 + side - out) for side, out in zip(sides, left, strict=True))
+        width, around = [2 * count - 1 for count in voxel], [count - 1 for count in voxel]
+
+        def smoothed(images: Tensor) -> Tensor:
+            """Means over the voxels that are taken and their neighbours."""
+            means = functional.avg_pool3d(images, width, voxel, around, count_include_pad=False)
+            return means[..., x, y, z].contiguous()
+
+        def taken(values: Tensor) -> Tensor:
+            return values[:, ::a, ::b, ::c][:, x, y, z].contiguous()
+
+        return replace(
+            self,
+            labelled=smoothed(self.labelled),
+            labels=taken(self.labels),
+            unlabelled=smoothed(self.unlabelled),
+            unlabelled_plain=smoothed(self.unlabelled_plain),
+            boxes=None if self.boxes is None else taken(self.boxes),
+            voxel=voxel,
         )
 
 
@@ -110,7 +145,7 @@ class Batches:
         kept = (True, True)
         if mixes and unlabelled and training.mixed_sides == 1:
             kept = (True, False) if random.random() < 0.5 else (False, True)
-        return Batch(
+        batch = Batch(
             torch.stack(labelled),
             torch.stack([self._known(label, scan) for (_, label), scan in zip(crops, teachers, strict=True)]),
             torch.stack(unlabelled) if unlabelled else empty,
@@ -119,6 +154,9 @@ class Batches:
             kept,
             self._merged(),
         )
+        if place <= training.coarse_start * training.steps:
+            return batch.coarser(self._recipe.cs.level_strides[0], self._recipe.grains)
+        return batch
 
     def _known(self, label: Tensor, scan: TrainingScan) -> Tensor:
         """A label in which unknown voxels, and background that may be a class that was not outlined, are marked."""

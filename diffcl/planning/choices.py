@@ -59,6 +59,9 @@ OVERLAP = 0.25
 LEAST_START = 300
 """Steps on labelled crops alone, before pseudo-labels teach."""
 
+COARSE_START = 0.35
+"""Share of a time for learning in which crops have coarser voxels."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -99,7 +102,7 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
     _size(book, found, minutes, differ)
     _intensity(book, found)
     _sequences(book, found)
-    _training(book)
+    _training(book, minutes)
     _augmentation(book, found)
     _inference(book, found)
     return book.recipe.model_copy(update={"planned": False}), book.choices
@@ -308,8 +311,9 @@ def _sequences(book: _Book, found: Survey) -> None:
         book.take_sequence(number, chosen, told)
 
 
-def _training(book: _Book) -> None:
+def _training(book: _Book, minutes: float | None) -> None:
     recipe = book.recipe
+    coarse, told = _coarse_start(recipe, minutes)
     small = "More and smaller steps learn more in the same time."
     several = len(recipe.labels) > 1
     choices: dict[tuple[str, str], tuple[Any, str]] = {
@@ -320,6 +324,7 @@ def _training(book: _Book) -> None:
             LEAST_START,
             "Networks that have learned less are no teachers; of a run that is short half at most.",
         ),
+        ("training", "coarse_start"): (coarse, told),
         ("training", "mix"): (0.8, "Crops pasted into each other teach more than crops alone."),
         ("training", "mixed_sides"): (1, "Half the work of a mixed step."),
         ("training", "class_balanced"): (
@@ -333,6 +338,18 @@ def _training(book: _Book) -> None:
     if recipe.training.labelled_crops != recipe.training.unlabelled_crops:
         del choices["training", "mix"]
     book.take(choices)
+
+
+def _coarse_start(recipe: Recipe, minutes: float | None) -> tuple[float, str]:
+    """The share of a training in which crops have coarser voxels, and why."""
+    if minutes is None:
+        return 0.0, "The training has a number of steps, not a time."
+    if math.prod(recipe.grid.crop) <= FINE_CROP or not recipe.holds_coarser_crops:
+        return 0.0, "Crops are so small that their steps are cheap."
+    return (
+        COARSE_START,
+        "At first, many steps on coarser voxels learn more than a few on fine ones.",
+    )
 
 
 def _augmentation(book: _Book, found: Survey) -> None:

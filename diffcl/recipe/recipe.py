@@ -124,6 +124,10 @@ class Recipe(Section):
         for sides in (self.grid.window, self.grid.crop):
             if any(size % grain for size, grain in zip(sides, self.grains, strict=True)):
                 raise ValueError(f"grid.window and grid.crop must be divisible by {self.grains_in_words}")
+        if self.training.coarse_start and not self.holds_coarser_crops:
+            raise ValueError(
+                "training.coarse_start needs a larger grid.crop: on coarser voxels nothing is left of it"
+            )
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
         if not self.ds.diffusion and self.ds.filters != self.cs.filters:
@@ -166,6 +170,12 @@ class Recipe(Section):
         every = zip(self.cs.grains, self.ds.grains, self.ds.coarse, strict=True)
         x, y, z = (max(of_cs, of_ds * coarse) for of_cs, of_ds, coarse in every)
         return x, y, z
+
+    @property
+    def holds_coarser_crops(self) -> bool:
+        """Whether the networks can read a crop whose voxels are as long as those of CS's second level."""
+        halved = zip(self.grid.crop, self.cs.level_strides[0], self.grains, strict=True)
+        return all(side // stride >= grain for side, stride, grain in halved)
 
     @property
     def grains_in_words(self) -> str:

@@ -50,6 +50,8 @@ class Training(Section):
         supervised_start: The first steps, which use labelled crops only.
         least_start: Steps that a run from random weights which is shorter than the recipe's keeps for its supervised
             start, up to half of the run: before that, networks are no teachers.
+        coarse_start: Share of the steps, or of the time for learning, at the beginning of a run from random weights, in
+            which crops have coarser voxels, as the second level of CS has: cheap steps that find what is where.
         start_crops: Labelled crops of a step without unlabelled ones.
         labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
@@ -78,6 +80,7 @@ class Training(Section):
     steps: Count = 1500
     supervised_start: Steps = 300
     least_start: Steps = 0
+    coarse_start: BelowOne = 0.0
     start_crops: Crops = 2
     labelled_crops: Crops = 2
     unlabelled_crops: Crops = 2

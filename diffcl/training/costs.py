@@ -44,7 +44,7 @@ def measure_costs(recipe: Recipe, scans: Scans, device: str, now: Clock = monoto
         device: Where to compute.
         now: The clock.
     """
-    recipe = recipe.changed(training={"supervised_start": 0})
+    recipe = recipe.changed(training={"supervised_start": 0, "coarse_start": 0.0})
     learner = TrainingState(recipe, torch.device(device))
     batches = Batches(scans.labelled, scans.unlabelled, recipe)
     taken = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,7 +135,7 @@ def diffcl_step(learner: TrainingState, batch: Batch, step: int, place: float | 
     if undecided.any():
         clean.masked_fill_(undecided[:, None], 0.0)
     time, noisy = _noised(learner, clean, random)
-    noisy = _partly_known(learner, crops.ds_target, logits, clean, noisy, random)
+    noisy = _partly_known(learner, crops.ds_target, logits, clean, noisy, batch.voxel, random)
     with learner.computing():
         ds_features, ds_logits = spread(learner.ds.network.both, crops.images, noisy, time)
     contrastive = zero
@@ -194,6 +195,7 @@ def _partly_known(
     cs_logits: Tensor,
     clean: Tensor,
     noisy: Tensor,
+    voxel: Sequence[int],
     random: torch.Generator,
 ) -> Tensor:
     """Y_t without noise where the label is taken for known, in the recipe's share of the crops.
@@ -209,7 +211,8 @@ def _partly_known(
     target = target[chosen]
     outlined = (target >= 0) & (target < learner.recipe.classes)
     wrong = (cs_logits[chosen].argmax(dim=1) != target) & outlined
-    known = draw_known(target * outlined, wrong, learner.recipe.grid.spacing, random) & outlined
+    spacing = [length * count for length, count in zip(learner.recipe.grid.spacing, voxel, strict=True)]
+    known = draw_known(target * outlined, wrong, spacing, random) & outlined
     noisy[chosen] = torch.where(known[:, None], clean[chosen], noisy[chosen])
     return noisy
 

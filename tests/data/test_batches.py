@@ -9,6 +9,7 @@ import torch
 
 from diffcl.data.batches import Batch, Batches
 from diffcl.data.cache import TrainingScan
+from diffcl.errors import RecipeError
 from diffcl.labels import UNDECIDED, UNKNOWN
 from diffcl.recipe import Recipe, parse_recipe
 
@@ -186,3 +187,43 @@ def test_crops_are_not_drawn_around_what_is_unknown(recipe: Recipe) -> None:
     for share in (1.0, 0.0):
         made = Batches([scan], [], recipe.changed(training={"crop_on_object": share}, augmentation=STILL))
         assert all((made(step).labels == 1).any(dim=(1, 2, 3)).all() for step in (1, 2, 3, 9))
+
+
+def test_a_coarse_start_sees_longer_voxels_in_their_places() -> None:
+    """Of a ramp, the smoothed intensity at a voxel that is taken is its own, so labels lie on their image."""
+    ramp = torch.arange(16.0).view(-1, 1, 1) + 100 * torch.arange(12.0).view(-1, 1) + torch.arange(10.0)
+    crops = ramp.expand(2, 1, -1, -1, -1)
+    boxes = torch.zeros(2, 16, 12, 10, dtype=torch.bool)
+    boxes[:, 6:] = True
+    batch = Batch(crops, crops[:, 0].long(), crops[:1], crops[:1], boxes, merged=torch.ones(1, 2).bool())
+    coarse = batch.coarser((2, 2, 1), (4, 4, 2))
+    taken = ramp[::2, ::2][:, 1:5]
+    assert coarse.voxel == (2, 2, 1)
+    assert coarse.labels.shape == (2, 8, 4, 10)
+    assert torch.equal(coarse.labels[0], taken.long())
+    assert torch.equal(coarse.labelled[1, 0, 1:-1], taken[1:-1])
+    assert torch.equal(coarse.unlabelled_plain[0, 0, 1:-1], taken[1:-1])
+    assert coarse.boxes is not None
+    assert torch.equal(coarse.boxes[0, :, 0, 0], torch.arange(8) >= 3)
+    assert coarse.kept == batch.kept
+    assert coarse.merged is batch.merged
+    nothing = Batch(crops, crops[:, 0].long(), crops[:0], crops[:0], None).coarser((2, 2, 2), (4, 4, 1))
+    assert nothing.unlabelled.shape == (0, 1, 8, 4, 5)
+    assert nothing.boxes is None
+
+
+def test_the_coarse_start_lasts_for_its_share_of_the_schedule(recipe: Recipe) -> None:
+    made = recipe.changed(
+        grid={"crop": [16, 16, 16]},
+        cs={"filters": [4, 8], "blocks": [1, 1], "hf_mamba_levels": []},
+        ds={"filters": [4, 8], "blocks": [1, 1]},
+        training={"coarse_start": 0.3, "mix": 1.0, "labelled_crops": 1, "unlabelled_crops": 1},
+    )
+    drawn = batches(made)
+    assert [drawn(step).voxel[0] for step in (1, 6, 7, 20)] == [2, 2, 1, 1]
+    assert drawn(7, place=5.5).voxel == (2, 2, 2)
+    assert drawn(6).labels.shape[1:] == (8, 8, 8)
+    with pytest.raises(
+        RecipeError, match=r"coarse_start needs a larger grid\.crop: on coarser voxels nothing"
+    ):
+        made.changed(grid={"crop": [2, 16, 16]})

@@ -121,6 +121,15 @@ def test_less_time_makes_smaller_crops() -> None:
     assert minutes < hour / 2
 
 
+def test_a_training_by_time_begins_on_coarser_voxels_where_crops_are_large() -> None:
+    def share(one: ScanFacts, minutes: float | None) -> float:
+        return choose(task(), Survey([one], []), minutes)[0].training.coarse_start
+
+    assert share(HEART, 60) == share(BODY, 120) == 0.35
+    assert share(HEART, None) == 0
+    assert share(scan((1.0,) * 3, (36.0, 50.0, 36.0), one_class()), 60) == 0
+
+
 def test_the_window_of_ct_holds_the_classes_and_what_is_around_them() -> None:
     intensity = plan(task(modality="CT"), BODY).intensity
     assert intensity.method == "window"

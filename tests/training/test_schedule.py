@@ -64,10 +64,13 @@ def test_a_short_run_keeps_the_least_start_for_labelled_crops_up_to_half_of_it(
     assert training.supervised_start / training.steps == pytest.approx(start / steps, abs=1e-3)
 
 
-def test_a_fine_tuning_has_no_least_start(parent: Parent) -> None:
-    recipe = load_recipe("hippocampus").changed(training={"least_start": 300})
+def test_a_fine_tuning_has_no_least_start_and_no_coarse_one(parent: Parent) -> None:
+    recipe = load_recipe("hippocampus").changed(training={"least_start": 300, "coarse_start": 0.3})
     training = Plan(parent=parent).schedule(recipe).training
     assert training.supervised_start == recipe.fine_tuning.supervised_start
+    assert training.coarse_start == 0
+    assert Plan(minutes=10).schedule(recipe).training.coarse_start == 0.3
+    assert Plan(minutes=10, last_part=0.2).last_schedule(recipe).training.coarse_start == 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 40, 1500])
