@@ -57,7 +57,10 @@ OVERLAP = 0.25
 """Of neighbouring windows."""
 
 LEAST_START = 300
-"""Steps on labelled crops alone, before pseudo-labels teach."""
+"""Steps on labelled crops alone at least, before pseudo-labels teach."""
+
+LEAST_START_OF_A_CLASS = 100
+"""The same for each class, where there are many: one that the teachers have not learned is background to them."""
 
 COARSE_START = 0.35
 """Share of a time for learning in which crops have coarser voxels."""
@@ -314,16 +317,16 @@ def _sequences(book: _Book, found: Survey) -> None:
 def _training(book: _Book, minutes: float | None) -> None:
     recipe = book.recipe
     coarse, told = _coarse_start(recipe, minutes)
+    least = max(LEAST_START, LEAST_START_OF_A_CLASS * len(recipe.labels))
+    unlearned = "A class that the networks have not learned they would teach as background."
     small = "More and smaller steps learn more in the same time."
     several = len(recipe.labels) > 1
     choices: dict[tuple[str, str], tuple[Any, str]] = {
         ("training", "start_crops"): (1, small),
         ("training", "labelled_crops"): (1, small),
         ("training", "unlabelled_crops"): (1, small),
-        ("training", "least_start"): (
-            LEAST_START,
-            "Networks that have learned less are no teachers; of a run that is short half at most.",
-        ),
+        ("training", "supervised_start"): (min(least, recipe.training.steps // 2), unlearned),
+        ("training", "least_start"): (least, f"{unlearned[:-1]}; half of a short run at most."),
         ("training", "coarse_start"): (coarse, told),
         ("training", "mix"): (0.8, "Crops pasted into each other teach more than crops alone."),
         ("training", "mixed_sides"): (1, "Half the work of a mixed step."),

@@ -121,6 +121,13 @@ def test_less_time_makes_smaller_crops() -> None:
     assert minutes < hour / 2
 
 
+@pytest.mark.parametrize(("classes", "steps"), [(1, 300), (3, 300), (13, 1300)])
+def test_many_classes_take_longer_before_pseudo_labels_teach(classes: int, steps: int) -> None:
+    training = plan(task(classes), CUBE).training
+    assert training.least_start == steps
+    assert training.supervised_start == min(steps, 750)
+
+
 def test_a_training_by_time_begins_on_coarser_voxels_where_crops_are_large() -> None:
     def share(one: ScanFacts, minutes: float | None) -> float:
         return choose(task(), Survey([one], []), minutes)[0].training.coarse_start
