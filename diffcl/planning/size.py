@@ -37,8 +37,9 @@ BLOCKS = (1, 2, 2, 2)
 FINE_CROP = 120_000
 """Voxels of a crop that is so small that DS may work on all of them."""
 
-COARSE_ACROSS = 2.0
-"""Voxels of DS that lie across the thinnest class at least, where it works on coarser ones than CS."""
+COARSE_ACROSS = 0.7
+"""Voxels of DS that lie across the thinnest class at least, where it works on coarser ones than CS. It sees all that is
+in them, and answers for each voxel of CS."""
 
 TOKENS = 50_000
 """That an HF-Mamba module reads at most: one that reads 90,000 takes a quarter of a step."""
@@ -177,8 +178,8 @@ def planned_coarsening(spacing: Triple, thin: float | None, stride: Voxels) -> V
 
     >>> planned_coarsening((1.9, 1.9, 10.0), 9.0, (2, 2, 1))  # a myocardium
     (2, 2, 1)
-    >>> planned_coarsening((2.2, 2.2, 3.0), 4.0, (2, 2, 2))  # an adrenal gland
-    (1, 1, 1)
+    >>> planned_coarsening((2.15, 2.15, 3.0), 3.2, (2, 2, 2))  # an adrenal gland
+    (2, 2, 1)
     """
     x, y, z = (
         two if thin is None or two * one * COARSE_ACROSS <= thin else 1

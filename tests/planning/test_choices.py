@@ -68,8 +68,10 @@ def test_thick_slices_are_seen_whole_and_treated_in_their_plane_first() -> None:
     assert out < 2 < turn
 
 
-@pytest.mark.parametrize("thickness", [5.0, 40.0], ids=["a wall", "a chamber"])
-def test_ds_works_on_coarse_voxels_where_two_of_them_lie_across_the_thinnest_class(thickness: float) -> None:
+@pytest.mark.parametrize("thickness", [1.0, 40.0], ids=["a wall", "a chamber"])
+def test_ds_works_on_coarse_voxels_where_they_are_not_much_longer_than_the_thinnest_class_is_thick(
+    thickness: float,
+) -> None:
     classes = one_class(thickness=40.0), one_class(thickness=thickness)
     for one in (HEART, BODY):
         found = one.model_copy(update={"classes": dict(enumerate(classes, start=1))})
@@ -79,11 +81,11 @@ def test_ds_works_on_coarse_voxels_where_two_of_them_lie_across_the_thinnest_cla
             for length, coarse in zip(made.grid.spacing, made.ds.coarse, strict=True)
             if coarse > 1
         ]
-        assert (across == []) is (thickness < 10.0)
-        assert all(count >= 2 for count in across)
+        assert (across == []) is (thickness < 2.0)
+        assert all(count >= 0.7 for count in across)
         if not across:
             assert made.ds.filters == made.cs.filters
-            assert "5.0 mm would have fewer than 2 across" in said(choices, "ds.coarsening")
+            assert "1.0 mm would have fewer than 0.7 across" in said(choices, "ds.coarsening")
 
 
 @pytest.mark.parametrize(
