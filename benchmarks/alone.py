@@ -2,9 +2,9 @@
 
     python benchmarks/alone.py cs --data DIR --labelled 8 --steps 250 --change '{"training": {"mix": 0}}'
 
-DIR holds `images/`, `labels/` and `train.txt`; the first scans are labelled, every second one of the last 16, or of
-as many as are asked for, validates, on its own grid, by the Predictor. What the recipe leaves open is planned. A trial
-of a setting costs minutes where a whole training costs hours; what wins here still has to win there.
+DIR holds `images/`, `labels/` and `train.txt`; the first scans are labelled, every second one of the last 16, or every
+`--every`-th of as many as are asked for, validates, on its own grid, by the Predictor. What the recipe leaves open is
+planned. A trial of a setting costs minutes where a whole training costs hours; what wins here still has to win there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -31,7 +32,7 @@ from diffcl.training.validation import validate
 
 
 def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[str, float]:
-    """Train one network and validate its average: `dice`, `dice_worst`, `hd95_mm`, and seconds of training."""
+    """Train one network and validate its average: `dice`, `dice_worst`, `hd95_mm`, that of each class, and seconds."""
     scans = load_scans(cases, recipe, cache)
     learner = TrainingState(recipe, torch.device("cpu"))
     student = learner.cs if which == "cs" else learner.ds
@@ -57,7 +58,10 @@ def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[s
         "processor_seconds": round(time.process_time() - used),
     }
     scores = validate(scans.validation, current_model(learner), networks=which)  # type: ignore[arg-type]
-    return {**scores.numbers(), **times}
+    classes = {
+        one.name: round(fmean(case.of(one.name).dice for case in scores.cases), 3) for one in recipe.labels
+    }
+    return {**scores.numbers(), **times, **classes}
 
 
 def main() -> None:
@@ -69,9 +73,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with images/, labels/ and train.txt")
     parser.add_argument("--recipe", default="left_atrium", help="name or file of a recipe (left_atrium)")
     parser.add_argument("--labelled", type=int, default=64, help="labelled scans (64)")
-    parser.add_argument(
-        "--validation", type=int, default=16, help="scans of which every second validates (16)"
-    )
+    parser.add_argument("--validation", type=int, default=16, help="scans of which some validate (16)")
+    parser.add_argument("--every", type=int, default=2, help="which of them, by its number (2)")
     parser.add_argument("--steps", type=int, default=200, help="steps (200)")
     parser.add_argument("--change", type=json.loads, default={}, help="fields of the recipe, as JSON")
     parser.add_argument("--cache", type=Path, help="folder in which prepared scans are kept")
@@ -80,7 +83,7 @@ def main() -> None:
     training = {"steps": options.steps, "supervised_start": options.steps, **changes.pop("training", {})}
     recipe = load_recipe(options.recipe)
     found = find_cases(options.data, labelled=options.labelled, validation=options.validation, recipe=recipe)
-    cases = Cases(found.labelled, (), found.validation[::2])
+    cases = Cases(found.labelled, (), found.validation[:: options.every])
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         recipe = planned(recipe, cases, cache=cache).changed(training=training, **changes)
