@@ -71,7 +71,9 @@ def gains(
     count = np.ones(len(between)) if weights is None else np.asarray(weights)
     nearer = np.maximum(reach[:, None] - between, 0)
     np.fill_diagonal(nearer, reach / len(between))
-    total: NDArray[np.float32] = (count.astype(np.float32) @ nearer).astype(np.float32)
+    every = count.astype(np.float32)[:, None] * nearer
+    # Rounded after the sum, so that scans that are equally good are so on every processor.
+    total: NDArray[np.float32] = every.sum(axis=0, dtype=np.float64).astype(np.float32)
     total[done] = 0
     return total
 
@@ -86,7 +88,7 @@ def choose(
 
     >>> line = np.abs(np.arange(9.0)[:, None] - np.arange(9.0)).astype(np.float32)
     >>> choose(line, [], 3)
-    [4, 7, 1]
+    [4, 1, 7]
 
     Args:
         between: Distances `(scans, scans)`.

@@ -149,7 +149,7 @@ def test_trying_all_weights_at_once_finds_what_whole_probabilities_say(
 def test_slabs_are_let_go_one_after_the_other(
     cases: Cases, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe.changed(inference={"overlap": 0.75})
+    recipe = recipe.changed(inference={"overlap": 0.9})
     model = unpublished(recipe, Seer(sees=True), Seer(sees=True), torch.device("cpu"))  # type: ignore[arg-type]
     past: list[weakref.ref[Tensor]] = []
 

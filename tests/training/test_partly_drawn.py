@@ -48,8 +48,8 @@ def test_a_structure_that_is_drawn_on_some_slices_is_found_between_them_nearly_a
     image, label = organ(0)
     recipe = recipe.changed(
         training={
-            "steps": 40,
-            "supervised_start": 40,
+            "steps": 120,
+            "supervised_start": 120,
             "method": "supervised",
             "mix": 0.0,
             "learning_rate": 0.02,
