@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from diffcl.data.cases import Cases
 from diffcl.errors import TooShortError
@@ -220,3 +222,18 @@ def test_a_trial_tells_what_a_machine_takes_for_all_validation_scans(scans: Scan
     )
     assert two == Costs(step=1, validation=2)
     assert measure_costs(recipe, replace(scans, validation=[]), "cpu").validation == 0
+
+
+def test_a_trial_does_not_compare_the_noise_of_untrained_networks(
+    scans: Scans, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outlines take a hundred times as long as those of a label, all of which would be kept for judging."""
+    compared: list[sitk.Image] = []
+    monkeypatch.setattr(
+        "diffcl.training.costs.evaluate_case", lambda found, truth, _: compared.extend((found, truth))
+    )
+    measure_costs(recipe, scans, "cpu")
+    truth = sitk.GetArrayFromImage(scans.validation[0].truth)
+    assert len(compared) == 2
+    for one in compared:
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(one), truth)
