@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
 
     Each matrix `(A, B)` is changed by `0.2 sqrt(max(A, B)) lr` times that, about the length of a step of AdamW, so
     that one learning rate serves both. `torch.optim.Muon` has the same rule, but computes in bfloat16: on a processor
-    without instructions for it that takes a quarter of a step of training.
+    without instructions for it that takes a fifth to a quarter of a step of training.
 
     Args:
         matrices: Parameters of two dimensions.
