@@ -1,11 +1,13 @@
 """How well any organ is learned from a recipe that only names its classes, in the same time for every set.
 
     python benchmarks/any_organ.py --data DIR --work WORK --minutes 60
+    PYTHONPATH=PEERS python benchmarks/any_organ.py --data DIR --work WORK --minutes 60 --beside 3d_fullres 2d
 
 DIR holds a folder for each set, with `images/`, `labels/` and `train.txt`: the first scans are labelled, the last ones
 validate, the others have no label. A set that is not among `SETS` has a recipe in its folder, `names.toml`, and keeps a
 fifth of its scans to validate. Each set is trained with 4 and with 8 labelled patients, with and without the scans
-that have no label. A training that was stopped goes on where it was; one that is done is not repeated. WORK keeps the
+that have no label; `--beside` trains nnU-Net 2 too, by its own plan, on the same labelled scans for the same minutes
+(see `nnunet.py`). A training that was stopped goes on where it was; one that is done is not repeated. WORK keeps the
 runs, what each found (`NAME.json`), the table (`any_organ.md`) and the picture (`any_organ.png`): Dice against minutes.
 How busy the machine was stands beside each result, as its load over the training.
 """
@@ -19,15 +21,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from nnunet import CONFIGURATIONS, learn_beside, name_beside
 from processor import processor
 
 from diffcl.data.cases import Cases, find_cases
+from diffcl.evaluation.scores import Scores
 from diffcl.files import replace_file, write_text
 from diffcl.publishing.ensemble_weight import choose_ensemble_weight
 from diffcl.recipe import Recipe, load_recipe, parse_recipe
@@ -154,53 +160,89 @@ def run_experiment(one: Experiment, plan: Plan, work: Path) -> dict[str, Any]:
     recipe = best.model.info.recipe
     scans = [read_validation(case, recipe, work / "prepared" / one.set) for case in one.cases.validation]
     weight, scores = choose_ensemble_weight(best.model, scans)
-    ensemble = scores["ensemble"]
-    classes = {
-        entry.name: round(float(np.mean([case.of(entry.name).dice for case in ensemble.cases])), 4)
-        for entry in recipe.labels
-    }
     result = {
-        "set": one.set,
-        "labelled": one.labelled,
-        "unlabelled": len(one.cases.unlabelled),
-        "minutes": plan.minutes or round(took, 1),
+        "by": "Diff-CL",
+        **of_experiment(one, plan.minutes or round(took, 1), scores["ensemble"]),
         "minutes_since_last_start": round(took, 1),
         "steps": best.step,
         "load": round(float(np.mean(loads)), 1) if loads else None,
         "ds_weight": weight,
-        "dice": round(ensemble.dice, 4),
-        "worst": round(ensemble.worst.dice, 4),
-        "hd95": round(ensemble.hd95, 2) if isfinite(ensemble.hd95) else None,
-        "classes": classes,
         "curve": curve,
-        "machine": processor(),
-        "cores": os.cpu_count(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
         "recipe": recipe.model_dump(mode="json"),
     }
     write_text(kept, json.dumps(result, indent=1) + "\n")
     return result
 
 
+def run_beside(one: Experiment, configuration: str, minutes: float, work: Path) -> dict[str, Any]:
+    """The same of nnU-Net, which has the labelled scans alone."""
+    kept = work / f"{name_beside(one, configuration)}.json"
+    if kept.exists():
+        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return result
+    learned = learn_beside(one, configuration, minutes, work)
+    result = {
+        "by": learned.by,
+        **of_experiment(one, minutes, learned.scores),
+        "unlabelled": 0,
+        "minutes_since_last_start": round(learned.seconds / 60, 1),
+        "steps": learned.iterations,
+        "load": round(os.getloadavg()[0], 1),
+        "curve": [],
+        "plan": learned.plan,
+    }
+    write_text(kept, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def of_experiment(one: Experiment, minutes: float, scores: Scores) -> dict[str, Any]:
+    """What any training is told by: on what it learned, for how long, where, and how good it is."""
+    return {
+        "set": one.set,
+        "labelled": one.labelled,
+        "unlabelled": len(one.cases.unlabelled),
+        "minutes": minutes,
+        "dice": round(scores.dice, 4),
+        "worst": round(scores.worst.dice, 4),
+        "hd95": round(scores.hd95, 2) if isfinite(scores.hd95) else None,
+        "classes": {
+            entry.name: round(float(np.mean([case.of(entry.name).dice for case in scores.cases])), 4)
+            for entry in one.recipe.labels
+        },
+        "machine": processor(),
+        "cores": os.cpu_count(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+
+
 def table(results: Sequence[dict[str, Any]]) -> str:
     """What each training came to, in Markdown, and what the scans without a label brought."""
     lines = [
-        "| set | labelled | other scans | minutes | best step | Dice | worst scan | load | by class | date | machine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| set | labelled | other scans | by | minutes | steps | Dice | worst | load | by class | date | machine |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         classes = ", ".join(f"{name} {dice:.3f}" for name, dice in one["classes"].items())
         told = [
-            one["set"], one["labelled"], one["unlabelled"], f"{one['minutes']:g}", one["steps"], f"{one['dice']:.4f}",
-            f"{one['worst']:.4f}", one["load"], classes, one["date"], f"{one['machine']}, {one['cores']} cores",
+            one["set"], one["labelled"], one["unlabelled"], one["by"], f"{one['minutes']:g}", one["steps"],
+            f"{one['dice']:.4f}", f"{one['worst']:.4f}", one["load"], classes, one["date"],
+            f"{one['machine']}, {one['cores']} cores",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, told))} |")
     gains = [
         f"- {one['set']}, {one['labelled']} labelled: the other scans bring {one['dice'] - other['dice']:+.4f}"
         for one in results
         for other in results
-        if (one["set"], one["labelled"]) == (other["set"], other["labelled"])
+        if (one["by"], one["set"], one["labelled"]) == (other["by"], other["set"], other["labelled"])
         and one["unlabelled"] > 0 == other["unlabelled"]
+    ]
+    gains += [
+        f"- {one['set']}, {one['labelled']} labelled: {one['dice'] - other['dice']:+.4f} over {other['by']}"
+        for one in results
+        for other in results
+        if (one["set"], one["labelled"]) == (other["set"], other["labelled"])
+        and one["by"] == "Diff-CL" != other["by"]
+        and one["unlabelled"] > 0
     ]
     return "\n".join([*lines, "", *gains]) + "\n"
 
@@ -213,9 +255,9 @@ def draw(results: Sequence[dict[str, Any]], picture: Path) -> None:
         for one in (one for one in results if one["set"] == name):
             minutes = [entry[0] for entry in one["curve"]] + [one["minutes_since_last_start"]]
             dice = [entry[2] for entry in one["curve"]] + [one["dice"]]
-            alone = one["unlabelled"] == 0
-            label = f"{one['labelled']} labelled" + (" alone" if alone else "")
-            panel.plot(minutes, dice, "o--" if alone else "o-", markersize=3, label=label)
+            peer, alone = one["by"] != "Diff-CL", one["unlabelled"] == 0
+            label = f"{one['labelled']} labelled" + (f", {one['by']}" if peer else " alone" if alone else "")
+            panel.plot(minutes, dice, "s" if peer else "o--" if alone else "o-", markersize=3, label=label)
         panel.set(title=name, xlabel="minutes", ylabel="mean validation Dice", ylim=(0, 1))
         panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
@@ -246,7 +288,11 @@ def main() -> None:
     parser.add_argument("--labelled", nargs="+", type=int, choices=(4, 8), default=[4, 8])
     parser.add_argument("--without", choices=("none", "labelled-alone"), default="none",
                         help="leave out the trainings without the other scans")  # fmt: skip
+    parser.add_argument("--beside", nargs="+", choices=CONFIGURATIONS, default=[],
+                        help="train configurations of nnU-Net 2 as well")  # fmt: skip
     options = parser.parse_args()
+    if options.beside and find_spec("nnunetv2") is None:
+        parser.error("--beside: nnU-Net is not on the path; docs/benchmarks.md says how to get it")
     options.work.mkdir(parents=True, exist_ok=True)
     wanted = [
         one
@@ -255,10 +301,17 @@ def main() -> None:
     ]
     results = []
     for one in wanted:
-        results.append(run_experiment(one, Plan(minutes=options.minutes), options.work))
-        print(f"\r{one.name}: Dice {results[-1]['dice']:.4f}")
-        write_text(options.work / "any_organ.md", table(results))
-        draw(results, options.work / "any_organ.png")
+        turns = [partial(run_experiment, one, Plan(minutes=options.minutes), options.work)]
+        if one.unlabelled:
+            turns += [
+                partial(run_beside, one, configuration, options.minutes, options.work)
+                for configuration in options.beside
+            ]
+        for turn in turns:
+            results.append(turn())
+            print(f"\r{one.name}, {results[-1]['by']}: Dice {results[-1]['dice']:.4f}")
+            write_text(options.work / "any_organ.md", table(results))
+            draw(results, options.work / "any_organ.png")
     print(table(results))
 
 

@@ -154,7 +154,7 @@ class Batches:
             kept,
             self._merged(),
         )
-        if place <= training.coarse_start * training.steps:
+        if place <= training.coarse_steps:
             return batch.coarser(self._recipe.cs.level_strides[0], self._recipe.grains)
         return batch
 

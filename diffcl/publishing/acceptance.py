@@ -24,10 +24,11 @@ from diffcl.models.registry import ModelRegistry
 from diffcl.models.weights import load_model
 from diffcl.processes import end_with_parent
 from diffcl.publishing.candidate import Candidate
+from diffcl.publishing.ensemble_weight import ensemble_scores
 from diffcl.publishing.gate import pass_gate
 from diffcl.publishing.trial import SCAN_BYTES, WINDOW_BYTES, limit_memory, refusal, verdict_of
 from diffcl.recipe import Recipe
-from diffcl.training.validation import read_validation, validate
+from diffcl.training.validation import read_validation
 
 SECONDS: Final = 4 * 3600.0
 """For both models on all validation scans."""
@@ -113,7 +114,7 @@ def accept(told: Acceptance) -> dict[str, Any]:
         LabelledCase(name, Path(scan), Path(label), tuple(names)) for name, scan, label, names in told.cases
     ]
     scans = [read_validation(case, recipe, Path(told.cache)) for case in cases]
-    found = validate(scans, model, engine="torch") if scans else None  # whatever its record says
+    found = ensemble_scores(model, scans) if scans else None
     provenance = {
         "labelled": [],
         "unlabelled": [],
@@ -126,7 +127,8 @@ def accept(told: Acceptance) -> dict[str, Any]:
     scores = {"ensemble": found.numbers()} if found else {}
     info = model.info.model_copy(update={"scores": scores, "provenance": provenance})
     store = ModelRegistry(*map(Path, told.stores))
-    version = pass_gate(Candidate(replace(model, info=info), scans), told.name, store, margin=told.margin)
+    candidate = Candidate(replace(model, info=info), scans, ensemble=found)
+    version = pass_gate(candidate, told.name, store, margin=told.margin)
     return {"version": version.number, **asdict(version.decision)}
 
 

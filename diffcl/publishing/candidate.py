@@ -51,6 +51,8 @@ class Candidate:
         validation_scans: Validation scans that can still be read.
         run: Tells the run from every other; empty where there was none.
         scores: What its picture of doubt shows, by network; empty where nothing was validated.
+        ensemble: What the gate compares: scores of those scans, by weights that have not learned from them; None where
+            nothing was validated.
         before: The same model before the validation scans taught it, which all scores are of; None where they did not.
     """
 
@@ -58,12 +60,8 @@ class Candidate:
     validation_scans: Sequence[ValidationScan]
     run: str = ""
     scores: Mapping[str, Scores] = field(default_factory=dict)
+    ensemble: Scores | None = None
     before: Model | None = None
-
-    @property
-    def judged(self) -> Model:
-        """What the validation scans can judge, as it has not learned from them."""
-        return self.before or self.model
 
 
 def publish(run: Path, name: str, store: ModelRegistry, *, beside: Sequence[Path] = ()) -> Path:
@@ -176,11 +174,12 @@ def make_candidate(run: Path, *, beside: Sequence[Path] = ()) -> Candidate:
         provenance=provenance,
         profile=Profile.of(seen, recipe.modality),
     )
-    judged = Model(info, model.cs, model.ds, model.device)
+    before = Model(info, model.cs, model.ds, model.device)
+    judged = found.get("ensemble")
     if last is None:
-        return Candidate(judged, validation_scans, made.id, found)
+        return Candidate(before, validation_scans, made.id, found, judged)
     whole = Model(info, last.cs, last.ds, last.device)
-    return Candidate(whole, validation_scans, made.id, found, judged)
+    return Candidate(whole, validation_scans, made.id, found, judged, before)
 
 
 def _last_part(

@@ -117,27 +117,40 @@ def choose_ensemble_weight(model: Model, scans: Sequence[ValidationScan]) -> tup
         scans: At least one.
     """
     recipe = model.info.recipe
-    answers = [_answer(model, scan) for scan in scans]
+    answers = [_answer(model, scan, WEIGHTS_TRIED) for scan in scans]
 
     def quality(weight: float) -> tuple[float, float]:
         mean = float(np.mean([answer.trials[weight].dice for answer in answers]))
         return round(mean, 4), -abs(weight - 0.5)
 
-    def scores(weight: float, *, alone: bool) -> Scores:
-        reliability = Reliability()
-        for answer in answers:
-            reliability += answer.trials[weight].reliability
-        return Scores(tuple(answer.score(weight, recipe, alone=alone) for answer in answers), reliability)
-
     best = max(WEIGHTS_TRIED, key=quality)
     return best, {
-        "ensemble": scores(best, alone=False),
-        "cs": scores(0.0, alone=True),
-        "ds": scores(1.0, alone=True),
+        "ensemble": _scores(answers, best, recipe, alone=False),
+        "cs": _scores(answers, 0.0, recipe, alone=True),
+        "ds": _scores(answers, 1.0, recipe, alone=True),
     }
 
 
-def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
+def ensemble_scores(model: Model, scans: Sequence[ValidationScan]) -> Scores:
+    """Scores of the ensemble with the weight that the model has, which those of `choose_ensemble_weight` compare with.
+
+    Args:
+        model: The networks.
+        scans: At least one.
+    """
+    recipe = model.info.recipe
+    weight = recipe.inference.ds_weight
+    return _scores([_answer(model, scan, (weight,)) for scan in scans], weight, recipe, alone=False)
+
+
+def _scores(answers: Sequence[Answer], weight: float, recipe: Recipe, *, alone: bool) -> Scores:
+    reliability = Reliability()
+    for answer in answers:
+        reliability += answer.trials[weight].reliability
+    return Scores(tuple(answer.score(weight, recipe, alone=alone) for answer in answers), reliability)
+
+
+def _answer(model: Model, validation_scan: ValidationScan, weights: Sequence[float]) -> Answer:
     recipe = model.info.recipe
     truth = voxels(validation_scan.truth)
     prepared = prepare(validation_scan.scan, recipe)
@@ -146,8 +159,8 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
     slabs = read(prepared.image.to(model.device), recipe, model.cs, model.ds, whole_scan=True).slabs
     del prepared  # the networks alone need its image, which is large, and give it up after the last window
     disagreement = Disagreement()
-    doubts = [ExpectedDice(recipe.classes - 1) for _ in WEIGHTS_TRIED]
-    reliabilities = [Reliability() for _ in WEIGHTS_TRIED]
+    doubts = [ExpectedDice(recipe.classes - 1) for _ in weights]
+    reliabilities = [Reliability() for _ in weights]
     found: list[tuple[Box, list[NDArray[np.uint8]]]] = []
     for slab in slabs:
         cs, ds = slab.cs, slab.ds
@@ -155,14 +168,14 @@ def _answer(model: Model, validation_scan: ValidationScan) -> Answer:
         assert ds is not None
         halves = cs.half(), ds.half()
         disagreement.add(NetworkProbabilities(*halves, cs))
-        _count_doubt(doubts, *halves)
+        _count_doubt(weights, doubts, *halves)
         del halves
         for (where, one), (_, other) in zip(ways[0].add(cs), ways[1].add(ds), strict=True):
-            found += _on_the_scan(where, one, other, truth[where], reliabilities)
+            found += _on_the_scan(where, one, other, truth[where], weights, reliabilities)
         del slab, cs, ds  # before the next one is made
     box = around([box for box, _ in found]) if found else NOWHERE
     trials = {}
-    for place, weight in enumerate(WEIGHTS_TRIED):
+    for place, weight in enumerate(weights):
         label = keep_largest(_joined(box, [(part, labels[place]) for part, labels in found]), recipe)
         kept = Label.of(original, box, label)
         dice = _mean_dice(label, truth, box, recipe)
@@ -175,6 +188,7 @@ def _on_the_scan(
     one: NDArray[Any],
     other: NDArray[Any],
     there: NDArray[Any],
+    weights: Sequence[float],
     reliabilities: Sequence[Reliability],
 ) -> list[tuple[Box, list[NDArray[np.uint8]]]]:
     """The most probable classes in a part of a scan.
@@ -184,6 +198,7 @@ def _on_the_scan(
         one: Probabilities of CS in it `(K, x, y, z)`.
         other: Those of DS.
         there: Class values in it `(x, y, z)`.
+        weights: Of DS.
         reliabilities: Count for each weight how far its probabilities can be believed.
 
     Returns:
@@ -200,7 +215,7 @@ def _on_the_scan(
     every = (slice(None), *box)
     pair = [part[every][:, inside].astype(np.float32) for part in (one, other)]
     parts = []
-    for weight, reliability in zip(WEIGHTS_TRIED, reliabilities, strict=True):
+    for weight, reliability in zip(weights, reliabilities, strict=True):
         mixed = (1 - weight) * pair[0] + weight * pair[1]
         reliability.add(mixed, known)
         part = np.zeros(inside.shape, np.uint8)
@@ -222,12 +237,12 @@ def _joined(box: Box, parts: Sequence[tuple[Box, NDArray[np.uint8]]]) -> NDArray
     return label
 
 
-def _count_doubt(doubts: Sequence[ExpectedDice], cs: Tensor, ds: Tensor) -> None:
+def _count_doubt(weights: Sequence[float], doubts: Sequence[ExpectedDice], cs: Tensor, ds: Tensor) -> None:
     """Count for each weight the doubt of a report, of a slab of the working grid."""
     for one, other in zip(cs.split(SLAB, dim=1), ds.split(SLAB, dim=1), strict=True):
         seen = 1 - torch.minimum(one[0], other[0]).float() >= UNSEEN
         pair = [part[:, seen].float() for part in (one, other)]
-        for weight, doubt in zip(WEIGHTS_TRIED, doubts, strict=True):
+        for weight, doubt in zip(weights, doubts, strict=True):
             mixed = (1 - weight) * pair[0] + weight * pair[1]
             doubt.add(mixed[:, None])  # one part of a slab already, so in one piece
 

@@ -2,8 +2,8 @@
 
 The rule, in this order:
 1. There is no model of that name, or it has other classes: the candidate is published.
-2. There are validation scans: both predict them by the same Predictor, each with weights that have not learned from
-   them, and the candidate is published unless its mean Dice is more than the margin below the other's.
+2. There are validation scans: both predict them alike, each with weights that have not learned from them, and the
+   candidate is published unless its mean Dice is more than the margin below the other's.
 3. There are none, because too few scans are labelled to keep some: the candidate is published if it learned from at
    least as many labelled scans as the model in use. An upload is not: nobody can say what it learned from.
 
@@ -28,9 +28,9 @@ from diffcl.models.metadata import ModelInfo, read_info
 from diffcl.models.registry import ModelRegistry
 from diffcl.models.weights import load_judged
 from diffcl.publishing.candidate import Candidate, add_version, make_candidate
+from diffcl.publishing.ensemble_weight import ensemble_scores
 from diffcl.publishing.proposals import proposals_in_words
 from diffcl.training.run import read_run
-from diffcl.training.validation import validate
 
 FEW_JUDGES = 5
 """Scans that judge, below which proposals are told of as well."""
@@ -141,7 +141,7 @@ def _before(run: str, name: str, store: ModelRegistry) -> Version | None:
 def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float) -> Decision:
     own = candidate.model.info
     if name not in store.names():
-        dice = _dice(candidate) if candidate.validation_scans else None
+        dice = None if candidate.ensemble is None else round(candidate.ensemble.dice, 4)
         return Decision(True, "Published: there was no model yet.", dice)
     used = store.info(name)
     number = used.version
@@ -149,17 +149,15 @@ def _decide(candidate: Candidate, name: str, store: ModelRegistry, margin: float
         return Decision(True, f"Published: version {number} has other classes.", compared_with=number)
     if used.recipe.sequences_in_words != own.recipe.sequences_in_words:
         return Decision(True, f"Published: version {number} takes other sequences.", compared_with=number)
-    if not candidate.validation_scans:
+    new = candidate.ensemble
+    if new is None:
         own_count, count = (len(info.provenance.get("labelled", [])) for info in (own, used))
         uploaded = "uploaded" in own.provenance
         passed = own_count >= count and not uploaded
         seen = "unknown scans" if uploaded else f"{own_count} labelled, version {number} from {count}"
         reason = f"too few labelled scans to compare; it learned from {seen}."
         return Decision(passed, f"{_outcome(passed)}: {reason}", compared_with=number)
-    new, old = (
-        validate(candidate.validation_scans, model)
-        for model in (candidate.judged, load_judged(store.folder(name)))
-    )
+    old = ensemble_scores(load_judged(store.folder(name)), candidate.validation_scans)
     dice, current = round(new.dice, 4), round(old.dice, 4)
     passed = dice >= current - margin
     pairs = zip(new.cases, old.cases, strict=True)
@@ -210,10 +208,6 @@ def verdict(dice: float, current: float, number: int, passed: bool) -> str:
 
 def _outcome(passed: bool) -> str:
     return "Published" if passed else "Not published"
-
-
-def _dice(candidate: Candidate) -> float:
-    return round(validate(candidate.validation_scans, candidate.judged).dice, 4)
 
 
 def _classes(info: ModelInfo) -> list[str]:

@@ -98,6 +98,11 @@ class Training(Section):
     class_balanced: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
+    @property
+    def coarse_steps(self) -> float:
+        """Place in the schedule, in steps, up to which crops have coarser voxels."""
+        return self.coarse_start * self.steps
+
     @model_validator(mode="after")
     def _start_fits(self) -> Training:
         if self.supervised_start > self.steps:

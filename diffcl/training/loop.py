@@ -234,7 +234,10 @@ def learn(
             learner.learn(losses.cs, losses.ds, step, place - before)
             over = limit.over(step)
             scores = None
-            due = passed(recipe.training.validate_every, before, place) and limit.validates()
+            fine = (
+                place > recipe.training.coarse_steps
+            )  # what learned from coarse voxels alone finds noise on fine ones
+            due = fine and passed(recipe.training.validate_every, before, place) and limit.validates()
             if scans.validation and (over or due):
                 scores = validate(scans.validation, current_model(learner), networks=networks_of(recipe))
                 limit.judged()

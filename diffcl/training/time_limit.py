@@ -19,10 +19,10 @@ from diffcl.networks.precision import knows_bfloat16
 from diffcl.training.costs import Clock, Costs
 from diffcl.training.distributed import first_says
 
-JUDGEMENTS = 5
+JUDGEMENTS = 4
 """How often the validation scans are predicted after the last step: a validation, the weight of the ensemble, which
-takes as long as two, and both sides of the gate. Once more where a last part has to show what it did to them, and once
-more in bfloat16 where the processor knows it."""
+takes as long as two, and the version in use at the gate. Once more where a last part has to show what it did to them,
+and once more in bfloat16 where the processor knows it."""
 
 PUBLISHING_SECONDS = 30.0
 """For the ONNX files of a version, and the comparison of what they answer with what torch does."""
@@ -30,8 +30,8 @@ PUBLISHING_SECONDS = 30.0
 RECENT = 5
 """Steps by whose duration the next one's is judged."""
 
-LARGEST_VALIDATION = 0.05
-"""Share of the time that a validation before the last step may take; longer ones are left to the end."""
+VALIDATING_SHARE = 0.1
+"""Of the time so far, that validations before the last step may take; what would take more is left to the end."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class TimeLimit:
         self.kept = kept
         self._mark = now()
         self._learned = 0.0
+        self._validated = 0.0
         self._place = 0.0
         self._over = False
         self._recent: deque[float] = deque([costs.step], RECENT)
@@ -213,12 +214,15 @@ class TimeLimit:
         return self._over
 
     def validates(self) -> bool:
-        """Whether one takes a small share of the time."""
-        return first_says(self._costs.validation <= LARGEST_VALIDATION * self._seconds)
+        """Whether this one and those before take a small share of the time so far."""
+        spent = self._now() - self._begun
+        return first_says(self._validated + self._costs.validation <= VALIDATING_SHARE * spent)
 
     def judged(self) -> None:
         """What a validation took is what it will take from now on."""
-        self._costs = Costs(self._a_step, self._since_mark())
+        seconds = self._since_mark()
+        self._validated += seconds
+        self._costs = Costs(self._costs.step, seconds / self._slower)
 
     def steps(self, step: int) -> int:
         """As many as the time holds if they go on taking what they take now, with those of the last part."""
@@ -231,18 +235,20 @@ class TimeLimit:
 
     def last_part(self, length: Length) -> TimeLimit:
         """What is left of the time."""
-        costs = Costs(self._a_step, self._costs.validation)
+        costs = Costs(self._a_step, self._costs.validation * self._slower)
         limit = TimeLimit(length, self._seconds, costs, self._begun, self._now)
         limit._since = self._now()
         return limit
 
     def state(self) -> dict[str, Any]:
-        """The place, and seconds of learning and of all of this part."""
-        return {"place": self._place, "learned": self._learned, "spent": self._now() - self._since}
+        """The place, and seconds of learning, of validations and of all of this part."""
+        return {"place": self._place, "learned": self._learned, "validated": self._validated,
+                "spent": self._now() - self._since}  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on at the place, with so much less time."""
         self._place, self._learned = state.get("place", 0.0), state.get("learned", 0.0)
+        self._validated = state.get("validated", 0.0)
         self._begun -= state.get("spent", 0.0)
         self._since -= state.get("spent", 0.0)
 
@@ -270,10 +276,17 @@ class TimeLimit:
         return median(self._recent)
 
     @property
+    def _slower(self) -> float:
+        """How many times as long the machine takes as in the trial, as far as a step shows it.
+
+        The steps of the trial were the dearest ones, so those of coarse or labelled crops alone show it late.
+        """
+        return max(1.0, self._a_step / self._costs.step) if self._costs.step > 0 else 1.0
+
+    @property
     def _judging(self) -> float:
-        slower = max(1.0, self._a_step / self._costs.step) if self._costs.step > 0 else 1.0
         judgements = JUDGEMENTS + (self.kept > 0) + knows_bfloat16()
-        return (judgements * self._costs.validation + PUBLISHING_SECONDS) * slower
+        return (judgements * self._costs.validation + PUBLISHING_SECONDS) * self._slower
 
     @property
     def _left(self) -> float:

@@ -53,5 +53,27 @@ def test_what_is_done_is_kept_told_and_drawn(any_organ: ModuleType, sets: Path, 
     results: list[dict[str, Any]] = [any_organ.run_experiment(each, plan, tmp_path) for each in (one, alone)]
     assert results[0] == json.loads(json.dumps(found))
     assert "tube, 4 labelled: the other scans bring +0.0200" in any_organ.table(results)
-    any_organ.draw(results, tmp_path / "curves.png")
+    peer = {**found, "by": "nnU-Net 2", "unlabelled": 0, "curve": [], "dice": found["dice"] - 0.03}
+    told = any_organ.table([*results, peer])
+    assert "tube, 4 labelled: +0.0300 over nnU-Net 2" in told
+    assert told.count("the other scans bring") == 1
+    any_organ.draw([*results, peer], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_peer_that_is_not_there_is_asked_for_before_anything_is_trained(
+    any_organ: ModuleType,
+    sets: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(any_organ, "find_spec", lambda _: None)
+    work = tmp_path / "work"
+    monkeypatch.setattr(
+        sys, "argv", ["any_organ.py", "--data", str(sets), "--work", str(work), "--beside", "2d"]
+    )
+    with pytest.raises(SystemExit):
+        any_organ.main()
+    assert "nnU-Net is not on the path" in capsys.readouterr().err
+    assert not work.exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,16 @@ import pytest
 
 from diffcl.data.cases import Cases, find_cases
 from diffcl.errors import OutputError
+from diffcl.evaluation.scores import Scores
 from diffcl.models import ModelRegistry, load_model
-from diffcl.models.weights import save_model
+from diffcl.models.weights import Model, save_model
 from diffcl.publishing.candidate import make_candidate
+from diffcl.publishing.ensemble_weight import ensemble_scores
 from diffcl.publishing.gate import Decision, pass_gate, publish_if_not_worse
 from diffcl.recipe import Recipe
 from diffcl.training import train
 from diffcl.training.run import read_run
-from diffcl.training.validation import read_validation, validate
+from diffcl.training.validation import ValidationScan, read_validation, validate
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,23 @@ def test_both_are_judged_by_the_predictor_that_users_get(run: Path, store: Model
     validation_scans = [read_validation(case, made.recipe) for case in made.cases.validation]
     dice = validate(validation_scans, load_model(store.folder("organ"))).dice
     assert version.decision.candidate == pytest.approx(dice, abs=1e-4)
+
+
+def test_the_gate_predicts_nothing_but_what_the_version_in_use_says(
+    run: Path, store: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(model: Model, scans: Sequence[ValidationScan]) -> Scores:
+        asked.append(model.info.version)
+        return ensemble_scores(model, scans)
+
+    monkeypatch.setattr("diffcl.publishing.gate.ensemble_scores", counted)
+    publish_if_not_worse(run, "organ", store)
+    assert asked == []
+    second = publish_if_not_worse(again(run), "organ", store).decision
+    assert asked == [1]
+    assert second.candidate == second.current
 
 
 def test_an_equal_candidate_is_published_as_the_next_version(run: Path, store: ModelRegistry) -> None:

@@ -57,6 +57,20 @@ def test_a_run_leaves_everything_behind(cases: Cases, recipe: Recipe, tmp_path: 
     assert all(terms <= set(entry) for entry in steps)
 
 
+def test_nothing_is_judged_while_crops_have_coarser_voxels(
+    cases: Cases, recipe: Recipe, tmp_path: Path
+) -> None:
+    made = recipe.changed(
+        grid={"crop": [16, 16, 16]},
+        cs={"filters": [4, 8], "blocks": [1, 1], "hf_mamba_levels": []},
+        ds={"filters": [4, 8], "blocks": [1, 1]},
+        training={"coarse_start": 0.5, "validate_every": 1},
+    )
+    told: list[Progress] = []
+    train(cases, made, tmp_path / "run", on_step=told.append)
+    assert [progress.step for progress in told if progress.scores] == [4, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("last", "optimiser"),
     [(2, "adamw"), (3, "muon"), (5, "muon"), (5, "sgd")],
