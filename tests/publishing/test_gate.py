@@ -105,20 +105,13 @@ def test_a_worse_candidate_passes_only_within_the_margin(
     margin: float, published: bool, run: Path, store: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_if_not_worse(run, "organ", store)
-    monkeypatch.setattr("diffcl.publishing.gate.load_judged", lambda folder: BETTER)
-    monkeypatch.setattr(
-        "diffcl.publishing.gate.validate",
-        lambda scans, model: Better() if model is BETTER else validate(scans, model),
-    )
+    monkeypatch.setattr("diffcl.publishing.gate.ensemble_scores", lambda model, scans: Better())
     decision = publish_if_not_worse(again(run), "organ", store, margin=margin).decision
     assert decision.published is published
     assert f"version 1 has {Better.dice:.3f}. Only one scan was compared" in decision.reason
     assert store.info("organ").version == (2 if published else 1)
     kept = load_model(store.version_folder("organ", 2)).info
     assert kept.provenance["decision"]["reason"] == decision.reason
-
-
-BETTER = object()
 
 
 class Better:
