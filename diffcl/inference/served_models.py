@@ -240,17 +240,21 @@ class ServedModels:
             self._now = None
 
     def warm_up(self) -> None:
-        """Let the first model segment noise of the size of its window, so that no request waits for loading.
+        """Let the first model segment a little noise, so that no request waits for loading.
 
-        What takes long the first time, libraries and compiled code, is the same for all models.
+        What takes long the first time, libraries and compiled code, is the same for all models and sizes.
         """
         for name in self.names():
             try:
-                grid = self.info(name).recipe.grid
-                noise = np.random.default_rng(0).normal(100, 20, grid.window[::-1]).astype(np.float32)
+                recipe = self.info(name).recipe
+                size = [
+                    min(side, 2 * grain)
+                    for side, grain in zip(recipe.grid.window, recipe.grains, strict=True)
+                ]
+                noise = np.random.default_rng(0).normal(100, 20, size[::-1]).astype(np.float32)
                 image = sitk.GetImageFromArray(noise)
-                image.SetSpacing(grid.spacing)
-                others = (image,) * (self.info(name).recipe.channels - 1)
+                image.SetSpacing(recipe.grid.spacing)
+                others = (image,) * (recipe.channels - 1)
                 _, predictor = self._predictor(name)
                 with self._computing:
                     predictor(Scan(image, "warm-up", Path("warm-up"), others=others))

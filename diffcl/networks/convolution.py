@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffcl.networks.convolution_gradient import SmallConvolution, is_small
 from diffcl.networks.tracing import is_written
 
 
@@ -17,7 +18,8 @@ class Convolution(nn.Conv3d):
 
     For one volume, torch takes its oneDNN kernels only where channels times voxels along the first two axes exceed
     20480, and otherwise a kernel that is several times slower; that is the case on the coarse levels of a V-Net, and
-    in small windows on all. Here oneDNN computes them all, in float32 on a CPU.
+    in small windows on all. Here oneDNN computes them all, in float32 on a CPU, and their gradients as well, see
+    `diffcl.networks.convolution_gradient`.
 
     A kernel that reads each slice across Z by itself is one of two dimensions, for which oneDNN is faster. With
     channels innermost in memory, Y and Z are one axis, on which neighbours along Y lie as many voxels apart as Z has.
@@ -32,11 +34,19 @@ class Convolution(nn.Conv3d):
             return self._of_slices(x)
         if not self._fast(x):
             return super().forward(x)
+        if self._keeps_size and is_small(x) and torch.is_grad_enabled():
+            return cast(Tensor, SmallConvolution.apply(x, self.weight, self.bias))
         return self._by_onednn(x, self.weight, self.padding, self.dilation)
 
     def _by_onednn(self, x: Tensor, weight: Tensor, padding: Any, dilation: Sequence[int]) -> Tensor:
         strides = self.stride[: weight.ndim - 2]
         return torch.mkldnn_convolution(x, weight, self.bias, padding, strides, dilation, self.groups)
+
+    @property
+    def _keeps_size(self) -> bool:
+        padding = tuple(side // 2 for side in self.kernel_size)
+        odd = all(side % 2 for side in self.kernel_size)
+        return odd and self.padding == padding and {*self.stride, *self.dilation, self.groups} == {1}
 
     def _fast(self, x: Tensor) -> bool:
         known = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32

@@ -23,6 +23,8 @@ from diffcl.networks.convolution import Convolution
         ((2, 1, 9, 7, 5), {"kernel_size": (3, 3, 1), "padding": (1, 1, 0), "bias": False}),
         ((1, 4, 8, 6, 1), {"kernel_size": (1, 3, 1), "padding": (0, 1, 0)}),
         ((1, 4, 9, 7, 5), {"kernel_size": (5, 3, 1)}),
+        ((1, 4, 3, 7, 5), {"kernel_size": (5, 3, 1), "padding": (2, 1, 0)}),
+        ((1, 4, 4, 2, 3), {"kernel_size": (1, 5, 7), "padding": (0, 2, 3), "bias": False}),
     ],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
@@ -56,6 +58,33 @@ def test_a_small_volume_gets_the_fast_kernel() -> None:
         kernels[kind] = {event.key for event in seen.key_averages()}
     assert "aten::mkldnn_convolution" in kernels[Convolution]
     assert "aten::slow_conv3d_forward" in kernels[nn.Conv3d], "torch has changed: Convolution may be needless"
+
+
+def test_a_small_volume_has_a_fast_way_back_too() -> None:
+    convolution = Convolution(32, 32, kernel_size=3, padding=1)
+    for size, way in ((20, "SmallConvolutionBackward"), (26, "aten::convolution_backward")):
+        x = torch.zeros(1, 32, size, size, 4).requires_grad_()
+        y = convolution(x).sum()
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            y.backward()
+        names = {event.key for event in found.key_averages()}
+        assert way in names
+        assert len(names & {"SmallConvolutionBackward", "aten::convolution_backward"}) == 1
+
+
+def test_what_does_not_learn_gets_no_gradient() -> None:
+    """A frozen kernel, and an image that nobody learns."""
+    convolution = Convolution(4, 8, kernel_size=3, padding=1)
+    image = torch.randn(1, 4, 5, 6, 7)
+    convolution(image).sum().backward()
+    assert image.grad is None
+    assert convolution.weight.grad is not None
+    convolution.requires_grad_(requires_grad=False)
+    convolution.weight.grad = None
+    image.requires_grad_()
+    convolution(image).sum().backward()
+    assert image.grad is not None
+    assert convolution.weight.grad is None
 
 
 def test_slices_that_are_read_by_themselves_are_read_in_two_dimensions() -> None:
