@@ -19,12 +19,16 @@ from torch.autograd.function import once_differentiable
 TORCH_IS_FAST_ABOVE = 20_480
 """Channels times voxels along X and Y of one volume, from which torch takes oneDNN."""
 
+FEWEST_CHANNELS = 16
+"""Below which products of matrices are as narrow as torch's way is slow."""
+
 Sides = tuple[int, int, int]
 
 
 def is_small(x: Tensor) -> bool:
-    """Whether torch would leave oneDNN aside for `(B, C, X, Y, Z)`."""
-    return math.prod(x.shape[:4]) <= TORCH_IS_FAST_ABOVE and len(x) == 1
+    """Whether torch would leave oneDNN aside for `(B, C, X, Y, Z)`, and loses by it."""
+    volumes, channels, *plane = x.shape[:4]
+    return volumes == 1 and channels >= FEWEST_CHANNELS and channels * math.prod(plane) <= TORCH_IS_FAST_ABOVE
 
 
 class SmallConvolution(torch.autograd.Function):

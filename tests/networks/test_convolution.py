@@ -23,8 +23,8 @@ from diffcl.networks.convolution import Convolution
         ((2, 1, 9, 7, 5), {"kernel_size": (3, 3, 1), "padding": (1, 1, 0), "bias": False}),
         ((1, 4, 8, 6, 1), {"kernel_size": (1, 3, 1), "padding": (0, 1, 0)}),
         ((1, 4, 9, 7, 5), {"kernel_size": (5, 3, 1)}),
-        ((1, 4, 3, 7, 5), {"kernel_size": (5, 3, 1), "padding": (2, 1, 0)}),
-        ((1, 4, 4, 2, 3), {"kernel_size": (1, 5, 7), "padding": (0, 2, 3), "bias": False}),
+        ((1, 16, 3, 7, 5), {"kernel_size": (5, 3, 1), "padding": (2, 1, 0)}),
+        ((1, 17, 4, 2, 3), {"kernel_size": (1, 5, 7), "padding": (0, 2, 3), "bias": False}),
     ],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
@@ -74,8 +74,8 @@ def test_a_small_volume_has_a_fast_way_back_too() -> None:
 
 def test_what_does_not_learn_gets_no_gradient() -> None:
     """A frozen kernel, and an image that nobody learns."""
-    convolution = Convolution(4, 8, kernel_size=3, padding=1)
-    image = torch.randn(1, 4, 5, 6, 7)
+    convolution = Convolution(16, 8, kernel_size=3, padding=1)
+    image = torch.randn(1, 16, 5, 6, 7)
     convolution(image).sum().backward()
     assert image.grad is None
     assert convolution.weight.grad is not None
