@@ -11,7 +11,10 @@ from diffcl.planning.shapes import Triple
 from diffcl.planning.survey import Survey
 
 CROP_VOXELS = 350_000
-"""Of a crop, at most, where an hour is to be had: a step of CS and DS on it takes some seconds of two cores."""
+"""Of a crop, at most, where there is time for it: a step of CS and DS on it takes some seconds of two cores."""
+
+FULL_CROP_MINUTES = 20.0
+"""Of a training, from which it has such crops. In five minutes, smaller ones teach as much."""
 
 FEWEST_CROP_VOXELS = 100_000
 """Of a crop, however little time there is."""
@@ -48,12 +51,12 @@ Voxels = tuple[int, int, int]
 
 
 def crop_voxels(minutes: float | None) -> int:
-    """How many voxels a crop may have: fewer where there is less than an hour.
+    """How many voxels a crop may have: fewer where there is little time.
 
-    >>> crop_voxels(None), crop_voxels(30), crop_voxels(1)
+    >>> crop_voxels(None), crop_voxels(10), crop_voxels(1)
     (350000, 175000, 100000)
     """
-    share = 1.0 if minutes is None else min(1.0, minutes / 60)
+    share = 1.0 if minutes is None else min(1.0, minutes / FULL_CROP_MINUTES)
     return max(FEWEST_CROP_VOXELS, int(CROP_VOXELS * share))
 
 
