@@ -1,10 +1,11 @@
 """What windows, their overlap and DDIM steps are worth: Dice and time of a model on validation scans, by setting.
 
     python benchmarks/settings.py --model hippocampus --data DIR --validation 40 --steps 1 2 4 8 --picture ddim.png
+    python benchmarks/settings.py --model abdomen --data DIR --validation 4 --overlaps 0 0.25 0.5 --picture overlap.png
 
 DIR holds `images/`, `labels/` and perhaps `train.txt`; the last scans validate. Dice is the mean over classes
-and scans, on the scans' own grids, by the Predictor. The picture has Dice over the DDIM steps, for the first window
-and overlap.
+and scans, on the scans' own grids, by the Predictor. The picture has Dice over that of both which has several values,
+the DDIM steps or else the overlap, for the first window and the first value of the other.
 """
 
 from __future__ import annotations
@@ -46,27 +47,23 @@ def measure(model: Model, validation_scans: Sequence[ValidationScan]) -> dict[st
     return {**dice, "ds_weight": weight, "seconds": round(seconds, 2)}
 
 
-def draw(by_steps: dict[int, dict[str, float]], title: str, picture: Path) -> None:
-    """Dice of each network over the number of DDIM steps."""
+def draw(rows: dict[float, dict[str, float]], setting: str, title: str, picture: Path) -> None:
+    """Dice of each network over the values of a setting."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for network, colour in (("ensemble", "tab:blue"), ("ds", "tab:orange"), ("cs", "tab:grey")):
-        style = "--" if network == "cs" else "o-"  # which takes no steps
-        dice = [row[network] for row in by_steps.values()]
-        axes.plot(
-            list(by_steps),
-            dice,
-            style,
-            color=colour,
-            label=network.upper() if network != "ensemble" else network,
-        )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(by_steps), list(map(str, by_steps)))
-    axes.set(xlabel="DDIM steps", ylabel="mean validation Dice", title=title)
+        style = "--" if network == "cs" and setting == "DDIM steps" else "o-"  # CS takes no steps
+        dice = [row[network] for row in rows.values()]
+        label = network.upper() if network != "ensemble" else network
+        axes.plot(list(rows), dice, style, color=colour, label=label)
+    if setting == "DDIM steps":
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(list(rows), [f"{value:g}" for value in rows])
+    axes.set(xlabel=setting, ylabel="mean validation Dice", title=title)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     with replace_file(picture) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def main() -> None:
@@ -83,7 +80,7 @@ def main() -> None:
         "--overlaps", nargs="+", type=float, help="shares of a window; the model's own by default"
     )
     parser.add_argument("--steps", nargs="+", type=int, help="DDIM steps; the model's own by default")
-    parser.add_argument("--picture", type=Path, help="draw Dice over DDIM steps here")
+    parser.add_argument("--picture", type=Path, help="draw Dice over DDIM steps or overlaps here")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     options = parser.parse_args()
     model = ModelRegistry(options.store, models_folder()).load(options.model)
@@ -105,13 +102,14 @@ def main() -> None:
         table.add_row(*name.split(), *map(str, shown))
     Console().print(table)
     if options.picture:
-        first = f"{'x'.join(map(str, windows[0]))} {overlaps[0]}"
-        by_steps = {steps: found[f"{first} {steps}"] for steps in sorted(numbers)}
-        draw(
-            by_steps,
-            f"{model.info.name} {model.info.version}, {len(validation_scans)} scans",
-            options.picture,
-        )
+        first = f"{'x'.join(map(str, windows[0]))}"
+        title = f"{model.info.name} {model.info.version}, {len(validation_scans)} scans"
+        if len(numbers) > 1:
+            rows = {float(steps): found[f"{first} {overlaps[0]} {steps}"] for steps in sorted(numbers)}
+            draw(rows, "DDIM steps", title, options.picture)
+        else:
+            rows = {overlap: found[f"{first} {overlap} {numbers[0]}"] for overlap in sorted(overlaps)}
+            draw(rows, "overlap of neighbouring windows, share of a window", title, options.picture)
     if options.json:
         print(json.dumps(found))
 
