@@ -2,13 +2,15 @@
 
     python benchmarks/any_organ.py --data DIR --work WORK --minutes 60
     PYTHONPATH=PEERS python benchmarks/any_organ.py --data DIR --work WORK --minutes 60 --beside 3d_fullres 2d
+    python benchmarks/any_organ.py --data DIR --work WORK --sets left-atrium --beside bcp --peers PEERS
 
 DIR holds a folder for each set, with `images/`, `labels/` and `train.txt`: the first scans are labelled, the last ones
 validate, the others have no label. A set that is not among `SETS` has a recipe in its folder, `names.toml`, and keeps a
 fifth of its scans to validate. Each set is trained with 4 and with 8 labelled patients, with and without the scans
-that have no label; `--beside` trains nnU-Net 2 too, by its own plan, on the same labelled scans for the same minutes
-(see `nnunet.py`). A training that was stopped goes on where it was; one that is done is not repeated. WORK keeps the
-runs, what each found (`NAME.json`), the table (`any_organ.md`) and the picture (`any_organ.png`): Dice against minutes.
+that have no label; `--beside` trains others too, for the same minutes: configurations of nnU-Net 2 by its own plan, on
+the same labelled scans (see `nnunet.py`), and BCP on all of them (see `bcp.py`). A training that was stopped goes on
+where it was, but for BCP; one that is done is not repeated. WORK keeps the runs, what each found (`NAME.json`), the
+table (`any_organ.md`) and the picture (`any_organ.png`): Dice against minutes.
 How busy the machine was stands beside each result, as its load over the training.
 """
 
@@ -28,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bcp import learn_bcp
 from matplotlib.figure import Figure
-from nnunet import CONFIGURATIONS, learn_beside, name_beside
+from nnunet import CONFIGURATIONS, learn_nnunet
 from processor import processor
 
 from diffcl.data.cases import Cases, find_cases
@@ -82,6 +85,9 @@ SETS = (
     OrganSet("left-atrium", "MR", ("left_atrium",), 16, {4: 4, 8: 8}),
 )
 """Sets whose splits are those of published comparisons; two volumes of a cardiac patient stand on one side."""
+
+BCP = "bcp"
+"""The peer that learns from all scans, as ours does."""
 
 VALIDATING_SHARE = 5
 """One in so many scans of any other set validates."""
@@ -174,23 +180,28 @@ def run_experiment(one: Experiment, plan: Plan, work: Path) -> dict[str, Any]:
     return result
 
 
-def run_beside(one: Experiment, configuration: str, minutes: float, work: Path) -> dict[str, Any]:
-    """The same of nnU-Net, which has the labelled scans alone."""
-    kept = work / f"{name_beside(one, configuration)}.json"
+def run_beside(one: Experiment, peer: str, minutes: float, work: Path, peers: Path | None) -> dict[str, Any]:
+    """The same of a peer: a configuration of nnU-Net, which has the labelled scans alone, or `bcp`."""
+    name = f"{one.name}-{peer}"
+    kept = work / f"{name}.json"
     if kept.exists():
         result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return result
-    learned = learn_beside(one, configuration, minutes, work)
+    if peer == BCP:
+        learned = learn_bcp(one, peers or Path(), minutes, work)
+    else:
+        learned = learn_nnunet(one, peer, minutes, work / name)
     result = {
         "by": learned.by,
         **of_experiment(one, minutes, learned.scores),
-        "unlabelled": 0,
         "minutes_since_last_start": round(learned.seconds / 60, 1),
         "steps": learned.iterations,
         "load": round(os.getloadavg()[0], 1),
         "curve": [],
         "plan": learned.plan,
     }
+    if peer != BCP:
+        result["unlabelled"] = 0
     write_text(kept, json.dumps(result, indent=1) + "\n")
     return result
 
@@ -288,10 +299,13 @@ def main() -> None:
     parser.add_argument("--labelled", nargs="+", type=int, choices=(4, 8), default=[4, 8])
     parser.add_argument("--without", choices=("none", "labelled-alone"), default="none",
                         help="leave out the trainings without the other scans")  # fmt: skip
-    parser.add_argument("--beside", nargs="+", choices=CONFIGURATIONS, default=[],
-                        help="train configurations of nnU-Net 2 as well")  # fmt: skip
+    parser.add_argument("--beside", nargs="+", choices=(*CONFIGURATIONS, BCP), default=[],
+                        help="train configurations of nnU-Net 2, or BCP, as well")  # fmt: skip
+    parser.add_argument("--peers", type=Path, help="folder with the clone BCP")
     options = parser.parse_args()
-    if options.beside and find_spec("nnunetv2") is None:
+    if BCP in options.beside and options.peers is None:
+        parser.error("--beside bcp needs --peers")
+    if {*options.beside} & {*CONFIGURATIONS} and find_spec("nnunetv2") is None:
         parser.error("--beside: nnU-Net is not on the path; docs/benchmarks.md says how to get it")
     options.work.mkdir(parents=True, exist_ok=True)
     wanted = [
@@ -304,8 +318,8 @@ def main() -> None:
         turns = [partial(run_experiment, one, Plan(minutes=options.minutes), options.work)]
         if one.unlabelled:
             turns += [
-                partial(run_beside, one, configuration, options.minutes, options.work)
-                for configuration in options.beside
+                partial(run_beside, one, peer, options.minutes, options.work, options.peers)
+                for peer in options.beside
             ]
         for turn in turns:
             results.append(turn())

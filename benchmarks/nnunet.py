@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from learned import Learned
 
 from diffcl.data.cases import LabelledCase
 from diffcl.evaluation.metrics import evaluate_case
@@ -44,25 +44,6 @@ KEEP_SECONDS = 300
 """Between two checkpoints, from which a training that was stopped goes on."""
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What nnU-Net came to.
-
-    Attributes:
-        by: Its version and configuration.
-        iterations: Of its training.
-        seconds: That planning, preparing and training took.
-        scores: Of the scans that validate.
-        plan: Its configuration, as it planned it.
-    """
-
-    by: str
-    iterations: int
-    seconds: float
-    scores: Scores
-    plan: dict[str, Any]
-
-
 class Folders:
     """Where nnU-Net keeps what it makes of an experiment; it reads that from the environment."""
 
@@ -79,19 +60,13 @@ class Folders:
         os.environ.update({f"nnUNet_{name}": str(value) for name, value in told.items()})
 
 
-def learn_beside(one: Experiment, configuration: str, minutes: float, work: Path) -> Learned:
+def learn_nnunet(one: Experiment, configuration: str, minutes: float, folder: Path) -> Learned:
     """Train nnU-Net on the labelled scans of an experiment for that long, and judge it as ours is judged."""
-    folder = work / name_beside(one, configuration)
     folders = Folders(folder, one.set)
     trainer, iterations, seconds = train_for(one, folders, configuration, minutes * 60, folder)
     scores = judge(trainer, one.cases.validation, one.recipe)
     by = f"nnU-Net {version('nnunetv2')}, {configuration}"
     return Learned(by, iterations, seconds, scores, trainer.configuration_manager.configuration)
-
-
-def name_beside(one: Experiment, configuration: str) -> str:
-    """Of the files of such a training."""
-    return f"{one.name}-nnunet-{configuration}"
 
 
 def prepare(one: Experiment, folders: Folders, configuration: str) -> None:

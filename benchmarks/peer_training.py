@@ -44,8 +44,12 @@ class Peer(ABC):
 
     def __call__(self, number: int) -> None:  # noqa: ARG002
         """Take a step."""
+        self.learn(self.loss())
+
+    def learn(self, loss: Tensor) -> None:
+        """Let the student learn from a loss, and the teacher follow it."""
         self.optimiser.zero_grad()
-        self.loss().backward()
+        loss.backward()
         self.optimiser.step()
         with torch.no_grad():
             for mean, own in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
@@ -70,14 +74,32 @@ class BCP(Peer):
         new, new_too = self.images[self.labelled : self.labelled + half], self.images[self.labelled + half :]
         with torch.no_grad():
             guess, guess_too = (self._guess(images) for images in (new, new_too))
-            inside = torch.zeros(self.images.shape[2:])
-            inside[tuple(slice(length // 6, length // 6 + 2 * length // 3) for length in inside.shape)] = 1
-        outside = 1 - inside
+            outside = self._outside()
+            inside = 1 - outside
         first, _ = self.student(known * outside + new * inside)
         second, _ = self.student(new_too * outside + known_too * inside)
         true, true_too = self.labels[:half], self.labels[half:]
         return self._mixed(first, true, guess, outside, 1, 0.5) + self._mixed(second, guess_too, true_too,
                                                                              outside, 0.5, 1)  # fmt: skip
+
+    def first_loss(self) -> Tensor:
+        """Labelled crops pasted into each other, as before there is a teacher."""
+        half = self.labelled // 2
+        outside = self._outside()
+        image = self.images[:half] * outside + self.images[half : self.labelled] * (1 - outside)
+        label = torch.where(outside.bool(), self.labels[:half], self.labels[half:])
+        out, _ = self.student(image)
+        return (functional.cross_entropy(out, label) + self.dice(out, label)) / 2
+
+    def _outside(self) -> Tensor:
+        """1 around a box with two thirds of a crop's sides, which lies anywhere in it, and 0 inside `(X, Y, Z)`."""
+        outside = torch.ones(self.images.shape[2:])
+        box = [2 * length // 3 for length in outside.shape]
+        corner = [
+            int(torch.randint(length - side, ())) for length, side in zip(outside.shape, box, strict=True)
+        ]
+        outside[tuple(slice(at, at + side) for at, side in zip(corner, box, strict=True))] = 0
+        return outside
 
     def _guess(self, images: Tensor) -> Tensor:
         found = functional.softmax(self.teacher(images)[0], 1)[:, 1] >= 0.5

@@ -181,12 +181,17 @@ class Batches:
     ) -> Iterator[tuple[int, Batch]]:
         """The steps `first..last` with their batches, each made in a thread while the one before is used.
 
+        The thread has one processor: those of torch that belong to the step would wait for it otherwise.
+
         Args:
             first: The first step.
             last: The last one; None to go on for as long as somebody asks.
             place: Where in the schedule a step will be, as far as is known one step before.
         """
-        with ThreadPoolExecutor(max_workers=1) as thread:
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(max_workers=1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
+            thread.submit(torch.get_num_threads).result()
+            torch.set_num_threads(threads)  # in part, it was set for all
             following = thread.submit(self, first, place(first))
             for step in itertools.count(first):
                 if last is not None and step > last:

@@ -227,3 +227,23 @@ def test_the_coarse_start_lasts_for_its_share_of_the_schedule(recipe: Recipe) ->
         RecipeError, match=r"coarse_start needs a larger grid\.crop: on coarser voxels nothing"
     ):
         made.changed(grid={"crop": [2, 16, 16]})
+
+
+def test_batches_made_ahead_leave_the_processors_to_the_step(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, before, seen = batches(recipe), torch.get_num_threads(), []
+    make = Batches.__call__
+
+    def watched(self: Batches, step: int, place: float | None = None) -> Batch:
+        seen.append(torch.get_num_threads())
+        return make(self, step, place)
+
+    monkeypatch.setattr(Batches, "__call__", watched)
+    torch.set_num_threads(3)
+    try:
+        for _ in drawn.ahead(1, 3):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1, 1]
