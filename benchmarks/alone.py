@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import fmean
 
 import torch
 
@@ -58,9 +57,7 @@ def train_alone(which: str, cases: Cases, recipe: Recipe, cache: Path) -> dict[s
         "processor_seconds": round(time.process_time() - used),
     }
     scores = validate(scans.validation, current_model(learner), networks=which)  # type: ignore[arg-type]
-    classes = {
-        one.name: round(fmean(case.of(one.name).dice for case in scores.cases), 3) for one in recipe.labels
-    }
+    classes = {name: one["dice"] for name, one in scores.by_class().items()}
     return {**scores.numbers(), **times, **classes}
 
 

@@ -216,10 +216,7 @@ def of_experiment(one: Experiment, minutes: float, scores: Scores) -> dict[str, 
         "dice": round(scores.dice, 4),
         "worst": round(scores.worst.dice, 4),
         "hd95": round(scores.hd95, 2) if isfinite(scores.hd95) else None,
-        "classes": {
-            entry.name: round(float(np.mean([case.of(entry.name).dice for case in scores.cases])), 4)
-            for entry in one.recipe.labels
-        },
+        "classes": {name: found["dice"] for name, found in scores.by_class().items()},
         "machine": processor(),
         "cores": os.cpu_count(),
         "date": datetime.now(timezone.utc).date().isoformat(),

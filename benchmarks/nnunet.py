@@ -49,11 +49,11 @@ class Folders:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.dataset = f"Dataset{DATASET:03d}_{name.replace('-', '_')}"
-        self.raw, self.prepared, self.results = (folder / one for one in ("raw", "prepared", "results"))
+        self.raw, self.prepared = folder / "raw", folder / "prepared"
         told = {
             "raw": self.raw,
             "preprocessed": self.prepared,
-            "results": self.results,
+            "results": folder / "results",
             "n_proc_DA": os.cpu_count(),
             "def_n_proc": os.cpu_count(),
         }

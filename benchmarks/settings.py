@@ -102,7 +102,7 @@ def main() -> None:
         table.add_row(*name.split(), *map(str, shown))
     Console().print(table)
     if options.picture:
-        first = f"{'x'.join(map(str, windows[0]))}"
+        first = "x".join(map(str, windows[0]))
         title = f"{model.info.name} {model.info.version}, {len(validation_scans)} scans"
         if len(numbers) > 1:
             rows = {float(steps): found[f"{first} {overlaps[0]} {steps}"] for steps in sorted(numbers)}

@@ -34,7 +34,7 @@ class Convolution(nn.Conv3d):
             return self._of_slices(x)
         if not self._fast(x):
             return super().forward(x)
-        if self._keeps_size and is_small(x) and torch.is_grad_enabled():
+        if torch.is_grad_enabled() and is_small(x) and self._keeps_size:
             return cast(Tensor, SmallConvolution.apply(x, self.weight, self.bias))
         return self._by_onednn(x, self.weight, self.padding, self.dilation)
 
@@ -43,10 +43,13 @@ class Convolution(nn.Conv3d):
         return torch.mkldnn_convolution(x, weight, self.bias, padding, strides, dilation, self.groups)
 
     @property
+    def _plain(self) -> bool:
+        return {*self.stride, *self.dilation, self.groups} == {1}
+
+    @property
     def _keeps_size(self) -> bool:
         padding = tuple(side // 2 for side in self.kernel_size)
-        odd = all(side % 2 for side in self.kernel_size)
-        return odd and self.padding == padding and {*self.stride, *self.dilation, self.groups} == {1}
+        return self._plain and all(side % 2 for side in self.kernel_size) and self.padding == padding
 
     def _fast(self, x: Tensor) -> bool:
         known = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
@@ -54,11 +57,10 @@ class Convolution(nn.Conv3d):
 
     def _in_plane(self, x: Tensor) -> bool:
         flat = self.kernel_size[2] == 1 and self.padding[2] == 0 and {*self.kernel_size} != {1}
-        plain = {*self.stride, *self.dilation, self.groups} == {1}
         way_back = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         return (
             flat
-            and plain
+            and self._plain
             and not (way_back and self._fast(x))
             and x.device.type == "cpu"
             and x.is_contiguous(memory_format=torch.channels_last_3d)
