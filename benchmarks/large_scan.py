@@ -10,18 +10,29 @@ the middle, and what the networks compute counts for nothing in their answers, b
 bright; so it is known what there is to find, and how much of the scan need not be read closely. Everything is in this
 process: the scan, the program, the networks at work, the label, its uncertainty and the report. Memory is what the
 operating system counts as its most.
+
+    PYTHONPATH=PEERS python benchmarks/large_scan.py --beside
+
+With --beside nnU-Net's predictor gets the same scan, each in a process of its own: without mirroring, with a network of
+as many weights as CS and DS have, random ones as well, in windows of the same size that overlap by half, on the same
+grid, and on one of 3 mm, as TotalSegmentator does where it is to be fast.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
+from nnunet_predictor import nnunet_predictor
 from process_memory import memory
 from processor import processor
 from report import show
@@ -39,6 +50,11 @@ from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe, load_recipe
 
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+BY = ("diffcl", "nnunet", "nnunet-coarse")
+
+COARSE_MM = 3.0
+"""The grid of the coarse one of nnU-Net, as TotalSegmentator's fast models have it."""
 
 
 def made_recipe(classes: int, grid: float, window: int) -> Recipe:
@@ -97,8 +113,8 @@ def made_scan(
     return Scan(grid.place(values), "made", Path("made"), "CT")
 
 
-def main() -> None:
-    """Measure and print."""
+def parsed() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -115,27 +131,71 @@ def main() -> None:
         "--engine", choices=get_args(EngineChoice), default="torch", help="what computes (torch)"
     )
     parser.add_argument("--threads", type=int, default=2, help="that may be used (2)")
+    parser.add_argument("--by", choices=BY, default="diffcl", help="who predicts (diffcl)")
+    parser.add_argument(
+        "--beside", action="store_true", help="all who can predict, one after the other, and their ratios"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def by_diffcl(model: Model, scan: Scan, engine: EngineChoice) -> dict[str, Any]:
+    """What our predictor takes."""
+    done = [0]
+    predictor, before = Predictor(model, engine), memory("VmRSS")
+    begin, used = time.perf_counter(), time.process_time()
+    found = predictor(scan, on_progress=lambda count, _: done.append(count))
+    return {
+        "seconds": round(time.perf_counter() - begin, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+        "stages": found.report.seconds,
+        "gib_before": round(before / 2**30, 2),
+        "windows_asked": done[-1],
+        "volumes_ml": found.report.volumes_ml,
+    }
+
+
+def by_nnunet(model: Model, scan: Scan, grid: float) -> dict[str, Any]:
+    """What nnU-Net's predictor takes."""
+    segment, before = nnunet_predictor(model, mirroring=False, grid=grid), memory("VmRSS")
+    begin, used = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(sys.stderr):
+        segment(scan.image)
+    return {
+        "seconds": round(time.perf_counter() - begin, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+        "gib_before": round(before / 2**30, 2),
+    }
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One prediction in this process."""
     torch.set_num_threads(arguments.threads)
     recipe = made_recipe(arguments.classes, arguments.grid, arguments.window)
     model = made_model(recipe, finds_what_is_bright=arguments.organ > 0)
     scan = made_scan(tuple(arguments.size), tuple(arguments.spacing), arguments.body, arguments.organ)
-    done = [0]
-    predictor, before = Predictor(model, arguments.engine), memory("VmRSS")
-    begin, used = time.perf_counter(), time.process_time()
-    found = predictor(scan, on_progress=lambda count, _: done.append(count))
-    result = {
-        "seconds": round(time.perf_counter() - begin, 1),
-        "processor_seconds": round(time.process_time() - used, 1),
-        "stages": found.report.seconds,
-        "gib": round(memory("VmHWM") / 2**30, 2),
-        "gib_before": round(before / 2**30, 2),
-        "windows_asked": done[-1],
-        "volumes_ml": found.report.volumes_ml,
-        "processor": processor(),
-    }
-    show(result, as_json=arguments.json)
+    if arguments.by == "diffcl":
+        result = by_diffcl(model, scan, arguments.engine)
+    else:
+        result = by_nnunet(model, scan, COARSE_MM if arguments.by == "nnunet-coarse" else arguments.grid)
+    return result | {"gib": round(memory("VmHWM") / 2**30, 2), "processor": processor()}
+
+
+def all_of_them() -> dict[str, Any]:
+    """Everybody's prediction, each in a process of its own, and how many times as long as ours it took."""
+    result: dict[str, Any] = {}
+    for by in BY:
+        asked = [one for one in sys.argv[1:] if one not in ("--beside", "--json")]
+        command = [sys.executable, __file__, *asked, "--by", by, "--json"]
+        result[by] = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
+        result[by]["over ours"] = round(result[by]["seconds"] / result["diffcl"]["seconds"], 2)
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parsed()
+    show(all_of_them() if arguments.beside else measured(arguments), as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 from diffcl.data.modality import modality_remark
 from diffcl.errors import DataError
 from diffcl.planning.differences import differences
+from diffcl.planning.parts import check_coarsening, check_wavelets
 from diffcl.planning.shapes import Triple
 from diffcl.planning.size import (
     BLOCKS,
@@ -33,6 +34,7 @@ from diffcl.planning.size import (
 )
 from diffcl.planning.survey import Survey
 from diffcl.recipe import Intensity, Recipe, parse_recipe
+from diffcl.recipe.networks import holds_wavelet
 from diffcl.recipe.preparation import LARGEST_WINDOW
 
 ONE_PIECE = 0.9
@@ -95,6 +97,7 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
 
     Raises:
         DataError: If there is no scan with a label to plan from.
+        RecipeError: If the recipe asks for a part that cannot work on these scans.
     """
     if not any(scan.classes for scan in found.labelled):
         what = "every label to plan from is empty" if found.labelled else "no scan with a label to plan from"
@@ -108,6 +111,7 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
     _training(book, minutes)
     _augmentation(book, found)
     _inference(book, found)
+    check_wavelets(book.recipe)
     return book.recipe.model_copy(update={"planned": False}), book.choices
 
 
@@ -183,6 +187,8 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
     spacing = recipe.grid.spacing
     if not book.given("grid", "spacing"):
         spacing = _spacing(found, recipe.classes, minutes)
+    if book.given("ds", "coarsening") and thin is not None:
+        check_coarsening(recipe, spacing, thin)
     wanted = recipe.grid.crop if book.given("grid", "crop") else planned_crop(spacing, typical, voxels)
     levels = planned_levels(spacing, wanted)
     small = math.prod(wanted) <= FINE_CROP or len(levels.strides) < 2 or not recipe.ds.diffusion
@@ -208,8 +214,7 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
     if not book.given("cs", *shape):
         changes |= {("cs", name): (value, why[name]) for name, value in shape.items()}
         if not book.given("cs", "hf_mamba_levels"):
-            told = f"The levels whose half-size grid has at most {TOKENS} voxels."
-            changes["cs", "hf_mamba_levels"] = (modules, told)
+            changes["cs", "hf_mamba_levels"] = (modules, "")
     if not book.given("ds", *shape, "coarsening"):
         told = "A sense of shape needs no fine grid."
         if fine:
@@ -223,6 +228,10 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
         changes |= {("ds", name): (value, "Those of CS from there on.") for name, value in parts.items()}
     grains = _grains(recipe, changes)
     crop = nearest_sides(wanted, grains)
+    if ("cs", "hf_mamba_levels") in changes:
+        held = [level for level in modules if holds_wavelet(crop, levels.strides, level)]
+        told = f"The levels whose half-size grid has at most {TOKENS} voxels."
+        changes["cs", "hf_mamba_levels"] = (held, told)
     whole = wanted == planned_crop(spacing, typical, LARGEST_WINDOW)
     whole_window = nearest_sides(planned_crop(spacing, largest, LARGEST_WINDOW), grains, above=True)
     window = whole_window if whole and math.prod(whole_window) <= 3 * math.prod(crop) else crop

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffcl.data.cases import Cases
 from diffcl.planning.choices import choose
+from diffcl.planning.parts import check_wavelets
 from diffcl.planning.survey import survey
 from diffcl.recipe import Recipe
 
@@ -23,7 +24,9 @@ def planned(
 
     Raises:
         DataError: If there is no scan with a label to plan from.
+        RecipeError: If the recipe asks for a part of the method that cannot work on these scans.
     """
     if not recipe.open:
+        check_wavelets(recipe)
         return recipe
     return choose(recipe, survey(cases.labelled, cases.unlabelled, recipe, cache), minutes)[0]

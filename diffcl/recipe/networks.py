@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from diffcl.recipe.section import Depth, Kernel, Level, Section, Stride, Width
+
+FEWEST_HALVED = 4
+"""Voxels along an axis from which a wavelet that halves it has something to tell."""
+
+
+def holds_wavelet(crop: Sequence[int], strides: Sequence[Sequence[int]], level: int) -> bool:
+    """Whether a crop is large enough for HF-Mamba on a level of a V-Net, along every axis that it halves there.
+
+    >>> holds_wavelet((64, 64, 8), ((2, 2, 2), (2, 2, 2)), 0), holds_wavelet((64, 64, 4), ((2, 2, 2), (2, 2, 2)), 1)
+    (True, False)
+    >>> holds_wavelet((64, 64, 4), ((2, 2, 1), (2, 2, 1)), 1)  # slices that are not halved
+    True
+    """
+    passed = [math.prod(axis) for axis in zip((1, 1, 1), *strides[:level], strict=True)]
+    sides = zip(crop, passed, strides[level], strict=True)
+    return all(step == 1 or side // before >= FEWEST_HALVED for side, before, step in sides)
 
 
 class VNetShape(Section):
