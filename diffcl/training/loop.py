@@ -42,6 +42,7 @@ from diffcl.training.scans import Scans, load_scans, training_remarks
 from diffcl.training.schedule import Plan
 from diffcl.training.state import TrainingState
 from diffcl.training.step import diffcl_step
+from diffcl.training.threads import Threads, as_before
 from diffcl.training.time_limit import Length, Limit, StepLimit, TimeLimit
 from diffcl.training.validation import unpublished, validate
 
@@ -65,6 +66,7 @@ class Progress:
     seconds_left: float | None = None
 
 
+@as_before()
 def train(
     cases: Cases,
     recipe: Recipe,
@@ -118,7 +120,8 @@ def train(
     )
     remarks = training_remarks(loaded, recipe)
     recipe = fitted(recipe, loaded.labelled)
-    limit = limit_of(plan, recipe, loaded, device, began, clock)
+    threads = threads_of(plan, device)
+    limit = limit_of(plan, recipe, loaded, device, began, clock, threads)
     if isinstance(limit, TimeLimit) and not resume:
         limit.check()
         plan = replace(plan, expected=round(limit.steps(0) * (1 - limit.kept)))
@@ -130,27 +133,47 @@ def train(
         note_preparation(run, Preparation(prepared, seen, remarks))
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))
-        best = learn(run, learner, loaded, limit, on_step, _start(made, learner))
+        best = learn(run, learner, loaded, limit, on_step, _start(made, learner), threads)
         if loaded.judges and plan.last_steps(recipe) > 0:
-            learn_from_judges(run, made, loaded, limit, device, on_step)
+            learn_from_judges(run, made, loaded, limit, device, on_step, threads)
     return best
 
 
+def threads_of(plan: Plan, device: str) -> Threads | None:
+    """Who finds the number of threads for a run by time; a run by steps keeps its number, and its rounding."""
+    if plan.minutes is None or device != "cpu" or distributed.size() > 1:
+        return None
+    return Threads(torch.set_num_threads, torch.get_num_threads())
+
+
 def limit_of(
-    plan: Plan, recipe: Recipe, scans: Scans, device: str, began: float, clock: Clock
+    plan: Plan,
+    recipe: Recipe,
+    scans: Scans,
+    device: str,
+    began: float,
+    clock: Clock,
+    threads: Threads | None = None,
 ) -> StepLimit | TimeLimit:
     """When a run is over; how fast this machine is, is found by a trial where that matters."""
     scheduled = plan.schedule(recipe)
     if plan.minutes is None:
         return StepLimit(scheduled.training.steps, plan.last_steps(recipe) if scans.judges else 0)
-    costs = distributed.first_says(measure_costs(scheduled, scans, device, clock))
-    length = Length(scheduled.training.steps, plan.fewest(recipe))
+    costs = distributed.first_says(measure_costs(scheduled, scans, device, clock, threads))
+    training = scheduled.training
+    length = Length(training.steps, plan.fewest(recipe), training.coarse_steps)
     kept = plan.last_part if scans.judges else 0.0
     return TimeLimit(length, plan.minutes * 60, costs, began, clock, kept=kept)
 
 
 def learn_from_judges(
-    folder: Path, run: Run, scans: Scans, before: Limit, device: str, on_step: Callable[[Progress], None]
+    folder: Path,
+    run: Run,
+    scans: Scans,
+    before: Limit,
+    device: str,
+    on_step: Callable[[Progress], None],
+    threads: Threads | None = None,
 ) -> None:
     """Take the last part of a run: from its best weights, with what judged them among what teaches.
 
@@ -161,6 +184,7 @@ def learn_from_judges(
         before: The limit of the run so far, which is over.
         device: Where to compute.
         on_step: Told of every step.
+        threads: As in `learn`.
     """
     place, best = folder / LAST, distributed.in_turn(lambda: read_best(folder))
     if distributed.rank() == 0:
@@ -177,7 +201,7 @@ def learn_from_judges(
     def tell(progress: Progress) -> None:
         on_step(replace(progress, step=done + progress.step, steps=done + progress.steps))
 
-    learn(place, learner, everything, limit, tell, start)
+    learn(place, learner, everything, limit, tell, start, threads)
 
 
 def _start(run: Run, learner: TrainingState) -> Callable[[], None]:
@@ -198,6 +222,7 @@ def learn(
     limit: Limit,
     on_step: Callable[[Progress], None],
     start: Callable[[], None],
+    threads: Threads | None = None,
 ) -> Scores | None:
     """Take the steps of a run, or of a part of it, that are left.
 
@@ -208,6 +233,7 @@ def learn(
         limit: Where in its schedule it is, and when it is over.
         on_step: Told of every step.
         start: Gives the learner of a run that begins the weights to start from.
+        threads: Told what steps take, to have as many threads as make them quick; by default their number stays.
 
     Returns:
         The scores of the best validation; None without validation scans.
@@ -230,9 +256,12 @@ def learn(
     with record_of(folder, learner, done) as record:
         for step, batch in batches.ahead(done + 1, last, limit.place):
             before, place = place, limit.place(step)
+            began = monotonic()
             losses = diffcl_step(learner, batch.to(learner.device), step, place)
             learner.learn(losses.cs, losses.ds, step, place - before)
             over = limit.over(step)
+            if threads:
+                threads.stepped(monotonic() - began)
             scores = None
             fine = (
                 place > recipe.training.coarse_steps

@@ -41,10 +41,12 @@ class Length:
     Attributes:
         places: Of the schedule that it goes through.
         fewest: Steps from which it has learned something.
+        coarse: Of the places, those at the beginning with coarser voxels, whose steps are quicker than later ones.
     """
 
     places: int
     fewest: int
+    coarse: float = 0.0
 
 
 class Limit(Protocol):
@@ -187,7 +189,10 @@ class TimeLimit:
         """The share of the time for learning that will be over after the next step, of the schedule."""
         done = self._learned + self._a_step
         share = done / (done + max(0.0, self._left_here - self._a_step)) if done > 0 else 0.0
-        self._place = first_says(max(self._place, min(1.0, share) * self._length.places))
+        before = self._place
+        self._place = first_says(max(before, min(1.0, share) * self._length.places))
+        if before <= self._length.coarse < self._place:
+            self._recent = deque([self._costs.step], RECENT)
         return self._place
 
     def reached(self, step: int) -> float:  # noqa: ARG002
@@ -225,9 +230,18 @@ class TimeLimit:
         self._costs = Costs(self._costs.step, seconds / self._slower)
 
     def steps(self, step: int) -> int:
-        """As many as the time holds if they go on taking what they take now, with those of the last part."""
-        over = self._over and not self.kept
-        return step if over else max(step + 1, round(step + self._left / max(self._a_step, 1e-3)))
+        """As many as the time holds if they go on taking what they take now, with those of the last part.
+
+        Of the steps that follow those on coarser voxels nothing is known but the trial.
+        """
+        if self._over and not self.kept:
+            return step
+        a_step, left, coarse = max(self._a_step, 1e-3), self._left, 0.0
+        if self._place <= self._length.coarse:
+            part = self._length.coarse / self._length.places
+            coarse = max(0.0, min(left, part * (self._learned + self._left_here) - self._learned))
+        later = (left - coarse) / (max(a_step, self._costs.step) if coarse else a_step)
+        return max(step + 1, round(step + coarse / a_step + later))
 
     def seconds_left(self) -> float | None:
         """Of all that was given."""

@@ -112,6 +112,21 @@ def walk(limit: TimeLimit, clock: Clock, seconds: Callable[[int], float]) -> tup
             return places, step
 
 
+def test_quick_steps_on_coarse_voxels_do_not_stand_for_those_that_follow(clock: Clock) -> None:
+    """A fine step takes ten times as long as a coarse one; of the former the trial tells."""
+    length = replace(LENGTH, coarse=35)
+    limit = TimeLimit(length, 10_000.0, Costs(10.0, 0.0), clock.now, clock)
+    foreseen, step = [], 0
+    while True:
+        step += 1
+        clock.now += 1.0 if limit.place(step) <= length.coarse else 10.0
+        if limit.over(step):
+            break
+        foreseen.append(limit.steps(step))
+    assert all(0.9 * step < one < 1.1 * step for one in foreseen[10:])
+    assert limit.steps(step) == step
+
+
 def test_a_run_by_time_goes_through_its_schedule(
     cases: Cases, recipe: Recipe, tmp_path: Path, clock: Clock
 ) -> None:
