@@ -34,6 +34,14 @@ def test_a_recipe_survives_being_written_down() -> None:
     assert parse_recipe(recipe.model_dump(mode="json"), "test") == recipe
 
 
+@pytest.mark.parametrize(("given", "values"), [(True, (1, 2)), (False, ()), ([2], (2,)), ([], ())])
+def test_classes_of_one_piece_are_all_none_or_some(given: object, values: tuple[int, ...]) -> None:
+    labels = [{"value": 1, "name": "a"}, {"value": 2, "name": "b"}]
+    recipe = parse_recipe({**SMALLEST, "labels": labels, "inference": {"largest_component": given}}, "test")
+    assert recipe.of_one_piece(recipe.inference.largest_component) == values
+    assert parse_recipe(recipe.model_dump(mode="json"), "test") == recipe
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -88,6 +96,9 @@ def test_a_recipe_survives_being_written_down() -> None:
         ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite number"),
         ({"training": {"seed": -1}}, "training.seed"),
         ({"inference": {"overlap": 0.99}}, "inference.overlap"),
+        ({"inference": {"largest_component": [2]}}, "largest_component: no class has the value 2"),
+        ({"losses": {"largest_component": [1, 0]}}, "losses.largest_component"),
+        ({"losses": {"largest_component": "some"}}, "losses.largest_component"),
         ({"cs": {"filters": [16] * 9, "blocks": [1] * 9}}, "cs.filters: Tuple should have at most 8 items"),
     ],
 )

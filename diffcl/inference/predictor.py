@@ -209,18 +209,21 @@ def decide(probabilities: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
 
 
 def keep_largest(label: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
-    """A label map `(X, Y, Z)` with only the largest piece of each class, where the recipe says so."""
-    if not (recipe.inference.largest_component and label.any()):
+    """A label map `(X, Y, Z)` with only the largest piece of each class of which the recipe says so."""
+    single = recipe.of_one_piece(recipe.inference.largest_component)
+    if not (single and label.any()):
         return label
-    kept = np.zeros_like(label)
+    others = np.arange(256, dtype=label.dtype)
+    others[list(single)] = 0
+    kept: NDArray[Any] = others[label]
     counts = _counts(label)
-    for entry in recipe.labels:
-        planes = np.flatnonzero(counts[:, entry.value])
+    for value in single:
+        planes = np.flatnonzero(counts[:, value])
         if len(planes):
             part = slice(planes[0], planes[-1] + 1)
-            inside = label[..., part] == entry.value
+            inside = label[..., part] == value
             box = extent(inside)
-            kept[..., part][box][largest_piece(inside[box])] = entry.value
+            kept[..., part][box][largest_piece(inside[box])] = value
     return kept
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffcl.pieces import largest_piece
 from diffcl.recipe import Losses
+from diffcl.recipe.section import Pieces
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PseudoLabel:
 def pseudo_label(probabilities: Tensor, settings: Losses) -> PseudoLabel:
     """The most probable class of each voxel.
 
-    With `largest_component`, smaller pieces of a class become background. A voxel that is less certain than
+    Smaller pieces of a class that `largest_component` names become background. A voxel that is less certain than
     `confidence` carries no loss.
 
     Args:
@@ -40,15 +41,17 @@ def pseudo_label(probabilities: Tensor, settings: Losses) -> PseudoLabel:
     certainty, classes = probabilities.detach().max(dim=1)
     weight = (certainty >= settings.confidence).float()
     if settings.largest_component:
-        classes = torch.stack([_largest_pieces(sample) for sample in classes])
+        classes = torch.stack([_largest_pieces(sample, settings.largest_component) for sample in classes])
     return PseudoLabel(classes, weight)
 
 
-def _largest_pieces(classes: Tensor) -> Tensor:
-    """Class values `(X, Y, Z)` with the largest piece of each class only."""
+def _largest_pieces(classes: Tensor, single: Pieces) -> Tensor:
+    """Class values `(X, Y, Z)` with the largest piece only of each class that is a single one."""
     values = classes.cpu().numpy()
     kept = np.zeros_like(values)
     for value, box in enumerate(ndimage.find_objects(values), start=1):
         if box is not None:
-            kept[box][largest_piece(values[box] == value)] = value
+            inside = values[box] == value
+            alone = value in single if isinstance(single, tuple) else single
+            kept[box][largest_piece(inside) if alone else inside] = value
     return torch.from_numpy(kept).to(classes.device)

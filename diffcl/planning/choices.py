@@ -404,15 +404,24 @@ def _mirrors(recipe: Recipe, found: Survey) -> tuple[float, str]:
     return 0.0, "Nothing shows that the mirrored organ occurs."
 
 
+def _of_one_piece(recipe: Recipe, found: Survey) -> tuple[bool | list[int], str]:
+    """Which classes keep their largest piece alone, and why."""
+    several: dict[str, float] = {}
+    for entry in recipe.labels:
+        share = min((one.largest for one in found.of_class(entry.value)), default=1.0)
+        if share < ONE_PIECE:
+            several[entry.name] = share
+    if not several:
+        return True, "Every class is one piece in every label; a second one is a mistake."
+    told = ", ".join(f"of {name} is {100 * share:.0f} %" for name, share in several.items())
+    single = [entry.value for entry in recipe.labels if entry.name not in several]
+    rest = "of any other class a second piece is a mistake." if single else "so all pieces stay."
+    return single or False, f"In a label the largest piece {told} of it; {rest}"
+
+
 def _inference(book: _Book, found: Survey) -> None:
     recipe = book.recipe
-    shares = [one.largest for entry in recipe.labels for one in found.of_class(entry.value)]
-    single = min(shares) >= ONE_PIECE
-    told = (
-        "Every class is one piece in every label; a second one is a mistake."
-        if single
-        else f"In a label the largest piece of a class is {100 * min(shares):.0f} % of it."
-    )
+    single, told = _of_one_piece(recipe, found)
     book.take(
         {
             ("diffusion", "sampling_steps"): (

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from diffcl.recipe.section import BelowOne, Depth, Positive, Section, Share, Vectors, Weight
+from diffcl.recipe.section import BelowOne, Depth, Pieces, Positive, Section, Share, Vectors, Weight
 
 
 class Losses(Section):
@@ -26,7 +26,8 @@ class Losses(Section):
             where it is not given. The earlier, the more DS keeps of what CS found; near T it sees the image alone.
         pseudo_label_steps: DDIM steps of `sample`.
         confidence: Pseudo-label voxels below this probability carry no loss; 0 keeps all.
-        largest_component: Whether a pseudo-label keeps only the largest component of each class.
+        largest_component: Which classes keep only their largest component in a pseudo-label: all, none, or the values
+            of some.
     """
 
     mu_1: Weight = 1.0
@@ -37,7 +38,7 @@ class Losses(Section):
     pseudo_label_time: BelowOne | None = None
     pseudo_label_steps: Depth = 2
     confidence: BelowOne = 0.0
-    largest_component: bool = False
+    largest_component: Pieces = False
 
 
 class Contrastive(Section):

@@ -11,7 +11,7 @@ from diffcl.labels import UNKNOWN, LabelClass
 from diffcl.recipe.losses import Contrastive, Losses
 from diffcl.recipe.networks import CsShape, Diffusion, DsShape
 from diffcl.recipe.preparation import Grid, Intensity
-from diffcl.recipe.section import Section, Seed, Share, Text, first_fault
+from diffcl.recipe.section import Pieces, Section, Seed, Share, Text, first_fault
 from diffcl.recipe.sequences import MOST_SEQUENCES, ImageSequence
 from diffcl.recipe.training import Augmentation, FineTuning, Training
 
@@ -24,14 +24,14 @@ class Inference(Section):
         first_look: Whether a scan of many windows is looked at by CS first, and read closely only where that finds
             anything possible.
         ds_weight: Weight of DS in the ensemble; CS has the rest.
-        largest_component: Whether each class keeps only its largest component.
+        largest_component: Which classes keep only their largest component: all, none, or the values of some.
         seed: Decides the noise from which DS starts.
     """
 
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     first_look: bool = True
     ds_weight: Share = 0.5
-    largest_component: bool = True
+    largest_component: Pieces = True
     seed: Seed = 0
 
 
@@ -128,6 +128,9 @@ class Recipe(Section):
             raise ValueError(
                 "training.coarse_start needs a larger grid.crop: on coarser voxels nothing is left of it"
             )
+        for section in (self.losses, self.inference):
+            if beyond := {*self.of_one_piece(section.largest_component)} - {one.value for one in self.labels}:
+                raise ValueError(f"largest_component: no class has the value {min(beyond)}")
         if self.cs.projection != self.ds.projection:
             raise ValueError("cs.projection and ds.projection must be equal: their features are compared")
         if not self.ds.diffusion and self.ds.filters != self.cs.filters:
@@ -145,6 +148,12 @@ class Recipe(Section):
     def classes(self) -> int:
         """Number of classes K with background."""
         return len(self.labels) + 1
+
+    def of_one_piece(self, pieces: Pieces) -> tuple[int, ...]:
+        """Values of the classes that a `largest_component` names."""
+        if isinstance(pieces, tuple):
+            return pieces
+        return tuple(one.value for one in self.labels) if pieces else ()
 
     @property
     def channels(self) -> int:

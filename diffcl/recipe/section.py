@@ -31,6 +31,8 @@ Stride = tuple[Literal[1, 2], Literal[1, 2], Literal[1, 2]]
 """How many voxels become one along each axis."""
 Kernel = tuple[Literal[1, 3], Literal[1, 3], Literal[1, 3]]
 """Voxels that a convolution sees along each axis."""
+Pieces = bool | tuple[Annotated[int, Field(ge=1, le=254)], ...]
+"""Which classes are one piece: all, none, or those of some values."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(max_length=10_000)]
 

@@ -210,6 +210,16 @@ def test_each_class_keeps_its_largest_piece(recipe: Recipe) -> None:
     assert np.array_equal(decide(probabilities, recipe), label)
 
 
+def test_only_classes_of_one_piece_lose_their_smaller_ones(recipe: Recipe) -> None:
+    label = np.zeros((9, 3, 3), int)
+    label[0:3], label[8, 0, 0], label[5:7], label[4, 2, 2] = 1, 1, 2, 1
+    label[8, 2, 2] = 2
+    probabilities = np.moveaxis(np.eye(3)[label], -1, 0)
+    kept = decide(probabilities, recipe.changed(inference={"largest_component": [2]}))
+    assert np.array_equal(kept == 1, label == 1)
+    assert [(kept == 2).sum(), (label == 2).sum()] == [18, 19]
+
+
 def test_an_empty_result_is_said(model: Model, scan: Scan) -> None:
     class Nothing(nn.Module):
         def forward(self, image: Tensor) -> Tensor:

@@ -45,3 +45,13 @@ def test_each_class_keeps_its_own_largest_piece() -> None:
     found[:, 2, 2:4, :2, :2] = found[0, 2, 0, 4, 4] = 0.8
     for sample in pseudo_label(found, Losses(confidence=0.0, largest_component=True)).classes:
         assert sample.flatten().bincount().tolist() == [109, 8, 8]
+
+
+def test_only_classes_of_one_piece_lose_their_smaller_ones() -> None:
+    found = torch.zeros(1, 3, 5, 5, 5)
+    found[:, 0] = 0.5
+    found[:, 1, :2, :2, :2] = found[:, 1, 4, 4, 4] = 0.9
+    found[:, 2, 2:4, :2, :2] = found[:, 2, 0, 4, 4] = 0.8
+    for single, counts in (((1,), [108, 8, 9]), ((2,), [108, 9, 8]), ((), [107, 9, 9])):
+        (sample,) = pseudo_label(found, Losses(confidence=0.0, largest_component=single)).classes
+        assert sample.flatten().bincount().tolist() == counts

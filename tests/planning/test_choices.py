@@ -169,10 +169,22 @@ def test_crops_are_mirrored_where_that_keeps_the_classes_apart(ways: tuple[int, 
         assert "part1 and part2" in said(choices, "augmentation.flip")
 
 
-def test_a_class_of_several_pieces_keeps_them() -> None:
-    for largest, single in ((1.0, True), (0.6, False)):
-        made = plan(task(), scan((1.0,) * 3, (50.0,) * 3, one_class(largest=largest)))
-        assert made.inference.largest_component is made.losses.largest_component is single
+@pytest.mark.parametrize(
+    ("largest", "single", "why"),
+    [
+        ((1.0, 0.95), True, "Every class is one piece in every label"),
+        ((1.0, 0.6), (1,), "In a label the largest piece of part2 is 60 % of it; of any other class"),
+        ((0.8, 0.6), False, "of part1 is 80 %, of part2 is 60 % of it; so all pieces stay."),
+    ],
+    ids=["all", "one of two", "none"],
+)
+def test_classes_of_one_piece_keep_it_alone(
+    largest: tuple[float, float], single: bool | tuple[int], why: str
+) -> None:
+    classes = [one_class(largest=share) for share in largest]
+    made, choices = choose(task(2), Survey([scan((1.0,) * 3, (50.0,) * 3, *classes)], []))
+    assert made.inference.largest_component == made.losses.largest_component == single
+    assert why in said(choices, "inference.largest_component")
 
 
 def test_what_a_recipe_gives_is_never_chosen() -> None:
