@@ -55,8 +55,8 @@ NARROWEST_WINDOW = 300.0
 AWAY = 0.5
 """Of the thickness of a slice: how far a rotation out of the plane may move what lies at the edge of a crop."""
 
-OVERLAP = 0.25
-"""Of neighbouring windows."""
+OVERLAP = 0.5
+"""Of neighbouring windows: in the abdomen a quarter has 0.8 points of Dice less and takes two thirds of the time."""
 
 LEAST_START = 300
 """Steps on labelled crops alone at least, before pseudo-labels teach."""
@@ -430,6 +430,9 @@ def _inference(book: _Book, found: Survey) -> None:
             ),
             ("losses", "largest_component"): (single, told),
             ("inference", "largest_component"): (single, told),
-            ("inference", "overlap"): (OVERLAP, "Of windows, where a scan takes several."),
+            ("inference", "overlap"): (
+                OVERLAP,
+                "Of windows, where a scan takes several; less costs accuracy.",
+            ),
         }
     )
