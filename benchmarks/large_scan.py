@@ -27,8 +27,9 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ from diffcl.networks.ds import DiffusionSegmenter
 from diffcl.recipe import Recipe, load_recipe
 
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+Found = TypeVar("Found")
 
 BY = ("diffcl", "nnunet", "nnunet-coarse")
 
@@ -139,33 +142,35 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def timed(work: Callable[[], Found]) -> tuple[Found, dict[str, Any]]:
+    """What some work finds, and what it takes."""
+    before, begin, used = memory("VmRSS"), time.perf_counter(), time.process_time()
+    found = work()
+    return found, {
+        "seconds": round(time.perf_counter() - begin, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+        "gib_before": round(before / 2**30, 2),
+    }
+
+
 def by_diffcl(model: Model, scan: Scan, engine: EngineChoice) -> dict[str, Any]:
     """What our predictor takes."""
     done = [0]
-    predictor, before = Predictor(model, engine), memory("VmRSS")
-    begin, used = time.perf_counter(), time.process_time()
-    found = predictor(scan, on_progress=lambda count, _: done.append(count))
-    return {
-        "seconds": round(time.perf_counter() - begin, 1),
-        "processor_seconds": round(time.process_time() - used, 1),
-        "stages": found.report.seconds,
-        "gib_before": round(before / 2**30, 2),
+    predictor = Predictor(model, engine)
+    found, taken = timed(lambda: predictor(scan, on_progress=lambda count, _: done.append(count)))
+    report = found.report
+    return taken | {
+        "stages": report.seconds,
         "windows_asked": done[-1],
-        "volumes_ml": found.report.volumes_ml,
+        "volumes_ml": report.volumes_ml,
     }
 
 
 def by_nnunet(model: Model, scan: Scan, grid: float) -> dict[str, Any]:
     """What nnU-Net's predictor takes."""
-    segment, before = nnunet_predictor(model, mirroring=False, grid=grid), memory("VmRSS")
-    begin, used = time.perf_counter(), time.process_time()
+    segment = nnunet_predictor(model, mirroring=False, grid=grid)
     with contextlib.redirect_stdout(sys.stderr):
-        segment(scan.image)
-    return {
-        "seconds": round(time.perf_counter() - begin, 1),
-        "processor_seconds": round(time.process_time() - used, 1),
-        "gib_before": round(before / 2**30, 2),
-    }
+        return timed(lambda: segment(scan.image))[1]
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -184,8 +189,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 def all_of_them() -> dict[str, Any]:
     """Everybody's prediction, each in a process of its own, and how many times as long as ours it took."""
     result: dict[str, Any] = {}
+    asked = [one for one in sys.argv[1:] if one not in ("--beside", "--json")]
     for by in BY:
-        asked = [one for one in sys.argv[1:] if one not in ("--beside", "--json")]
         command = [sys.executable, __file__, *asked, "--by", by, "--json"]
         result[by] = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
         result[by]["over ours"] = round(result[by]["seconds"] / result["diffcl"]["seconds"], 2)

@@ -197,7 +197,12 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
     of_ds = slice(None) if fine else slice(1, None)
     count = len(levels.kernels)
     tokens = [math.prod(wanted) / math.prod(steps) for steps in _passed(levels.strides)]
-    modules = [level for level in (0, 1) if level < count - 1 and tokens[level] <= TOKENS]
+    fit = nearest_sides(wanted, levels.grains)
+    modules = [
+        level
+        for level in (0, 1)
+        if level < count - 1 and tokens[level] <= TOKENS and holds_wavelet(fit, levels.strides, level)
+    ]
     shape: dict[str, Any] = {
         "filters": list(FILTERS[:count]),
         "blocks": list(BLOCKS[:count]),
@@ -214,7 +219,8 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
     if not book.given("cs", *shape):
         changes |= {("cs", name): (value, why[name]) for name, value in shape.items()}
         if not book.given("cs", "hf_mamba_levels"):
-            changes["cs", "hf_mamba_levels"] = (modules, "")
+            told = f"The levels whose half-size grid has at most {TOKENS} voxels."
+            changes["cs", "hf_mamba_levels"] = (modules, told)
     if not book.given("ds", *shape, "coarsening"):
         told = "A sense of shape needs no fine grid."
         if fine:
@@ -228,10 +234,6 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
         changes |= {("ds", name): (value, "Those of CS from there on.") for name, value in parts.items()}
     grains = _grains(recipe, changes)
     crop = nearest_sides(wanted, grains)
-    if ("cs", "hf_mamba_levels") in changes:
-        held = [level for level in modules if holds_wavelet(crop, levels.strides, level)]
-        told = f"The levels whose half-size grid has at most {TOKENS} voxels."
-        changes["cs", "hf_mamba_levels"] = (held, told)
     whole = wanted == planned_crop(spacing, typical, LARGEST_WINDOW)
     whole_window = nearest_sides(planned_crop(spacing, largest, LARGEST_WINDOW), grains, above=True)
     window = whole_window if whole and math.prod(whole_window) <= 3 * math.prod(crop) else crop
