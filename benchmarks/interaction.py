@@ -256,6 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     wanted = parser.parse_args(arguments)
+    walk_at = [count for count in wanted.walk_at if count <= wanted.clicks]
     predictor = Predictor(ModelRegistry(wanted.store, models_folder()).load(wanted.model, "cpu"))
     recipe = predictor.model.info.recipe
     cases = find_cases(wanted.data, labelled=1, validation=wanted.validation).validation[: wanted.scans]
@@ -268,7 +269,7 @@ def main(arguments: list[str] | None = None) -> None:
         for count in wanted.slices:
             for method, score in annotator.draw(wanted.plane, count).items():
                 drawn.setdefault((method, count), []).append(score)
-        scores, by_walker = annotator.click(wanted.clicks, wanted.walk_at)
+        scores, by_walker = annotator.click(wanted.clicks, walk_at)
         clicked.append(scores)
         mended.append(annotator.mend_pieces(wanted.clicks))
         walked.append(by_walker)
@@ -289,8 +290,8 @@ def main(arguments: list[str] | None = None) -> None:
         name: dict(enumerate(median(column) for column in zip(*rows, strict=True)))
         for name, rows in (("clicks", clicked), ("whole pieces", mended))
     }
-    if wanted.walk_at:
-        columns = zip(wanted.walk_at, zip(*walked, strict=True), strict=True)
+    if walk_at:
+        columns = zip(walk_at, zip(*walked, strict=True), strict=True)
         clicks["random walker"] = {0: proposal} | {at: median(column) for at, column in columns}
     result = {
         "model": f"{wanted.model} {predictor.model.info.version}",

@@ -30,6 +30,10 @@ ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
 UNKNOWN: Final = 255
 """Value of voxels of a label map that nobody has decided; no class of a recipe has it."""
 
+LEAST_SOURCE: Final = -(2**31)
+MOST_SOURCE: Final = 2**32 - 1
+"""Ends of the values that a file may have for a class."""
+
 UNKNOWN_NAME: Final = "unknown"
 """Name of the segment that stands for voxels that nobody has decided."""
 
@@ -63,7 +67,9 @@ class LabelClass(BaseModel):
     type: Code | None = None
     modifier: Code | None = None
     region: Code | None = None
-    sources: tuple[Annotated[int, Field(ge=-(2**31), lt=2**32)], ...] = Field(default=(), max_length=1000)
+    sources: tuple[Annotated[int, Field(ge=LEAST_SOURCE, le=MOST_SOURCE)], ...] = Field(
+        default=(), max_length=1000
+    )
     missing: Literal["absent", "not outlined"] = "absent"
 
     @property

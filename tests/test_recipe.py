@@ -91,7 +91,10 @@ def test_classes_of_one_piece_are_all_none_or_some(given: object, values: tuple[
         ({"grid": {"window": [1e6, 1e6, 1e6]}}, "should be less than or equal to 512, not 1e+06"),
         ({"grid": {"window": [512, 512, 512]}}, "window of 512x512x512 has more than 16777216 voxels"),
         ({"grid": {"crop": [512, 512, 128]}}, "crop of 512x512x128 has more than"),
-        ({"grid": {"spacing": [1, 0.1, 1]}}, "grid.spacing.1: Input should be greater than or equal to 0.2"),
+        (
+            {"grid": {"spacing": [1, 0.001, 1]}},
+            "grid.spacing.1: Input should be greater than or equal to 0.01",
+        ),
         ({"intensity": {"low": float("nan")}}, "intensity.low: Input should be a finite number"),
         ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite number"),
         ({"training": {"seed": -1}}, "training.seed"),

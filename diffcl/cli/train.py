@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -88,10 +90,9 @@ def train(
     """
     from diffcl import training
     from diffcl.data.cases import find_cases
-    from diffcl.data.patients import check_sides, patients_by_name, patients_in_file
+    from diffcl.data.patients import check_sides, of_same_patients, patients_by_name, patients_in_file
     from diffcl.recipe import load_recipe
     from diffcl.training import distributed
-    from diffcl.training.run import read_preparation
 
     settings = changed(load_recipe(recipe), method=method, seed=seed)
     parent = None if start_from is None else find_parent(start_from, store, settings)
@@ -99,8 +100,13 @@ def train(
     first, last = names(labelled, "--labelled"), names(validation, "--validation")
     cases = find_cases(data, labelled=first, validation=last, recipe=settings)
     teaching, validating = ([case.name for case in some] for some in (cases.labelled, cases.validation))
-    by_name = patients_by_name([*teaching, *validating], settings.patient)
-    check_sides(teaching, validating, by_name | patients_in_file(data))
+    plain = [case.name for case in cases.unlabelled]
+    by_name = patients_by_name([*teaching, *plain, *validating], settings.patient)
+    patients = by_name | patients_in_file(data)
+    check_sides(teaching, validating, patients)
+    if known := of_same_patients(plain, validating, patients):
+        cases = replace(cases, unlabelled=tuple(case for case in cases.unlabelled if case.name not in known))
+        warn(f"{len(known)} of the scans without a label left out: other scans of the same patients validate")
     total = plan.schedule(settings).training.steps
     length = f"{minutes:g} minutes" if minutes else f"{total} steps"
     done: int | None = None
@@ -112,18 +118,27 @@ def train(
 
         def show(progress: Progress) -> None:
             nonlocal done
-            if done is None:
-                for remark in read_preparation(out).remarks:
-                    warn(remark)
             losses, done = progress.losses, progress.step
             bar.show(progress.step, progress.steps, text=f"L_c {losses['L_c']:.3f}  L_d {losses['L_d']:.3f}")
             if progress.scores is not None:
                 warn(f"step {progress.step}: validation Dice {progress.scores.dice:.4f}, "
                      f"worst {progress.scores.worst.dice:.4f}")  # fmt: skip
 
+        def tell(remarks: Sequence[str]) -> None:
+            for remark in remarks:
+                warn(remark)
+
         try:
             best = training.train(
-                cases, settings, out, plan=plan, resume=resume, cache=cache, device=own, on_step=show
+                cases,
+                settings,
+                out,
+                plan=plan,
+                resume=resume,
+                cache=cache,
+                device=own,
+                on_step=show,
+                on_remarks=tell,
             )
         except KeyboardInterrupt:
             warn(f"{out}: stopped. Continue with the same command and --resume")

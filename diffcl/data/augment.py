@@ -72,8 +72,12 @@ class PatientGrid(RandAffineGrid):
 def turned_box(settings: Augmentation, crop: tuple[int, int, int], spacing: Triple) -> tuple[int, int, int]:
     """Voxels of the box from which a crop can be rotated and scaled; along thick slices it reaches farther.
 
+    As many more of them lie before the crop as behind it, or the voxels of the crop would lie between those of the box.
+
     >>> turned_box(Augmentation(rotate=15), (128, 128, 8), (1.5, 1.5, 9.0))
     (160, 160, 14)
+    >>> turned_box(Augmentation(rotate=0), (60, 60, 60), (1.0, 1.0, 1.0))
+    (76, 76, 76)
     """
     thick = thickness(spacing)
     longest = max(size * length for size, length in zip(crop, thick, strict=True))
@@ -82,10 +86,11 @@ def turned_box(settings: Augmentation, crop: tuple[int, int, int], spacing: Trip
         out = max(angle for other, angle in enumerate(settings.angles) if other != axis)
         return math.sin(math.radians(min(out, 90.0)))
 
-    x, y, z = (
-        math.ceil(size * MARGIN) if length == 1 else math.ceil(size + across(axis) * longest / length)
-        for axis, (size, length) in enumerate(zip(crop, thick, strict=True))
-    )
+    def around(axis: int, size: int, length: float) -> int:
+        more = size * (MARGIN - 1) if length == 1 else across(axis) * longest / length
+        return size + 2 * math.ceil(more / 2)
+
+    x, y, z = (around(axis, *both) for axis, both in enumerate(zip(crop, thick, strict=True)))
     return x, y, z
 
 

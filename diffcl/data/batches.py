@@ -37,6 +37,7 @@ class Batch:
         unlabelled_plain: The same crops without changed intensities, for the teachers.
         boxes: For each pair of crops that is mixed, where the first is pasted into the second
             `(B, X, Y, Z)`, bool; None where this step does not mix.
+        givers: How many of the labelled crops, the last ones, only give what is pasted into the others.
         kept: Whether a step that mixes with unlabelled crops learns from the labelled crops with unlabelled boxes,
             and from the unlabelled crops with labelled boxes.
         merged: What the values K, K + 1, ... of the labels mean, `(S, K)`, bool: one of the classes of a row, of
@@ -49,6 +50,7 @@ class Batch:
     unlabelled: Tensor
     unlabelled_plain: Tensor
     boxes: Tensor | None
+    givers: int = 0
     kept: tuple[bool, bool] = (True, True)
     merged: Tensor | None = None
     voxel: tuple[int, int, int] = (1, 1, 1)
@@ -61,6 +63,7 @@ class Batch:
             self.unlabelled.to(device),
             self.unlabelled_plain.to(device),
             None if self.boxes is None else self.boxes.to(device),
+            self.givers,
             self.kept,
             None if self.merged is None else self.merged.to(device),
             self.voxel,
@@ -140,8 +143,13 @@ class Batches:
             plain = [self._draw(scan, random)[0] for scan in chosen]
         empty = torch.zeros(0, self._recipe.channels, *self._recipe.grid.crop)
         mixes = random.random() < training.mix
+        givers = 1 if mixes and supervised and count == 1 else 0
+        for scan in self._choose(self._labelled, givers, random) if givers else ():
+            crops.append(self._draw(scan, random))
+            teachers.append(scan)
+            labelled.append(self._intensities(crops[-1][0], random))
         unlabelled = [self._intensities(image, random) for image in plain]
-        boxes = self._boxes(count, random) if mixes else None
+        boxes = self._boxes(count + givers, random) if mixes else None
         kept = (True, True)
         if mixes and unlabelled and training.mixed_sides == 1:
             kept = (True, False) if random.random() < 0.5 else (False, True)
@@ -151,6 +159,7 @@ class Batches:
             torch.stack(unlabelled) if unlabelled else empty,
             torch.stack(plain) if plain else empty,
             boxes,
+            givers,
             kept,
             self._merged(),
         )

@@ -22,6 +22,7 @@ from diffcl.data.traits import TRAITS, traits
 from diffcl.geometry import voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 
 
@@ -35,6 +36,7 @@ class TrainingScan:
         label: Class values or `UNKNOWN` `(X, Y, Z)`, uint8; None for an unlabelled case.
         traits: What the scan is like, see `diffcl.data.traits`.
         unknown: Values of the classes that are not outlined: where the label is 0 may be one of them.
+        lost: Those of them that are outlined, and so small that the working grid has no voxel of them.
         drawn: How much of the label is drawn, for people; empty where no voxel is `UNKNOWN`.
         gaps: Which slices of the label hold a class, where others between them do not, see `with_gaps`.
         modality: See `modality_of`; None where that was not noted.
@@ -46,6 +48,7 @@ class TrainingScan:
     label: Tensor | None
     traits: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
     drawn: str = ""
     gaps: str = ""
     modality: str | None = None
@@ -108,11 +111,14 @@ def _prepared(
     arrays, notes = {"image": prepared.image.numpy()}, dict[str, Any](traits(prepared))
     notes |= {"modality": modality_of(scan), "guesses": scan.guesses}
     if isinstance(case, LabelledCase):
-        drawn = read_label(case.label)
+        drawn = read_label(case.label, sources=True)
         label = prepare_label(drawn, prepared.original, recipe, case.label)
         arrays["label"] = label.numpy().astype(np.uint8)
         classes = voxels(to_classes(drawn, prepared.original, recipe, case.label, partly=True))
         notes["gaps"] = with_gaps(classes, prepared.original)
+        notes["lost"] = sorted(
+            {*np.unique(classes).tolist()} - {*np.unique(arrays["label"]).tolist()} - {0, UNKNOWN}
+        )
         if is_partly_drawn(arrays["label"]):
             notes["drawn"] = drawn_in_words(classes, prepared.original)
     return arrays, notes
@@ -126,12 +132,14 @@ def _training_scan(
 ) -> TrainingScan:
     label = torch.from_numpy(arrays["label"]) if "label" in arrays else None
     unknown = not_outlined(case, recipe, arrays["label"]) if isinstance(case, LabelledCase) else ()
+    lost = tuple(notes.get("lost", ()))
     return TrainingScan(
         case.name,
         torch.from_numpy(arrays["image"]),
         label,
         {name: notes[name] for name in TRAITS if name in notes},
-        unknown,
+        tuple(sorted({*unknown, *lost})),
+        lost,
         notes.get("drawn", ""),
         notes.get("gaps", ""),
         notes.get("modality"),

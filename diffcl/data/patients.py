@@ -71,6 +71,21 @@ def patients_in_file(folder: Path) -> dict[str, str]:
     return found
 
 
+def of_same_patients(names: Iterable[str], others: Iterable[str], patients: Mapping[str, str]) -> set[str]:
+    """Those scans whose patient has a scan among others.
+
+    >>> of_same_patients(["a1", "b1", "c"], ["a2", "c2"], {"a1": "a", "a2": "a", "b1": "b"})
+    {'a1'}
+
+    Args:
+        names: Of scans.
+        others: Names of scans.
+        patients: Whose they are; one that is not among them is nobody else's.
+    """
+    taken = {patients[name] for name in others if name in patients}
+    return {name for name in names if patients.get(name) in taken}
+
+
 def check_sides(teaching: Iterable[str], validating: Iterable[str], patients: Mapping[str, str]) -> None:
     """Refuse a patient of whom one scan teaches with its label and another one validates.
 

@@ -201,9 +201,17 @@ def prepare_label(label: sitk.Image, scan: Geometry, recipe: Recipe, where: obje
     """An annotated label on the working grid: class values or `UNKNOWN` `(X, Y, Z)`, int64. See `to_classes`."""
     classes = to_classes(label, scan, recipe, where, partly=True)
     target = working_geometry(scan, recipe.grid.spacing, recipe.grid.axes)
-    if is_partly_drawn(voxels(classes)):
+    return classes_on_grid(voxels(classes), scan, target)
+
+
+def classes_on_grid(classes: NDArray[Any], scan: Geometry, target: Geometry) -> Tensor:
+    """Class values or `UNKNOWN` `(X, Y, Z)` of a scan on another grid, int64.
+
+    A slice that is known by itself stays known on a coarser grid, for as much as one voxel of it.
+    """
+    if is_partly_drawn(classes):
         order = nearest_axes(scan, target)
         steps = [target.spacing[axis] / own for axis, own in zip(order, scan.spacing, strict=True)]
-        classes = scan.place(widened(voxels(classes), steps))
-    working = resample(classes, target, labels=True)
+        classes = widened(classes, steps)
+    working = resample(scan.place(classes), target, labels=True)
     return torch.from_numpy(voxels(working).astype(np.int64))

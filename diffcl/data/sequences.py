@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from diffcl.data.resample import resample
 from diffcl.errors import ScanError, UsageError
 from diffcl.geometry import Geometry
-from diffcl.io.case_files import case_files, case_name, first_of
+from diffcl.io.case_files import case_files, case_name, check_first, first_of
 from diffcl.io.dicom.choice import choose_sequences
 from diffcl.io.formats import is_scan
 from diffcl.io.in_memory import ImageInMemory, volumes_in_memory
@@ -110,6 +110,8 @@ def _of_path(path: Path, sequences: Sequence[ImageSequence]) -> list[Scan | None
         series = choose_sequences(path, sequences)
         return [None if uid is None else read_scan(path, series_uid=uid) for uid in series]
     scans = read_scans(path)
+    if len(scans) == 1:
+        check_first(path, sequences)
     named = [replace(one, name=case_name(path, sequences)) for one in scans]
     return _counted(named, path, sequences)
 

@@ -45,7 +45,7 @@ def evaluate_folder(
     rows: list[CaseScore] = []
     for prediction, label in pairs:
         found = read_label(prediction)
-        wanted = filled_up(read_label(label), Geometry.of(found))
+        wanted = filled_up(read_label(label, sources=recipe is not None), Geometry.of(found))
         if recipe:
             wanted = to_classes(wanted, Geometry.of(wanted), recipe, label, partly=True)
             _check_values(found, classes, prediction)

@@ -84,6 +84,21 @@ def case_files(path: Path, sequences: Sequence[ImageSequence]) -> list[Path | No
     return [path, *(next(iter(found.get(number, [None]))) for number in range(1, len(sequences)))]
 
 
+def check_first(path: Path, sequences: Sequence[ImageSequence]) -> None:
+    """Refuse an only image that is a further one of a case by its name, and would be taken for the first.
+
+    Raises:
+        ScanError: Naming the sequence and the file that is needed.
+    """
+    found = _NUMBERED.fullmatch(scan_name(path))
+    if found and 0 < int(found[2]) < len(sequences):
+        own, first = sequences[int(found[2])].name, sequences[0].name
+        raise ScanError(
+            path, f"is {own} of {found[1]} by its name, without {first}, which the task needs",
+            f"Give {found[1]}{FIRST}, or another name to what is all of a case",
+        )  # fmt: skip
+
+
 def present_files(path: Path, sequences: Sequence[ImageSequence]) -> list[Path]:
     """The files of a case that are there, see `case_files`."""
     return [file for file in case_files(path, sequences) if file is not None]

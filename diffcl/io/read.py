@@ -21,10 +21,13 @@ from diffcl.io.images.segmentation import in_layers, merged
 from diffcl.io.images.volume import placed, read_volume, read_volumes
 from diffcl.io.in_memory import ImageInMemory, scan_in_memory
 from diffcl.io.scan import Scan
-from diffcl.labels import LabelClass
+from diffcl.labels import LEAST_SOURCE, MOST_SOURCE, LabelClass
 
 NEARLY: Final = 1e-3
 """Programs that scale what they store keep labels as 1.000001; what lies farther from a whole number is no label."""
+
+MOST: Final = 255
+"""The largest value of a label map."""
 
 LONGEST_TOLD: Final = 1e12
 """Numbers from here on are told with an exponent."""
@@ -125,6 +128,7 @@ def read_label(
     *,
     reference: Scan | None = None,
     labels: Sequence[LabelClass] | None = None,
+    sources: bool = False,
 ) -> sitk.Image:
     """A label map as uint8; one without a structure is valid.
 
@@ -135,23 +139,30 @@ def read_label(
             takes it.
         reference: The scan it belongs to. A DICOM segmentation is put on its grid: some leave out slices.
         labels: Classes of the task, by which the segments of a DICOM segmentation get their values.
+        sources: Whether its values are what a recipe calls `sources`, which may be any whole numbers; where one of them
+            is none of 0..255, all are int64.
 
     Raises:
         ScanError: If it cannot be read, is not 3D, or has values that are not whole numbers of 0..255.
         UsageError: If the source is none of these.
     """
-    if not isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        check_present(path)
+        image = (_other().label if _other else label_of_file)(path, reference, labels)
+    else:
         held = scan_in_memory(source, "label")
-        return _label(held.image, held.path)
-    path = Path(source)
-    check_present(path)
-    return (_other().label if _other else label_of_file)(path, reference, labels)
+        path, image = held.path, _label(held.image, held.path)
+    if image.GetPixelID() != sitk.sitkUInt8 and not sources:
+        values = sitk.GetArrayViewFromImage(image)
+        raise _no_label(path, values[(values < 0) | (values > MOST)][0])
+    return image
 
 
 def label_of_file(
     path: Path, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
 ) -> sitk.Image:
-    """What `read_label` gives of a path that is there, read by this process."""
+    """What `read_label` gives of a path that is there, read by this process; int64 where uint8 does not hold it."""
     if holds_dicom(path):
         return read_seg(path, reference, labels)
     if is_segmentation(path) and in_layers(path):
@@ -167,22 +178,26 @@ def _label(image: sitk.Image, path: Path) -> sitk.Image:
     return label
 
 
-def whole_numbers(voxels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """The values of a label as uint8.
+def whole_numbers(voxels: NDArray[Any], path: Path) -> NDArray[np.uint8] | NDArray[np.int64]:
+    """The values of a label as uint8, or int64 where that does not hold them.
 
     Raises:
-        ScanError: If one is no whole number of 0..255, see `NEARLY`.
+        ScanError: If one is no whole number, see `NEARLY`, or needs more than 32 bits.
     """
     if voxels.dtype == np.uint8:
         return voxels
     near = np.rint(voxels)
-    wrong = voxels[~((near >= 0) & (near <= 255) & (np.abs(voxels - near) <= NEARLY))]
+    wrong = voxels[~((near >= LEAST_SOURCE) & (near <= MOST_SOURCE) & (np.abs(voxels - near) <= NEARLY))]
     if wrong.size:
-        raise ScanError(
-            path, f"value {_in_full(wrong[0])} is not a label (0-255)", "Give a label map, not a scan"
-        )
-    label: NDArray[np.uint8] = near.astype(np.uint8)
+        raise _no_label(path, wrong[0])
+    fits = near.size == 0 or (near.min() >= 0 and near.max() <= MOST)
+    label: NDArray[np.uint8] | NDArray[np.int64] = near.astype(np.uint8 if fits else np.int64)
     return label
+
+
+def _no_label(path: Path, value: Any) -> ScanError:
+    return ScanError(path, f"value {_in_full(value)} is not a label (0-255)",
+                     "Give a label map, not a scan, or name its values as sources in the recipe")  # fmt: skip
 
 
 def _in_full(value: Any) -> str:

@@ -103,7 +103,7 @@ def voxel_vectors(features: Tensor, where: Tensor) -> Tensor:
 
 
 def draw_voxels(groups: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:
-    """Random voxels, as many of each class as there are, up to an equal share.
+    """Random voxels, as many of each class as there are, up to an equal share among the classes that occur.
 
     Drawn evenly over all voxels, a small structure would hardly ever be seen.
 
@@ -117,9 +117,7 @@ def draw_voxels(groups: Tensor, count: int, classes: int, generator: torch.Gener
         Indices into the flattened `groups`, at most `count`.
     """
     flat = groups.flatten()
-    chosen = []
-    for value in range(classes):
-        members = torch.nonzero(flat == value)[:, 0]
-        order = torch.randperm(len(members), generator=generator)[: count // classes]
-        chosen.append(members[order.to(members.device)])
-    return torch.cat(chosen)
+    members = [torch.nonzero(flat == value)[:, 0] for value in range(classes)]
+    share = count // max(1, sum(len(found) > 0 for found in members))
+    orders = [torch.randperm(len(found), generator=generator)[:share] for found in members]
+    return torch.cat([found[order.to(found.device)] for found, order in zip(members, orders, strict=True)])

@@ -36,6 +36,7 @@ from diffcl.planning.survey import Survey
 from diffcl.recipe import Intensity, Recipe, parse_recipe
 from diffcl.recipe.networks import holds_wavelet
 from diffcl.recipe.preparation import LARGEST_WINDOW
+from diffcl.recipe.section import LONGEST_SIDE
 
 ONE_PIECE = 0.9
 """Share of a class that its largest piece has in every label, where the class is taken for a single piece."""
@@ -51,6 +52,9 @@ WINDOW_MARGIN = 0.15
 
 NARROWEST_WINDOW = 300.0
 """Hounsfield units."""
+
+NO_HOUNSFIELD = 100_000.0
+"""Values this far from water are in no Hounsfield units: bone has 3,000 at most, metal 30,000."""
 
 AWAY = 0.5
 """Of the thickness of a slice: how far a rotation out of the plane may move what lies at the edge of a crop."""
@@ -112,7 +116,9 @@ def choose(recipe: Recipe, found: Survey, minutes: float | None = None) -> tuple
     _augmentation(book, found)
     _inference(book, found)
     check_wavelets(book.recipe)
-    return book.recipe.model_copy(update={"planned": False}), book.choices
+    return parse_recipe(
+        {**book.recipe.model_dump(exclude_unset=True), "planned": False}, recipe.name
+    ), book.choices
 
 
 def missing_classes(recipe: Recipe, found: Survey) -> list[str]:
@@ -234,9 +240,12 @@ def _size(book: _Book, found: Survey, minutes: float | None, differ: str) -> Non
         changes |= {("ds", name): (value, "Those of CS from there on.") for name, value in parts.items()}
     grains = _grains(recipe, changes)
     crop = nearest_sides(wanted, grains)
-    whole = wanted == planned_crop(spacing, typical, LARGEST_WINDOW)
+    whole = all(
+        side >= math.floor(length / step) for side, length, step in zip(wanted, typical, spacing, strict=True)
+    )
     whole_window = nearest_sides(planned_crop(spacing, largest, LARGEST_WINDOW), grains, above=True)
-    window = whole_window if whole and math.prod(whole_window) <= 3 * math.prod(crop) else crop
+    fits = math.prod(whole_window) <= 3 * math.prod(crop) and max(whole_window) <= LONGEST_SIDE
+    window = whole_window if whole and fits else crop
     thickness = "" if thin is None else f" The thinnest class is about {thin:.1f} mm thick."
     guessed = [
         entry.name for entry in recipe.labels if any(one.guessed for one in found.of_class(entry.value))
@@ -275,8 +284,8 @@ def _grains(recipe: Recipe, changes: dict[tuple[str, str], tuple[Any, str]]) -> 
         networks[section][field] = value
     content = recipe.model_dump(exclude_unset=True)
     shapes = {name: {**content.get(name, {}), **fields} for name, fields in networks.items()}
-    return Recipe.model_validate(
-        {"name": recipe.name, "labels": content["labels"], **shapes} | _fits_all
+    return parse_recipe(
+        {"name": recipe.name, "labels": content["labels"], **shapes} | _fits_all, recipe.name
     ).grains
 
 
@@ -293,6 +302,11 @@ def _intensity(book: _Book, found: Survey) -> None:
         return
     if book.given("intensity", "method", "low", "high"):
         return
+    for scan in found.labelled:
+        if scan.tissue and max(map(abs, scan.tissue)) > NO_HOUNSFIELD:
+            ends = f"{scan.tissue[0]:g}..{scan.tissue[1]:g}"
+            raise DataError(scan.name, f"has values of {ends} inside the classes, which are no Hounsfield units",
+                            'Give the scans in these, or say modality = "MR"')  # fmt: skip
     low, high, told = _window([scan.tissue for scan in found.labelled if scan.tissue])
     book.take(
         {
@@ -332,10 +346,15 @@ def _training(book: _Book, minutes: float | None) -> None:
     unlearned = "A class that the networks have not learned they would teach as background."
     small = "More and smaller steps learn more in the same time."
     several = len(recipe.labels) > 1
+    crops = [
+        getattr(recipe.training, f"{kind}_crops")
+        for kind in ("labelled", "unlabelled")
+        if book.given("training", f"{kind}_crops")
+    ] or [1]
     choices: dict[tuple[str, str], tuple[Any, str]] = {
         ("training", "start_crops"): (1, small),
-        ("training", "labelled_crops"): (1, small),
-        ("training", "unlabelled_crops"): (1, small),
+        ("training", "labelled_crops"): (crops[-1], small),
+        ("training", "unlabelled_crops"): (crops[0], small),
         ("training", "supervised_start"): (min(least, recipe.training.steps // 2), unlearned),
         ("training", "least_start"): (least, f"{unlearned[:-1]}; half of a short run at most."),
         ("training", "coarse_start"): (coarse, told),
@@ -349,7 +368,7 @@ def _training(book: _Book, minutes: float | None) -> None:
         ("diffusion", "completion"): (0.5, "So DS learns to finish a label of which a part is drawn."),
         ("losses", "pseudo_label_time"): (0.6, "DS corrects the outline of CS rather than finding its own."),
     }
-    if recipe.training.labelled_crops != recipe.training.unlabelled_crops:
+    if crops[0] != crops[-1]:
         del choices["training", "mix"]
     book.take(choices)
 

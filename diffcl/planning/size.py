@@ -9,6 +9,7 @@ import numpy as np
 
 from diffcl.planning.shapes import Triple
 from diffcl.planning.survey import Survey
+from diffcl.recipe.section import COARSEST_MM, FINEST_MM, LONGEST_SIDE
 
 CROP_VOXELS = 350_000
 """Of a crop, at most, where there is time for it: a step of CS and DS on it takes some seconds of two cores."""
@@ -104,8 +105,9 @@ def planned_spacing(own: Triple, extent: Triple, thin: float | None, voxels: int
         size *= 1.01
     size = min(size, max(finest, coarsest))
     if size > finest:
-        size = math.floor(size / 0.05 + 1) * 0.05
-    x, y, z = (round(min(20.0, max(0.2, o, size)), 3) for o in own)
+        step = 0.05 if size >= 0.2 else 0.005  # round numbers
+        size = math.floor(size / step + 1) * step
+    x, y, z = (round(min(COARSEST_MM, max(FINEST_MM, o, size)), 3) for o in own)
     return x, y, z
 
 
@@ -120,7 +122,9 @@ def planned_crop(spacing: Triple, extent: Triple, voxels: int) -> Voxels:
     longest = max(extent)
     while math.prod(min(e, longest) / s for e, s in zip(extent, spacing, strict=True)) > voxels:
         longest *= 0.99
-    x, y, z = (max(1, round(min(e, longest) / s)) for e, s in zip(extent, spacing, strict=True))
+    x, y, z = (
+        min(LONGEST_SIDE, max(1, round(min(e, longest) / s))) for e, s in zip(extent, spacing, strict=True)
+    )
     return x, y, z
 
 

@@ -240,7 +240,9 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes,
     tissue, partly = None, False
     others: tuple[tuple[float, float] | None, ...] = ()
     if isinstance(case, LabelledCase):
-        label = voxels(to_classes(read_label(case.label), grid, recipe, case.label, partly=True))
+        label = voxels(
+            to_classes(read_label(case.label, sources=True), grid, recipe, case.label, partly=True)
+        )
         inside = ((label > 0) & (label != UNKNOWN)).T
         tissue = _tissue(intensities, inside)
         others = tuple(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from diffcl.errors import RecipeError
-from diffcl.labels import UNKNOWN, LabelClass
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, LabelClass
 from diffcl.recipe.losses import Contrastive, Losses
 from diffcl.recipe.networks import CsShape, Diffusion, DsShape
 from diffcl.recipe.preparation import Grid, Intensity
@@ -104,8 +105,21 @@ class Recipe(Section):
             raise ValueError(f"a label map holds {UNKNOWN - 1} classes at most; {UNKNOWN} is unknown")
         if len({label.name for label in labels}) != len(labels):
             raise ValueError("label names must differ")
-        if any(label.name == "background" for label in labels):
-            raise ValueError("background is implied; leave it out")
+        for label in labels:
+            if label.name == "background":
+                raise ValueError("background is implied; leave it out")
+            if label.name.casefold() == UNKNOWN_NAME:
+                raise ValueError(
+                    f"{label.name} is no class: it stands for what nobody has decided; leave it out"
+                )
+            if not label.name.isprintable() or label.name != label.name.strip():
+                raise ValueError(f"label name {label.name!r} is not one line of text")
+        sources = Counter(value for label in labels for value in label.source_values)
+        value, count = sources.most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"two classes have the source {value}; a value means one class")
+        if 0 in sources:
+            raise ValueError("0 is background and no source of a class")
         return labels
 
     @model_validator(mode="after")
@@ -121,7 +135,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _window_fits_the_networks(self) -> Recipe:
-        for sides in (self.grid.window, self.grid.crop):
+        planned_later = self.open and not {"filters", "strides"} & self.cs.model_fields_set
+        for sides in () if planned_later else (self.grid.window, self.grid.crop):
             if any(size % grain for size, grain in zip(sides, self.grains, strict=True)):
                 raise ValueError(f"grid.window and grid.crop must be divisible by {self.grains_in_words}")
         if self.training.coarse_start and not self.holds_coarser_crops:

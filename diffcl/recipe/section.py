@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,10 +16,13 @@ Crops = Annotated[int, Field(ge=1, le=256)]
 """Crops of a training step."""
 Vectors = Annotated[int, Field(ge=1, le=65_536)]
 """Feature vectors of the contrastive loss."""
-Side = Annotated[int, Field(ge=1, le=512)]
+LONGEST_SIDE: Final = 512
+Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 """Voxels of a crop or window along an axis."""
-Millimetres = Annotated[float, Field(ge=0.2, le=20)]
-"""Distance between voxels of a working grid; a finer one of a body would not fit into memory."""
+FINEST_MM: Final = 0.01
+COARSEST_MM: Final = 20.0
+Millimetres = Annotated[float, Field(ge=FINEST_MM, le=COARSEST_MM)]
+"""Distance between voxels of a working grid."""
 Width = Annotated[int, Field(ge=1, le=1024)]
 """Channels of a network."""
 Depth = Annotated[int, Field(ge=1, le=16)]

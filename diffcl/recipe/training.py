@@ -106,7 +106,9 @@ class Training(Section):
     @model_validator(mode="after")
     def _start_fits(self) -> Training:
         if self.supervised_start > self.steps:
-            raise ValueError("supervised_start cannot exceed steps")
+            if "supervised_start" in self.model_fields_set:
+                raise ValueError("supervised_start cannot exceed steps")
+            object.__setattr__(self, "supervised_start", self.steps // 5)  # the share that the defaults have
         if self.method == "supervised" and self.learns == "ds":
             raise ValueError("supervised training is that of CS: learns cannot be ds")
         if self.mix > 0 and self.labelled_crops != self.unlabelled_crops:

@@ -195,7 +195,9 @@ def training_cases(
             unlabelled[case] = scan
     roles = Roles.read(folder)
     whole = [case.name for case, scan in labelled.items() if scan.whole]
-    patients = _patients(studies, [case.name for case in labelled], recipe)
+    patients = _patients(
+        studies, [*(case.name for case in labelled), *(case.name for case in unlabelled)], recipe
+    )
     chosen = roles.choose(whole, share, patients)
     judging = {patients.get(name, name) for name in chosen | roles.judged}
     validation = _read([case for case in labelled if case.name in chosen], recipe, folder, refused)
@@ -209,6 +211,9 @@ def training_cases(
             )
         else:
             teachers[case] = scan
+    for plain in [case for case in unlabelled if patients.get(case.name, case.name) in judging]:
+        refused[plain.name] = f"{plain.name}: has no label, and its patient validates. Label it"
+        del unlabelled[plain]
     if not teachers:
         raise DataError(
             f"task {recipe.name}",

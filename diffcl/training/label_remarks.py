@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -50,12 +50,7 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     partly = [f"{scan.name} ({scan.drawn})" for scan in scans if scan.drawn]
     if partly:
         remarks.append(f"{in_words(partly)}: what is not drawn there counts as unlabelled.")
-    unknown = {name for scan in scans for name in _not_outlined(scan, recipe)}
-    for name in sorted(unknown):
-        lacking = [scan.name for scan in scans if name in _not_outlined(scan, recipe)]
-        remarks.append(
-            f"{in_words(lacking)}: {name} is not outlined, so background there does not count as such."
-        )
+    remarks += [*_lost(scans, recipe), *_undrawn(scans, recipe)]
     rare = _rare(scans, found, recipe)
     if rare:
         remarks.append(
@@ -68,6 +63,24 @@ def label_remarks(scans: Sequence[TrainingScan], recipe: Recipe) -> tuple[str, .
     if missing:
         remarks.append(f"{in_words(missing)}: in none of the labels that teach, so it is not learned.")
     return tuple(remarks)
+
+
+def _lost(scans: Sequence[TrainingScan], recipe: Recipe) -> Iterator[str]:
+    """Sentences on classes that are outlined, and too small for the working grid."""
+    sizes = " x ".join(f"{size:g}" for size in recipe.grid.spacing)
+    for entry in recipe.labels:
+        if lost := [scan.name for scan in scans if entry.value in scan.lost]:
+            what = (
+                f"{entry.name} is smaller than the voxels of the training ({sizes} mm), so it teaches nothing"
+            )
+            yield f"{in_words(lost)}: {what}. Look at the voxel size in the header."
+
+
+def _undrawn(scans: Sequence[TrainingScan], recipe: Recipe) -> Iterator[str]:
+    """Sentences on classes that are not outlined."""
+    for name in sorted({name for scan in scans for name in _not_outlined(scan, recipe)}):
+        lacking = in_words([scan.name for scan in scans if name in _not_outlined(scan, recipe)])
+        yield f"{lacking}: {name} is not outlined, so background there does not count as such."
 
 
 def _rare(scans: Sequence[TrainingScan], found: Mapping[str, set[int]], recipe: Recipe) -> list[str]:
@@ -96,4 +109,4 @@ def _classes(scan: TrainingScan, recipe: Recipe) -> set[int]:
 
 def _not_outlined(scan: TrainingScan, recipe: Recipe) -> list[str]:
     """Names of the classes that a label says nothing of."""
-    return [entry.name for entry in recipe.labels if entry.value in scan.unknown]
+    return [entry.name for entry in recipe.labels if entry.value in {*scan.unknown} - {*scan.lost}]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -78,6 +78,7 @@ def train(
     cache: Path | None = None,
     device: str = "cpu",
     on_step: Callable[[Progress], None] = lambda progress: None,
+    on_remarks: Callable[[Sequence[str]], None] = lambda remarks: None,
     spent: float = 0.0,
     clock: Clock = monotonic,
 ) -> Scores | None:
@@ -93,6 +94,7 @@ def train(
         cache: Folder for prepared scans; by default inside the run.
         device: Where to compute.
         on_step: Told of every step.
+        on_remarks: Told before the first step what is odd about the scans and labels.
         spent: Seconds of the plan's time that went by before this call.
         clock: Gives seconds; only differences count.
 
@@ -131,6 +133,7 @@ def train(
     if distributed.rank() == 0:
         seen = tuple(dict(scan.traits) for scan in (*loaded.labelled, *loaded.unlabelled) if scan.traits)
         note_preparation(run, Preparation(prepared, seen, remarks))
+        on_remarks(remarks)
     with keeps_freed_memory():
         learner = TrainingState(made.scheduled, torch.device(device))
         best = learn(run, learner, loaded, limit, on_step, _start(made, learner), threads)

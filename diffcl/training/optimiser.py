@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -70,30 +70,36 @@ class Optimiser:
                 Muon(self._matrices.views, rate, weight_decay=decay),
                 torch.optim.AdamW(rest, rate, weight_decay=decay),
             ]
+        self._peak = rate
         warm_up = max(1, round(settings.steps * WARM_UP))
-        self._schedules = [
-            WarmupCosineSchedule(rule, warm_up, settings.steps, end_lr=0.0) for rule in self._rules
-        ]
+        schedule = WarmupCosineSchedule(self._rules[0], warm_up, settings.steps, end_lr=0.0)
+        self._share: Callable[[float], float] = schedule.lr_lambda
+        self._place = 0.0
 
     def step(self, advance: float = 1.0) -> None:
-        """Apply the gradients, and go on in the schedule, by one step of it or by what is said."""
+        """Apply the gradients, and go on in the schedule, by one step of it or by what is said.
+
+        The learning rate is that of the middle of the way, so that neither the first step nor the last one has none.
+        """
         if self._matrices is not None:
             self._matrices.take_gradients()
-        for rule, schedule in zip(self._rules, self._schedules, strict=True):
+        rate = self._peak * self._share(self._place + advance / 2)
+        for rule in self._rules:
+            for group in rule.param_groups:
+                group["lr"] = rate
             rule.step()
-            schedule.last_epoch += advance - 1  # type: ignore[assignment]  # torch goes on by one from it
-            schedule.step()
+        self._place += advance
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs."""
         return {
             "rules": [rule.state_dict() for rule in self._rules],
-            "schedules": [schedule.state_dict() for schedule in self._schedules],
+            "place": self._place,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         for part, content in zip(self._rules, state["rules"], strict=True):
             part.load_state_dict(content)
-        for schedule, content in zip(self._schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(content)
+        earlier = state.get("schedules")  # of a checkpoint that was kept before the place was
+        self._place = earlier[0]["last_epoch"] if earlier else state["place"]

@@ -221,7 +221,8 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) 
     """The crops of a step with their targets, pasted into each other where the batch has boxes.
 
     Labelled and unlabelled crops exchange the contents of their boxes, in both directions; without
-    unlabelled crops each labelled crop takes the box of its neighbour. Of a mixed pair, the batch may keep one.
+    unlabelled crops each labelled crop takes the box of its neighbour, and those that only give are left out. Of a
+    mixed pair, the batch may keep one.
     What of a labelled crop is not drawn carries no weight.
     """
     images, labels = batch.labelled, batch.labels
@@ -231,7 +232,7 @@ def arrange(batch: Batch, of_cs: PseudoLabel | None, of_ds: PseudoLabel | None) 
         fields = [images, labels, labels, known, zeros, zeros]
         if batch.boxes is not None:
             fields = [_paste(field.roll(1, dims=0), field, batch.boxes) for field in fields]
-        return Crops(*fields)
+        return Crops(*(field[: len(images) - batch.givers] for field in fields))
     first = [images, labels, labels, known, zeros, zeros]
     second = [
         batch.unlabelled, of_ds.classes, of_cs.classes, torch.zeros_like(of_ds.weight),

@@ -121,7 +121,7 @@ def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], 
     """The voxels of a scan and of its label, and where they lie."""
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
-    truth = to_classes(read_label(case.label), grid, recipe, case.label, partly=True)
+    truth = to_classes(read_label(case.label, sources=True), grid, recipe, case.label, partly=True)
     if drawn := drawn_in_words(voxels(truth), grid):
         raise DataError(case.label, f"{drawn}, so it cannot validate", "Finish it, or let the scan teach")
     unknown = not_outlined(case, recipe, voxels(truth))

@@ -233,7 +233,11 @@ def test_from_scans_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "organ.toml").write_text(RECIPE)
     train = ["train", "--recipe", str(tmp_path / "organ.toml"), "--data", str(data), "--labelled", "1",
              "--validation", "1", "--out", str(tmp_path / "run"), "--steps", "3"]  # fmt: skip
+    (data / "patients.csv").write_text("scan1,other\nscan2,other\n")
     assert run(train) == 0
+    assert (
+        "1 of the scans without a label left out: other scans of the same patients" in capsys.readouterr().err
+    )
     assert run(train) == 2, "the folder is in use"
     assert run([*train, "--resume"]) == 0
     store = str(tmp_path / "store")

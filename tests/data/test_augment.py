@@ -44,6 +44,21 @@ def test_an_organ_keeps_its_volume_and_extent_in_thick_slices() -> None:
     assert turned.sum() == pytest.approx(organ.sum(), rel=0.05)
 
 
+@pytest.mark.parametrize("crop", [(60, 60, 9), (61, 36, 10), (24, 20, 11)])
+def test_a_crop_that_stays_as_it_is_has_the_voxels_of_its_box(crop: tuple[int, int, int]) -> None:
+    settings, spacing = Augmentation(rotate=(2.5, 2.5, 15.0), scale=0.0), (1.4, 1.4, 10.0)
+    box = turned_box(settings, crop, spacing)
+    assert all((length - size) % 2 == 0 for length, size in zip(box, crop, strict=True))
+    numbers = torch.arange(box[2]).expand(box).float()[None]
+    still = spatial_augmentation(Augmentation(rotate=0.0, scale=0.0), crop, spacing)
+    found = still({"image": numbers, "label": numbers})
+    margin = (box[2] - crop[2]) // 2
+    for name in ("image", "label"):
+        assert torch.equal(
+            found[name][0, 5, 5].round(decimals=3), torch.arange(margin, margin + crop[2]).float()
+        )
+
+
 def test_thick_slices_are_blurred_as_far_as_thin_ones() -> None:
     settings = Augmentation(shift=0.0, gamma=0.0, noise=0.0, blur=3.0)
     transform = intensity_augmentation(settings, (1.0, 1.0, 6.0))

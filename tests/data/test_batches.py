@@ -120,6 +120,18 @@ def test_one_crop_of_a_mixed_pair_is_kept_by_chance(recipe: Recipe) -> None:
     assert batches(recipe.changed(training={"mix": 1.0}))(6).kept == (True, True)
 
 
+def test_a_single_labelled_crop_has_another_to_take_its_box_from(recipe: Recipe) -> None:
+    one = {"start_crops": 1, "labelled_crops": 1, "unlabelled_crops": 1, "mix": 1.0}
+    made = batches(recipe.changed(training=one))
+    alone, beside = made(3), made(6)
+    assert (alone.givers, len(alone.labelled), len(alone.labels)) == (1, 2, 2)
+    assert alone.boxes is not None
+    assert len(alone.boxes) == 2
+    assert (beside.givers, len(beside.labelled), len(beside.unlabelled)) == (0, 1, 1)
+    unmixed = batches(recipe.changed(training={**one, "mix": 0.0}))(3)
+    assert (unmixed.givers, len(unmixed.labelled), unmixed.boxes) == (0, 1, None)
+
+
 def test_fewer_scans_than_crops_are_used_twice(recipe: Recipe) -> None:
     batch = Batches(scans(1, labelled=True), scans(1, labelled=False), recipe)(6)
     assert len(batch.labelled) == len(batch.unlabelled) == 2

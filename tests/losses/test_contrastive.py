@@ -99,3 +99,5 @@ def test_voxels_are_drawn_evenly_over_the_classes() -> None:
     groups[0, 5] = -1
     drawn = groups.flatten()[draw_voxels(groups, 32, 2, generator())]
     assert drawn.bincount().tolist() == [16, 16]
+    assert len(draw_voxels(groups, 32, 14, generator())) == 32, "classes that do not occur take no share"
+    assert len(draw_voxels(torch.full_like(groups, -1), 32, 2, generator())) == 0

@@ -144,8 +144,8 @@ def test_anything_but_a_whole_model_is_refused(
         ("grid", {"window": [1e6, 1e6, 1e6]}, "grid.window.0: Input should be less than or equal to 512"),
         (
             "grid",
-            {"spacing": [0.1, 0.1, 0.1]},
-            "grid.spacing.0: Input should be greater than or equal to 0.2",
+            {"spacing": [0.001, 0.001, 0.001]},
+            "grid.spacing.0: Input should be greater than or equal to 0.01",
         ),
         ("diffusion", {"sampling_steps": 1000}, "sampling_steps: Input should be less than or equal to 100"),
     ],

@@ -256,6 +256,21 @@ def test_scans_of_one_patient_stand_on_one_side(outlined: Outlined, studies: Pat
     assert {case.name for case in found.cases.labelled} == set(SCANS)
 
 
+def test_a_patient_who_validates_teaches_with_no_scan_without_a_label_either(
+    outlined: Outlined, studies: Path, tmp_path: Path
+) -> None:
+    for name in ("oblique", "straight"):
+        outlined.outline(name)
+    folder = tmp_path / "organ"
+    Roles(judged=frozenset({"straight"}), taught=frozenset({"oblique"})).write(folder)
+    (studies / "patients.csv").write_text("straight,a\nflipped,a\noblique,b\nanisotropic,b")
+    found = training_cases(outlined, ORGAN, 0.2, folder)
+    assert [case.name for case in found.cases.validation] == ["straight"]
+    assert [case.name for case in found.cases.unlabelled] == ["anisotropic"]
+    assert [scan.name for scan in found.scans.unlabelled] == ["anisotropic"]
+    assert found.refused == {"flipped": "flipped: has no label, and its patient validates. Label it"}
+
+
 def test_a_patient_judges_or_teaches_with_all_scans() -> None:
     patients = {name: name[0] for name in ("a_1", "a_2", "b_1", "b_2", "c_1", "c_2", "d_1", "e_1")}
     roles = Roles(taught=frozenset({"a_1"}), judged=frozenset({"b_1"}))

@@ -31,12 +31,50 @@ def test_a_step_of_muon_turns_a_gradient_into_directions_of_one_length() -> None
     optimiser = Optimiser(network, SETTINGS.model_copy(update={"optimiser": "muon"}))
     before = kernel.detach().clone()
     kernel.grad = torch.randn_like(kernel) * torch.logspace(-0.5, 0.5, 16)[:, None, None, None, None]
-    for _ in range(2):  # the first one is of the warm-up, at a learning rate of 0
-        optimiser.step()
+    optimiser.step()  # a quarter of the way through the warm-up of two steps
     update = (before - kernel.detach()).flatten(1)
     lengths = torch.linalg.svdvals(update)
     assert lengths.max() / lengths.min() < 2
-    assert update.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
+    assert update.square().mean().sqrt().item() == pytest.approx(0.2 * 0.02 / 4, rel=0.2)
+
+
+def moves(optimiser: Optimiser, network: nn.Linear, advance: float, count: int) -> list[float]:
+    """How far plain gradient descent takes a weight in each step, whose gradient is 1."""
+    found, before = [], network.weight.item()
+    for _ in range(count):
+        network.weight.grad = torch.ones(1, 1)
+        optimiser.step(advance)
+        found.append(before - network.weight.item())
+        before = network.weight.item()
+    return found
+
+
+def plain(network: nn.Linear) -> Optimiser:
+    """With AdamW every step of a gradient that stays the same is as long as the learning rate."""
+    return Optimiser(network, SETTINGS.model_copy(update={"optimiser": "adamw"}))
+
+
+@pytest.mark.parametrize("advance", [1.0, 2.5])
+def test_every_step_has_the_learning_rate_of_the_middle_of_its_way(advance: float) -> None:
+    network = nn.Linear(1, 1, bias=False)
+    moved = moves(plain(network), network, advance, int(100 / advance))
+    places = advance * (torch.arange(len(moved)) + 0.5)
+    cosine = 0.5 * (1 + torch.cos(torch.pi * (places - 2) / 98))
+    expected = 0.02 * torch.where(places < 2, places / 2, cosine)
+    torch.testing.assert_close(torch.tensor(moved), expected, rtol=1e-3, atol=1e-6)
+    assert min(moved) > 0
+
+
+@pytest.mark.parametrize("former", [False, True], ids=["own state", "state of before"])
+def test_a_schedule_goes_on_where_it_was(former: bool) -> None:
+    network, other = (nn.Linear(1, 1, bias=False) for _ in range(2))
+    one, two = plain(network), plain(other)
+    moves(one, network, 3.0, 5)
+    state = one.state_dict()
+    if former:
+        state = {"rules": state["rules"], "schedules": [{"last_epoch": state["place"]}] * len(state["rules"])}
+    two.load_state_dict(state)
+    assert moves(one, network, 3.0, 5) == pytest.approx(moves(two, other, 3.0, 5), rel=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 432), (64, 64), (128, 27)])

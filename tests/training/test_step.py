@@ -190,6 +190,14 @@ def test_without_unlabelled_crops_neighbours_are_mixed() -> None:
     assert crops.labelled.eq(1).all()
 
 
+def test_a_crop_that_only_gives_is_not_learned_from() -> None:
+    made = replace(batch(unlabelled=0, boxes=True), givers=1)
+    crops, both = arrange(made, None, None), arrange(replace(made, givers=0), None, None)
+    assert len(crops.images) == len(crops.labelled) == 1
+    assert torch.equal(crops.images[0], both.images[0])
+    assert torch.equal(crops.cs_target[0], both.cs_target[0])
+
+
 def test_what_is_not_outlined_is_no_background(recipe: Recipe) -> None:
     """The first crop says nothing of class 2: its background has the value 3 in the label."""
     plain = batch(unlabelled=2, boxes=True)

@@ -13,8 +13,7 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from diffcl.data.preprocess import PreparedScan, prepare
-from diffcl.data.resample import resample
+from diffcl.data.preprocess import PreparedScan, classes_on_grid, prepare
 from diffcl.errors import UsageError
 from diffcl.files import make_folder
 from diffcl.geometry import Box, Geometry, extent, voxels
@@ -25,6 +24,7 @@ from diffcl.inference.interactive.shapes import Distances, between_slices
 from diffcl.inference.predictor import Prediction, Predictor, entropy
 from diffcl.io.images.write import write_image
 from diffcl.io.scan import Scan
+from diffcl.labels import UNKNOWN
 
 SOFT_MM = 1.0
 """Distance from the outline at which a voxel is on its side with odds of 2.7 to 1; chosen on validation scans."""
@@ -212,11 +212,12 @@ def _with_model(
     begun = np.zeros(found.shape, np.uint8)
     begun[box] = distances.label()
     begun = known.hold(begun)
-    prepared = prepare(scan, recipe)
+    prepared, device = prepare(scan, recipe), predictor.model.device
+    drawn = _on_working_grid(prepared, np.where(known.mask, known.classes, np.uint8(UNKNOWN)))
     denoised = completed_probabilities(
-        prepared.image.to(predictor.model.device),
-        _on_working_grid(prepared, begun).to(predictor.model.device),
-        _on_working_grid(prepared, known.mask.astype(np.uint8)).bool().to(predictor.model.device),
+        prepared.image.to(device),
+        torch.where(drawn == UNKNOWN, _on_working_grid(prepared, begun), drawn).to(device),
+        (drawn != UNKNOWN).to(device),
         recipe,
         predictor.engine.ds,
         seed=seed,
@@ -277,8 +278,7 @@ def _soft(distances: Distances) -> NDArray[np.float32]:
 
 
 def _on_working_grid(prepared: PreparedScan, classes: NDArray[np.uint8]) -> torch.Tensor:
-    working = resample(prepared.original.place(classes), prepared.working, labels=True)
-    return torch.from_numpy(voxels(working).astype(np.int64))
+    return classes_on_grid(classes, prepared.original, prepared.working)
 
 
 def _common(one: Box, other: Box) -> tuple[Box, Box] | None:

@@ -90,6 +90,22 @@ def test_a_model_that_has_learned_to_complete_reads_what_is_drawn_where_no_noise
     assert 0 < without_noise.float().mean() < 0.5
 
 
+def test_a_slice_of_a_finer_scan_is_known_where_the_networks_see_it(model: Model) -> None:
+    recipe = model.info.recipe.changed(grid={"spacing": [2.0, 2.0, 2.0]}, diffusion={"completion": 0.5})
+    coarse = replace(model, info=model.info.model_copy(update={"recipe": recipe}))
+    scan, seen = (
+        make_scan(Geometry((20, 20, 24), (1.0, 1.0, 1.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))),
+        [],
+    )
+    coarse.ds.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    label = np.zeros((20, 20, 24), np.uint8)
+    label[6:14, 6:14, 7] = label[6:14, 6:14, 16] = 1
+    diffcl.complete(scan, Geometry.of(scan.image).place(label), coarse)
+    without_noise = (seen[-1].abs() == 1).all(dim=1)[0]
+    whole = without_noise[2:8, 2:8].all(dim=(0, 1))
+    assert 2 <= int(whole.sum()) <= 4, "each slice in one or two of the coarse ones"
+
+
 def test_the_same_question_has_the_same_answer(model: Model) -> None:
     scan = make_scan(GRIDS["straight"])
     one, other = (diffcl.complete(scan, partly(scan), model) for _ in range(2))
