@@ -34,6 +34,12 @@ def test_a_recipe_survives_being_written_down() -> None:
     assert parse_recipe(recipe.model_dump(mode="json"), "test") == recipe
 
 
+def test_a_number_of_steps_alone_is_enough() -> None:
+    recipe = parse_recipe({**SMALLEST, "training": {"steps": 50}}, "test")
+    assert recipe.training.supervised_start == 10
+    assert parse_recipe(recipe.model_dump(mode="json"), "test").training == recipe.training
+
+
 @pytest.mark.parametrize(("given", "values"), [(True, (1, 2)), (False, ()), ([2], (2,)), ([], ())])
 def test_classes_of_one_piece_are_all_none_or_some(given: object, values: tuple[int, ...]) -> None:
     labels = [{"value": 1, "name": "a"}, {"value": 2, "name": "b"}]
@@ -50,18 +56,32 @@ def test_classes_of_one_piece_are_all_none_or_some(given: object, values: tuple[
         ({"labels": [{"value": 2, "name": "a"}]}, "label values must be 1, 2, ... in order"),
         ({"labels": [{"value": 1, "name": "background"}]}, "background is implied"),
         ({"labels": [{"value": 1, "name": "a"}, {"value": 2, "name": "a"}]}, "label names must differ"),
+        ({"labels": [{"value": 1, "name": "Unknown"}]}, "Unknown is no class: it stands for what nobody has"),
+        ({"labels": [{"value": 1, "name": "a\nb"}]}, "label name 'a\\nb' is not one line of text"),
+        ({"labels": [{"value": 1, "name": " a"}]}, "label name ' a' is not one line of text"),
+        (
+            {"labels": [{"value": 1, "name": "a"}, {"value": 2, "name": "b", "sources": [1, 2]}]},
+            "two classes have the source 1; a value means one class",
+        ),
+        (
+            {"labels": [{"value": 1, "name": "a", "sources": [0, 1]}]},
+            "0 is background and no source of a class",
+        ),
         ({"name": "My Organ"}, "name"),
         ({"labels": [{"value": 1, "name": "a", "sources": [10**12]}]}, "labels.0.sources.0"),
         ({"labels": [{"value": n, "name": str(n)} for n in range(1, 257)]}, "labels.255.value"),
         ({"labels": [{"value": n, "name": str(n)} for n in range(1, 256)]}, "holds 254 classes at most"),
-        ({"grid": {"window": [30, 32, 32]}}, "must be divisible by 8"),
+        ({"grid": {"window": [30, 32, 32]}, "planned": False}, "must be divisible by 8"),
         ({"grid": {"spacing": [0, 1, 1]}}, "grid.spacing.0"),
         ({"training": {"steps": 10, "supervised_start": 11}}, "supervised_start cannot exceed steps"),
         ({"training": {"mix": 0.5, "unlabelled_crops": 1}}, "mix needs as many unlabelled_crops"),
         ({"cs": {"hf_mamba_levels": [3]}}, "level 3 has no skip connection"),
         ({"cs": {"filters": [8, 16]}}, "one entry a level"),
         ({"cs": {"projection": 8}}, "must be equal"),
-        ({"ds": {"coarsening": 2}, "grid": {"crop": [24, 32, 32]}}, "must be divisible by 16"),
+        (
+            {"ds": {"coarsening": 2}, "grid": {"crop": [24, 32, 32]}, "planned": False},
+            "must be divisible by 16",
+        ),
         ({"ds": {"coarsening": 2, "diffusion": False}}, "coarsening has no meaning without diffusion"),
         (
             {"ds": {"coarsening": [1, 2, 1], "diffusion": False}},

@@ -81,7 +81,7 @@ def prepare_case(
     settings: dict[str, Any] = {
         "spacing": [*recipe.grid.spacing, recipe.grid.axes],
         "intensity": recipe.intensity.model_dump(),
-        "sources": [entry.source_values for entry in recipe.labels],
+        "sources": [[entry.name, *entry.source_values] for entry in recipe.labels],
     }
     images = case_files(case.image, recipe.sequences)
     if recipe.sequences:
@@ -111,7 +111,7 @@ def _prepared(
     arrays, notes = {"image": prepared.image.numpy()}, dict[str, Any](traits(prepared))
     notes |= {"modality": modality_of(scan), "guesses": scan.guesses}
     if isinstance(case, LabelledCase):
-        drawn = read_label(case.label, sources=True)
+        drawn = read_label(case.label, labels=recipe.labels, sources=True)
         label = prepare_label(drawn, prepared.original, recipe, case.label)
         arrays["label"] = label.numpy().astype(np.uint8)
         classes = voxels(to_classes(drawn, prepared.original, recipe, case.label, partly=True))

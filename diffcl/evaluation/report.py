@@ -41,11 +41,12 @@ def evaluate_folder(
         ScanError: If a label map cannot be read.
     """
     pairs = _pairs(predictions, labels)
-    classes = recipe.labels if recipe else _classes_of(pairs)
+    named = recipe.labels if recipe else None
+    classes = named or _classes_of(pairs)
     rows: list[CaseScore] = []
     for prediction, label in pairs:
-        found = read_label(prediction)
-        wanted = filled_up(read_label(label, sources=recipe is not None), Geometry.of(found))
+        found = read_label(prediction, labels=named)
+        wanted = filled_up(read_label(label, labels=named, sources=bool(recipe)), Geometry.of(found))
         if recipe:
             wanted = to_classes(wanted, Geometry.of(wanted), recipe, label, partly=True)
             _check_values(found, classes, prediction)

@@ -129,13 +129,14 @@ class IsolatedReader:
     def label(
         self, path: Path, reference: Scan | None = None, labels: Sequence[LabelClass] | None = None
     ) -> sitk.Image:
-        """What `label_of_file` gives. What is to lie on the grid of a series is read here after a child has read it.
+        """What `label_of_file` gives. What is to lie on the grid of a series, or has names, a child reads first.
 
         Raises:
             ScanError: If it is no label, or ends the child, takes longer or needs more memory than allowed.
         """
         image = _placed(*self._ask("label", path))
-        return label_of_file(path, reference, labels) if reference and holds_dicom(path) else image
+        by_others = reference is not None or labels is not None
+        return label_of_file(path, reference, labels) if by_others and holds_dicom(path) else image
 
     def cut(self, path: Path, longest: int, kind: CutKind, planes: Planes | None = None) -> Cut:
         """What a picture shows of a scan, of the first volume of a file, or of a label; the child reads all of it.

@@ -17,7 +17,7 @@ from diffcl.io.dicom.seg_read import read_seg
 from diffcl.io.dicom.series import read_series
 from diffcl.io.formats import DICOM_SUFFIX, is_dicom, is_segmentation, scan_name
 from diffcl.io.images.integrity import check_finite
-from diffcl.io.images.segmentation import in_layers, merged
+from diffcl.io.images.segmentation import by_names, in_layers, merged
 from diffcl.io.images.volume import placed, read_volume, read_volumes
 from diffcl.io.in_memory import ImageInMemory, scan_in_memory
 from diffcl.io.scan import Scan
@@ -138,7 +138,8 @@ def read_label(
         source: An image file, a segmentation of 3D Slicer, a DICOM segmentation, or an image in memory as `read_scan`
             takes it.
         reference: The scan it belongs to. A DICOM segmentation is put on its grid: some leave out slices.
-        labels: Classes of the task, by which the segments of a DICOM segmentation get their values.
+        labels: Classes of the task, by whose names the segments of a DICOM segmentation, or of one of 3D Slicer, get
+            their values.
         sources: Whether its values are what a recipe calls `sources`, which may be any whole numbers; where one of them
             is none of 0..255, all are int64.
 
@@ -150,6 +151,8 @@ def read_label(
         path = Path(source)
         check_present(path)
         image = (_other().label if _other else label_of_file)(path, reference, labels)
+        if labels is not None:
+            image = _by_names(path, image, labels, sources=sources)
     else:
         held = scan_in_memory(source, "label")
         path, image = held.path, _label(held.image, held.path)
@@ -157,6 +160,20 @@ def read_label(
         values = sitk.GetArrayViewFromImage(image)
         raise _no_label(path, values[(values < 0) | (values > MOST)][0])
     return image
+
+
+def _by_names(path: Path, image: sitk.Image, labels: Sequence[LabelClass], *, sources: bool) -> sitk.Image:
+    """A label map with the values of classes where its file names them; those of their sources if that is asked."""
+    small = image.GetPixelID() == sitk.sitkUInt8
+    found = by_names(path, image, labels) if small and is_segmentation(path) else image
+    if not sources or (found is image and not holds_dicom(path)):
+        return found
+    table = np.arange(MOST + 1, dtype=np.int64)
+    for one in labels:
+        table[one.value] = one.source_values[0]
+    label = sitk.GetImageFromArray(whole_numbers(table[sitk.GetArrayViewFromImage(found)], path))
+    label.CopyInformation(found)
+    return label
 
 
 def label_of_file(

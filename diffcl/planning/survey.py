@@ -219,7 +219,10 @@ def _facts(case: LabelledCase | UnlabelledCase, recipe: Recipe, cache: Path | No
         return _measured(case, recipe)
     images = case_files(case.image, recipe.sequences)
     sources = [*filter(None, images), *([case.label] if isinstance(case, LabelledCase) else [])]
-    settings: list[Any] = [list(AXES), *([entry.value, *entry.source_values] for entry in recipe.labels)]
+    settings: list[Any] = [
+        list(AXES),
+        *([entry.value, entry.name, *entry.source_values] for entry in recipe.labels),
+    ]
     settings += [sequence_settings(recipe, images)] if recipe.sequences else []
     key = array_cache.digest("survey", settings, sources)
     entry = array_cache.load(cache, key)
@@ -241,7 +244,13 @@ def _measured(case: LabelledCase | UnlabelledCase, recipe: Recipe) -> dict[Axes,
     others: tuple[tuple[float, float] | None, ...] = ()
     if isinstance(case, LabelledCase):
         label = voxels(
-            to_classes(read_label(case.label, sources=True), grid, recipe, case.label, partly=True)
+            to_classes(
+                read_label(case.label, labels=recipe.labels, sources=True),
+                grid,
+                recipe,
+                case.label,
+                partly=True,
+            )
         )
         inside = ((label > 0) & (label != UNKNOWN)).T
         tissue = _tissue(intensities, inside)

@@ -93,7 +93,7 @@ def read_validation(case: LabelledCase, recipe: Recipe, cache: Path | None = Non
         return _validation_scan(
             case, notes, {name: partial(_same, one) for name, one in arrays.items()}, recipe
         )
-    settings: list[Any] = [[entry.value, *entry.source_values] for entry in recipe.labels]
+    settings: list[Any] = [[entry.value, entry.name, *entry.source_values] for entry in recipe.labels]
     unsure = [entry.name for entry in recipe.labels if entry.missing == "not outlined"]
     settings += [[*unsure, *case.not_outlined]] if unsure or case.not_outlined else []
     images = case_files(case.image, recipe.sequences)
@@ -121,7 +121,9 @@ def _read(case: LabelledCase, recipe: Recipe) -> tuple[dict[str, NDArray[Any]], 
     """The voxels of a scan and of its label, and where they lie."""
     scan = read_case(case.image, recipe.sequences)
     grid = Geometry.of(scan.image)
-    truth = to_classes(read_label(case.label, sources=True), grid, recipe, case.label, partly=True)
+    truth = to_classes(
+        read_label(case.label, labels=recipe.labels, sources=True), grid, recipe, case.label, partly=True
+    )
     if drawn := drawn_in_words(voxels(truth), grid):
         raise DataError(case.label, f"{drawn}, so it cannot validate", "Finish it, or let the scan teach")
     unknown = not_outlined(case, recipe, voxels(truth))

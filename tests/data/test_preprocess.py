@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,24 @@ def test_changed_content_or_settings_are_prepared_anew(
     sitk.WriteImage(GRID.place(np.zeros(GRID.size, np.uint8)), case.label)
     assert int(prepare_case(case, recipe, cache).label.sum()) == 0  # type: ignore[union-attr]
     assert len(list(cache.iterdir())) == 3
+
+
+def test_a_class_that_the_working_grid_has_no_voxel_of_is_not_taken_for_absent(
+    case: LabelledCase, recipe: Recipe, tmp_path: Path
+) -> None:
+    label = sitk.ReadImage(case.label)
+    values = sitk.GetArrayFromImage(label)
+    values[...] = 0
+    values[1, 1, 1] = 1
+    lonely = sitk.GetImageFromArray(values)
+    lonely.CopyInformation(label)
+    sitk.WriteImage(lonely, tmp_path / "label.nii.gz")
+    coarse = recipe.changed(grid={"spacing": [4.0, 4.0, 4.0]})
+    small = replace(case, label=tmp_path / "label.nii.gz")
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        found = prepare_case(small, coarse, cache)
+        assert found.lost == found.unknown == (1,)
+        assert not found.whole
 
 
 @pytest.mark.parametrize("ending", ["mhd", "nhdr"])

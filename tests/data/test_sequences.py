@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,22 @@ def test_a_study_is_read_by_the_descriptions_of_its_series(recipe: Recipe, tmp_p
     assert np.array_equal(voxels(case.others[0]), np.rint(voxels(noise(0))))
     assert case.others[1] is None
     assert any("T1 has another frame of reference than FLAIR" in remark for remark in case.remarks)
+
+
+@pytest.mark.parametrize("required", [True, False], ids=["required", "optional"])
+def test_a_further_sequence_is_not_taken_for_the_first(
+    required: bool, recipe: Recipe, tmp_path: Path
+) -> None:
+    flair, t1, ct = recipe.sequences
+    sequences = (flair, t1.model_copy(update={"required": required}), ct)
+    sitk.WriteImage(noise(0), tmp_path / "p0_0001.nii.gz")
+    with pytest.raises(
+        ScanError, match=r"is T1 of p0 by its name, without FLAIR, which the task needs. Give p0_0000"
+    ):
+        read_case(tmp_path / "p0_0001.nii.gz", sequences)
+    sitk.WriteImage(noise(0), tmp_path / "p0_0007.nii.gz")
+    with pytest.raises(ScanError, match="without T1") if required else nullcontext():
+        read_case(tmp_path / "p0_0007.nii.gz", sequences)
 
 
 def test_an_absent_sequence_is_empty_and_told(recipe: Recipe) -> None:

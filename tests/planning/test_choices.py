@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from diffcl.errors import DataError
+from diffcl.errors import DataError, RecipeError
 from diffcl.planning.choices import Choice, choose, missing_classes
 from diffcl.planning.size import COARSEST, CROP_VOXELS
 from diffcl.planning.survey import ClassFacts, ScanFacts, Survey
 from diffcl.recipe import Recipe, load_recipe, parse_recipe
+from diffcl.recipe.section import LONGEST_SIDE
 
 Triple = tuple[float, float, float]
 
@@ -233,3 +234,55 @@ def test_classes_that_no_label_has_are_named() -> None:
 
 def said(choices: list[Choice], field: str) -> str:
     return next(one.reason for one in choices if f"{one.section}.{one.field}" == field)
+
+
+@pytest.mark.parametrize("extent", [(700.0, 12.0, 12.0), (16.0, 560.0, 16.0), (1200.0, 100.0, 6.0)])
+def test_no_side_of_a_plan_is_longer_than_a_recipe_may_say(extent: Triple) -> None:
+    one = scan((1.0, 1.0, 1.0), extent, one_class(thickness=5.0))
+    made = plan(task(), one, scan((1.0, 1.0, 1.0), (500.0, 16.0, 16.0), one_class(thickness=5.0)))
+    assert max(*made.grid.crop, *made.grid.window) <= LONGEST_SIDE
+
+
+def test_voxels_of_a_small_animal_stay_as_fine_as_its_classes_need() -> None:
+    made = plan(task(), scan((0.05, 0.05, 0.05), (3.0, 2.5, 2.0), one_class(thickness=0.1)))
+    assert made.grid.spacing == (0.05, 0.05, 0.05)
+
+
+def test_a_ct_of_impossible_values_is_named() -> None:
+    odd = BODY.model_copy(update={"name": "scaled", "tissue": (7e6, 2e7)})
+    with pytest.raises(
+        DataError, match=r"^scaled: has values of 7e\+06\.\.2e\+07 inside the classes, which are no"
+    ):
+        plan(task(modality="CT"), BODY, odd)
+
+
+@pytest.mark.parametrize(
+    ("given", "crops"), [({}, (1, 1)), ({"labelled_crops": 2}, (2, 2)), ({"unlabelled_crops": 3}, (3, 3))]
+)
+def test_as_many_crops_of_each_kind_are_planned_as_the_recipe_gives_of_one(
+    given: dict[str, int], crops: tuple[int, int]
+) -> None:
+    training = plan(task(training=given), CUBE).training
+    assert (training.labelled_crops, training.unlabelled_crops) == crops
+    assert training.mix == 0.8
+    both = plan(task(training={"labelled_crops": 2, "unlabelled_crops": 1}), CUBE).training
+    assert (both.labelled_crops, both.unlabelled_crops, both.mix) == (2, 1, 0.0)
+
+
+def test_a_crop_of_few_slices_may_be_given_and_the_rest_fits_it() -> None:
+    made = plan(task(grid={"crop": [160, 192, 10]}), HEART)
+    assert made.grid.crop == (160, 192, 10)
+    assert made.grains[2] <= 2
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"cs": {"hf_mamba_levels": [3]}}, "level 3 has no skip connection"),
+        ({"grid": {"crop": [45, 48, 48]}}, "grid.window and grid.crop must be divisible by 8"),
+    ],
+)
+def test_what_does_not_fit_the_plan_is_one_line(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(RecipeError, match=told) as caught:
+        plan(task(**given), CUBE)
+    assert "\n" not in str(caught.value)

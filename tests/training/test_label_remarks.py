@@ -35,6 +35,15 @@ def test_empty_labels_and_classes_in_none_are_named(recipe: Recipe) -> None:
     )
 
 
+def test_a_class_that_is_smaller_than_a_voxel_of_the_training_teaches_nothing(recipe: Recipe) -> None:
+    small = replace(scan("b", 2), unknown=(1,), lost=(1,))
+    sizes = " x ".join(f"{size:g}" for size in recipe.grid.spacing)
+    assert label_remarks([scan("a", 1, 2), small], recipe) == (
+        f"b: head is smaller than the voxels of the training ({sizes} mm), so it teaches nothing. "
+        "Look at the voxel size in the header.",
+    )
+
+
 def test_a_class_that_few_labels_have_is_named(recipe: Recipe) -> None:
     several = [scan("a", 1, 2), scan("b", 2), scan("c", 2)]
     assert label_remarks(several, recipe) == (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from diffcl.errors import ScanError
-from diffcl.geometry import voxels
+from diffcl.geometry import Geometry, voxels
 from diffcl.io.images.nrrd import read_nrrd
 from diffcl.io.images.nrrd_header import NrrdHeader, read_header
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, LabelClass
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,37 @@ def segments_of(path: Path) -> tuple[Segment, ...]:
         Segment(name, stored if alone else order, layer, stored)
         for order, (name, stored, layer) in enumerate(found, start=1)
     )
+
+
+def by_names(path: Path, label: sitk.Image, labels: Sequence[LabelClass]) -> sitk.Image:
+    """The label map of a `.seg.nrrd` file with the values of the classes that its segments are named after.
+
+    A segment of the name `UNKNOWN_NAME` has the value `UNKNOWN`. Where no segment has the name of a class, values stay.
+
+    Args:
+        path: The file.
+        label: What it holds, uint8.
+        labels: Classes of the task.
+
+    Raises:
+        ScanError: If some segments are named after classes and others are not.
+    """
+    values = {one.name.casefold(): one.value for one in labels}
+    segments = [one for one in segments_of(path) if one.value <= UNKNOWN]
+    meant = {one.value: values.get(one.name.casefold()) for one in segments}
+    if not any(meant.values()):
+        return label
+    array = voxels(label)
+    table = np.arange(UNKNOWN + 1, dtype=np.uint8)
+    for one in segments:
+        found = UNKNOWN if one.name.casefold() == UNKNOWN_NAME else meant[one.value]
+        if found is None and (array == one.value).any():
+            raise ScanError(
+                path, f"segment {one.name[:40]} is no class of this task",
+                f"Name it one of: {', '.join(entry.name for entry in labels)}",
+            )  # fmt: skip
+        table[one.value] = found or 0
+    return Geometry.of(label).place(table[array])
 
 
 def in_layers(path: Path) -> bool:

@@ -109,3 +109,45 @@ def test_a_label_that_reaches_beyond_its_scan_is_told_what_differs(
     path = write(tmp_path / "p07.seg.nrrd", truth, grid, [("a", 1, 0), ("b", 2, 0)])
     with pytest.raises(DataError, match="its size 9 x 11 x 7 against 7 x 8 x 5"):
         to_classes(read_label(path), grid.part(box), load_recipe("hippocampus"), path)
+
+
+def test_the_names_of_segments_decide_where_the_classes_are_known(
+    truth: np.ndarray, grid: Geometry, tmp_path: Path
+) -> None:
+    labels = load_recipe("hippocampus").labels
+    one, two = (label.name for label in labels)
+    stored = np.where(truth == 1, 2, np.where(truth == 2, 1, 0))
+    stored[0, 0, 0] = 3
+    file = write(tmp_path / "a.seg.nrrd", stored, grid, [(two.upper(), 1, 0), (one, 2, 0), ("Unknown", 3, 0)])
+    found = voxels(read_label(file, labels=labels))
+    assert found[0, 0, 0] == 255
+    found[0, 0, 0] = truth[0, 0, 0]
+    assert np.array_equal(found, truth)
+    assert np.array_equal(voxels(read_label(file)), stored), "nobody told the classes"
+    wide = (labels[0].model_copy(update={"sources": (420,)}), labels[1])
+    assert np.array_equal(voxels(read_label(file, labels=wide, sources=True)) == 420, found == 1)
+    strange = write(tmp_path / "b.seg.nrrd", stored, grid, [(two, 1, 0), (one, 2, 0), ("liver", 3, 0)])
+    with pytest.raises(
+        ScanError, match=f"segment liver is no class of this task. Name it one of: {one}, {two}"
+    ):
+        read_label(strange, labels=labels)
+    unnamed = write(
+        tmp_path / "c.seg.nrrd", stored, grid, [("Segment_1", 1, 0), ("Segment_2", 2, 0), ("x", 3, 0)]
+    )
+    assert np.array_equal(voxels(read_label(unnamed, labels=labels)), stored)
+
+
+def test_values_beyond_a_byte_are_sources_of_classes_alone(grid: Geometry, tmp_path: Path) -> None:
+    values = np.zeros(grid.size, np.int32)
+    values[1], values[2] = 420, -7
+    file = tmp_path / "heart.nii.gz"
+    sitk.WriteImage(grid.place(values), file)
+    with pytest.raises(ScanError, match=r"value (420|-7) is not a label \(0-255\)"):
+        read_label(file)
+    found = voxels(read_label(file, sources=True))
+    assert np.array_equal(found, values)
+    one, two = load_recipe("hippocampus").labels
+    named = [one.model_copy(update={"sources": (420,)}), two.model_copy(update={"sources": (-7,)})]
+    recipe = load_recipe("hippocampus").model_copy(update={"labels": tuple(named)})
+    classes = voxels(to_classes(read_label(file, sources=True), grid, recipe, file))
+    assert np.array_equal(classes, np.where(values == 420, 1, np.where(values == -7, 2, 0)))
