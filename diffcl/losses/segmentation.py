@@ -18,8 +18,8 @@ from diffcl.labels import UNDECIDED
 def segmentation_loss(logits: Tensor, classes: Tensor, weight: Tensor, *, eps: float = 1e-5) -> Tensor:
     """Mean of weighted cross-entropy and weighted soft Dice loss; exactly 0 where no voxel has weight.
 
-    Dice is taken over the whole batch, per foreground class; a class absent from both prediction and
-    target costs nothing.
+    Dice is taken over the whole batch, per foreground class; a class of which neither prediction nor
+    target has anything costs nothing.
 
     Args:
         logits: `(B, K, X, Y, Z)`.

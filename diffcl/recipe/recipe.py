@@ -22,8 +22,8 @@ class Inference(Section):
 
     Attributes:
         overlap: Share by which neighbouring windows overlap.
-        first_look: Whether a scan of many windows is looked at by CS first, and read closely only where that finds
-            anything possible.
+        first_look: Whether a scan of many windows is looked at by one network first, and read closely only where that
+            finds anything possible; see `diffcl.inference.first_look`.
         ds_weight: Weight of DS in the ensemble; CS has the rest.
         largest_component: Which classes keep only their largest component: all, none, or the values of some.
         seed: Decides the noise from which DS starts.

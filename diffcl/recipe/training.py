@@ -42,7 +42,7 @@ class Training(Section):
     """The schedule of a run.
 
     Attributes:
-        method: `diff_cl` trains CS and DS with the unlabelled scans, `supervised` CS and DS without them.
+        method: `diff_cl` trains CS and DS with the unlabelled scans, `supervised` CS alone, without them.
         learns: Which networks learn. The other one stays as it is and goes on to teach: for a run that starts from
             published weights.
         seed: Decides every random number of the run.
