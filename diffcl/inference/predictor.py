@@ -23,8 +23,15 @@ from diffcl.data.preprocess import prepare
 from diffcl.data.restore import Restoration
 from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
-from diffcl.inference.ensemble import Disagreement, NetworkProbabilities, Networks, most_probable
+from diffcl.inference.ensemble import (
+    Disagreement,
+    NetworkProbabilities,
+    Networks,
+    most_probable,
+    networks_choice,
+)
 from diffcl.inference.expected_error import ExpectedDice
+from diffcl.inference.noise import seed_choice
 from diffcl.inference.outlook import Outlook, Watch
 from diffcl.inference.reading import read
 from diffcl.io.scan import Scan
@@ -139,7 +146,11 @@ class Predictor:
             on_outlook: Told before most of the work in what the scan is unlike those of the training and how
                 long it will take.
             on_progress: Told how many windows are done, and of how many.
+
+        Raises:
+            UsageError: If there are no such networks, or the seed is none.
         """
+        networks, seed = networks_choice(networks), seed_choice(seed)
         model, engine, recipe, clock = self.model, self.engine, self.model.info.recipe, _Clock()
         with clock.stage("prepare"):
             prepared = prepare(scan, recipe)

@@ -15,7 +15,7 @@ from diffcl.errors import DataError, UsageError
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.inference.interactive.completion import Completion, complete
 from diffcl.inference.interactive.known import Meaning, read_known
-from diffcl.inference.interactive.points import read_points, together
+from diffcl.inference.interactive.points import check_clicks, read_points, together
 from diffcl.inference.predictor import Predictor
 from diffcl.io.in_memory import ImageInMemory
 from diffcl.io.read import read_label
@@ -38,6 +38,8 @@ def finish(
     seed: int | None = None,
 ) -> Completion:
     """The whole label of a scan; see `diffcl.api.complete`."""
+    if clicks is not None:
+        check_clicks(clicks, scan.name)
     if drawn is None and not clicks:
         raise UsageError(
             scan.name, "nothing is drawn and nothing is clicked", "Give a drawn label, or clicks"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diffcl.data.partly_drawn import plane_across, whole_slices
 from diffcl.data.preprocess import to_classes
-from diffcl.errors import DataError, UsageError
+from diffcl.errors import DataError, UsageError, short
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
@@ -103,7 +103,7 @@ def decided(
     """
     if meaning not in MEANINGS:
         raise UsageError(
-            f"known {str(meaning)[:40]}", "there is none of that name", f"Known: {', '.join(MEANINGS)}"
+            f"known {short(meaning)}", "there is none of that name", f"Known: {', '.join(MEANINGS)}"
         )
     if meaning == "marked":
         mask = ~unknown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,7 @@ from untrained import GRIDS, make_scan
 import diffcl
 from diffcl.errors import DataError, ScanError, UsageError
 from diffcl.geometry import Geometry, difference, voxels
+from diffcl.inference import Predictor
 from diffcl.io import Scan
 from diffcl.models import Model
 
@@ -175,3 +177,28 @@ def test_files_go_in_and_come_out(tmp_path: Path) -> None:
     assert (
         sitk.GetArrayFromImage(sitk.ReadImage(str(files[0]))) == sitk.GetArrayFromImage(found.label)
     ).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clicks": {"head": [[10**400, 1, 1]]}}, "noise, click of head: .* is no voxel"),
+        ({"clicks": {"head": None}}, "noise, clicks of head: None is no list"),
+        ({"clicks": [[1, 2, 3]]}, "noise, clicks: .* names no class"),
+        ({"clicks": np.ones((2, 3))}, "noise, clicks: .* names no class"),
+        ({"seed": 2**70}, f"seed: {2**70} is none. Give a whole number from 0"),
+        ({"seed": -1}, "seed: -1 is none"),
+        ({"seed": 1.5}, "seed: 1.5 is none"),
+        ({"engine": "foo"}, "engine foo: there is none of that name. Known engines: auto, torch"),
+        ({"engine": None}, "engine None: there is none of that name"),
+    ],
+    ids=["huge", "none", "list", "array", "huge seed", "negative seed", "half seed", "engine", "no engine"],
+)
+def test_what_is_no_argument_is_refused_before_anything_is_computed(
+    given: dict[str, Any], said: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(GRIDS["straight"])
+    monkeypatch.setattr(Predictor, "__call__", lambda *_, **__: pytest.fail("the networks were asked"))
+    with pytest.raises(UsageError, match=said) as refused:
+        diffcl.complete(scan, partly(scan), model, **given)
+    assert "\n" not in str(refused.value)
