@@ -20,7 +20,9 @@ from diffcl.geometry import Box, Geometry, extent, voxels
 from diffcl.inference.interactive.clicks import corrected
 from diffcl.inference.interactive.denoising import completed_probabilities
 from diffcl.inference.interactive.known import Known
+from diffcl.inference.interactive.made_from import MadeFrom
 from diffcl.inference.interactive.shapes import Distances, between_slices
+from diffcl.inference.outputs import Place
 from diffcl.inference.predictor import Prediction, Predictor, entropy
 from diffcl.io.images.write import write_image
 from diffcl.io.scan import Scan
@@ -46,6 +48,7 @@ class Completion:
         volumes_ml: Millilitres of each class by name.
         warnings: One sentence each.
         seconds: Time that it took.
+        made_from: The files that it was made from, which it does not replace.
         model: Name and version of the model; empty without one.
     """
 
@@ -55,6 +58,7 @@ class Completion:
     volumes_ml: dict[str, float]
     warnings: list[str]
     seconds: float
+    made_from: MadeFrom
     model: str = ""
 
     @property
@@ -72,23 +76,26 @@ class Completion:
         array: NDArray[np.float32] = voxels(self.uncertainty)
         return array
 
-    def save(self, label: Path | str, uncertainty: Path | str | None = None) -> list[Path]:
+    def save(self, label: Place, uncertainty: Place | None = None) -> list[Path]:
         """Write the label, and perhaps its uncertainty, each whole or not at all; folders are made.
 
         Args:
-            label: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
+            label: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder, in which it is called like the scan.
             uncertainty: Likewise.
 
+        Returns:
+            The files, in this order.
+
         Raises:
+            UsageError: If a file would replace the scan, a label that this one was made from or the other file, or its
+                name ends in what cannot be written.
             OutputError: If a file cannot be written.
         """
-        files = [(self.label, Path(label))]
-        if uncertainty is not None:
-            files.append((self.uncertainty, Path(uncertainty)))
-        for image, path in files:
+        paths = self.made_from.outputs(label, uncertainty).paths()
+        for image, path in zip((self.label, self.uncertainty), paths, strict=False):
             make_folder(path.parent)
             write_image(image, path)
-        return [path for _, path in files]
+        return paths
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,8 @@ def _finished(
     info = None if predictor is None else predictor.model.info
     return Completion(
         geometry.place(label), geometry.place(doubt.astype(np.float32)), known.told, volumes, warnings,
-        round(perf_counter() - begun, 4), "" if info is None else f"{info.name} version {info.version}",
+        round(perf_counter() - begun, 4), MadeFrom(scan.path, () if info is None else info.recipe.sequences),
+        "" if info is None else f"{info.name} version {info.version}",
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from diffcl.errors import DataError, UsageError
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.inference.interactive.completion import Completion, complete
 from diffcl.inference.interactive.known import Meaning, read_known
+from diffcl.inference.interactive.made_from import file_of
 from diffcl.inference.interactive.points import check_clicks, read_points, together
 from diffcl.inference.predictor import Predictor
 from diffcl.io.in_memory import ImageInMemory
@@ -54,7 +56,9 @@ def finish(
         clicked = read_points(clicks, names, geometry.size, scan.name)
         known = clicked if known is None else together(known, clicked, scan.name)
     assert known is not None
-    return complete(scan, known, names, predictor=predictor, start=begun, seed=seed)
+    found = complete(scan, known, names, predictor=predictor, start=begun, seed=seed)
+    labels = tuple(file for file in map(file_of, (drawn, start)) if file is not None)
+    return replace(found, made_from=replace(found.made_from, labels=labels))
 
 
 def _read(label: Label, scan: Scan, recipe: Recipe | None) -> tuple[sitk.Image, object]:

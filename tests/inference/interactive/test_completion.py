@@ -202,3 +202,17 @@ def test_what_is_no_argument_is_refused_before_anything_is_computed(
     with pytest.raises(UsageError, match=said) as refused:
         diffcl.complete(scan, partly(scan), model, **given)
     assert "\n" not in str(refused.value)
+
+
+def test_the_file_of_a_loaded_image_is_not_replaced(tmp_path: Path) -> None:
+    scan = make_scan(GRIDS["straight"])
+    sitk.WriteImage(scan.image, tmp_path / "scan.nii.gz")
+    sitk.WriteImage(partly(scan), tmp_path / "drawn.nii.gz")
+    loaded = nib.load(tmp_path / "drawn.nii.gz")  # type: ignore[attr-defined]
+    found = diffcl.complete(nib.load(tmp_path / "scan.nii.gz"), loaded)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="is a label that is read"):
+        found.save(tmp_path / "drawn.nii.gz")
+    with pytest.raises(UsageError, match="is a scan itself"):
+        found.save(tmp_path / "scan.nii.gz")
+    in_memory = diffcl.complete(scan, partly(scan))
+    assert in_memory.save(tmp_path / "drawn.nii.gz") == [tmp_path / "drawn.nii.gz"]
