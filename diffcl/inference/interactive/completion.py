@@ -104,7 +104,7 @@ class Begun:
 
     Attributes:
         known: What is known of it.
-        start: Class values `(X, Y, Z)` to start from, in place of a proposal.
+        start: Class values `(X, Y, Z)` to start from, in place of a proposal; `UNKNOWN` where the proposal is wanted.
         inside: Where the answer may differ from what it starts from `(X, Y, Z)`; everywhere by default.
     """
 
@@ -136,20 +136,37 @@ def complete(
         names: Names and values of the classes.
         predictor: Of the model.
         proposal: Its prediction of the scan, where that is there already.
-        start: Class values `(X, Y, Z)` to start from, in place of a proposal: as after earlier corrections.
+        start: Class values `(X, Y, Z)` to start from, in place of a proposal: as after earlier corrections. Where
+            they are `UNKNOWN`, the proposal counts.
         inside: Where the answer may differ from what it starts from, the proposal or nothing; everywhere by default.
         seed: Of the noise that DS draws.
 
     Raises:
-        UsageError: If without a model and a label to start from only single places are known.
+        UsageError: If without a model and a label to start from only single places are known, or without a model a
+            part of that label is unknown.
     """
     begun = perf_counter()
     warnings = list(known.warnings)
     if known.mask.all():
         return _finished(scan, known, names, known.classes, None, warnings, begun, predictor)
     uncertainty: NDArray[np.float32] | None = None
+    given: NDArray[np.uint8] | None = None
     if start is not None:
-        found = start
+        missing = start == UNKNOWN
+        count = int((missing & ~known.mask).sum())
+        unknown = f"the label to start from is unknown in {count} voxel{'s' * (count != 1)}"
+        if count and predictor is None:
+            raise UsageError(
+                scan.name, f"{unknown} (value {UNKNOWN})", "Name a model that fills it, or draw there"
+            )
+        found = np.where(missing, known.classes, start)
+        if count and predictor is not None:
+            proposal = proposal or predictor(scan, seed=seed)
+            warnings += proposal.report.warnings
+            warnings.append(f"{unknown.capitalize()}; there it is as the model proposes.")
+            found = np.where(missing, voxels(proposal.label), start)
+            uncertainty = np.where(missing, voxels(proposal.uncertainty), np.float32(0))
+        given = found
     elif predictor is None:
         if not known.slices:
             raise UsageError(scan.name, "no model, and no slice is drawn",
@@ -159,13 +176,13 @@ def complete(
         proposal = proposal or predictor(scan, seed=seed)
         warnings += proposal.report.warnings
         found, uncertainty = voxels(proposal.label), voxels(proposal.uncertainty)
+        given = found
         wanted = (known.classes > 0) | (found > 0)
         box = _box(wanted, scan) if wanted.any() else None
         if box is not None and any(_slices(known, box).values()):
             found, uncertainty = _with_model(scan, known, box, predictor, proposal, seed)
             if predictor.model.info.recipe.diffusion.completion == 0:
                 warnings.append(NOT_LEARNED)
-    given = start if start is not None else None if proposal is None else voxels(proposal.label)
     found = corrected(
         found, voxels(scan.image), scan.image.GetSpacing(), known.classes, known.mask, uncertainty
     )

@@ -19,6 +19,7 @@ from diffcl.geometry import Geometry, difference, voxels
 from diffcl.inference import Predictor
 from diffcl.io import Scan
 from diffcl.models import Model
+from diffcl.recipe import Recipe
 
 
 def partly(scan: Scan) -> sitk.Image:
@@ -216,3 +217,64 @@ def test_the_file_of_a_loaded_image_is_not_replaced(tmp_path: Path) -> None:
         found.save(tmp_path / "scan.nii.gz")
     in_memory = diffcl.complete(scan, partly(scan))
     assert in_memory.save(tmp_path / "drawn.nii.gz") == [tmp_path / "drawn.nii.gz"]
+
+
+def test_unknown_voxels_of_a_label_to_start_from_are_filled_by_the_model(model: Model) -> None:
+    scan = make_scan(GRIDS["straight"])
+    proposed = Predictor(model)(scan)
+    begun = np.ones(scan.image.GetSize(), np.uint8)
+    begun[:, 8:] = 255
+    at = (12, 14, 9)
+    value = 1 if voxels(proposed.label)[at] == 2 else 2
+    clicks = {["head", "tail"][value - 1]: [list(at)]}
+    found = diffcl.complete(scan, start=Geometry.of(scan.image).place(begun), model=model, clicks=clicks)
+    whole = np.where(begun == 255, voxels(proposed.label), begun)
+    label, doubt = found.label_array(), found.uncertainty_array()
+    assert 255 not in label
+    around = begun == 255
+    around[at] = False
+    assert label[at] == value
+    assert (label[around] == value).sum() > (whole[around] == value).sum(), "the click moves an outline"
+    assert (label == whole).mean() > 0.8
+    assert (doubt[:, :8] == 0).all()
+    assert (doubt[:, 8:] > 0).any()
+    count = 24 * 12 * 18 - 1
+    said = f"The label to start from is unknown in {count} voxels; there it is as the model proposes."
+    assert said in found.warnings
+
+
+def test_unknown_voxels_of_a_label_to_start_from_need_a_model(recipe: Recipe) -> None:
+    scan = make_scan(GRIDS["straight"])
+    begun = np.ones(scan.image.GetSize(), np.uint8)
+    begun[:2, 0, 0] = 255
+    start, clicks = Geometry.of(scan.image).place(begun), {"background": [[0, 0, 0]]}
+    for named in (None, recipe):
+        with pytest.raises(
+            UsageError,
+            match=r"noise: the label to start from is unknown in 1 voxel \(value 255\)\. Name a model",
+        ):
+            diffcl.complete(scan, start=start, recipe=named, clicks=clicks)
+    both = {"background": [[0, 0, 0], [1, 0, 0]]}
+    assert 255 not in diffcl.complete(scan, start=start, clicks=both).label_array()
+
+
+def test_255_is_a_class_where_the_recipe_says_so(recipe: Recipe) -> None:
+    scan = make_scan(GRIDS["straight"])
+    head, tail = recipe.labels
+    mapped = recipe.model_copy(update={"labels": (
+        head.model_copy(update={"sources": (255,)}), tail.model_copy(update={"sources": (2, 400)}),
+    )})  # fmt: skip
+    for value in (2, 400):
+        drawn = voxels(partly(scan)).astype(np.int16)
+        drawn = np.select([drawn == 1, drawn == 2], [255, value])
+        given = Geometry.of(scan.image).place(drawn.astype(np.int16))
+        found = diffcl.complete(scan, given, recipe=mapped)
+        assert found.known == "Known are 2 axial slices (2, 5), background included"
+        np.testing.assert_array_equal(found.label_array()[..., [2, 5]], voxels(partly(scan))[..., [2, 5]])
+        told = "1 for 255" if value == 2 else "1 for 255, 2 for 400"
+        said = f"The answer has the values of the classes of organ, not those of the label: {told}."
+        assert found.warnings == [said]
+        again = diffcl.complete(scan, start=given, recipe=mapped, clicks={"tail": [[1, 1, 1]]})
+        assert again.label_array()[8, 8, 2] == 1
+        assert again.warnings == [said]
+    assert not diffcl.complete(scan, partly(scan), recipe=recipe).warnings
