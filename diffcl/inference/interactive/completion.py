@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffcl.data.preprocess import PreparedScan, classes_on_grid, prepare
-from diffcl.errors import UsageError
+from diffcl.errors import LISTED, UsageError
 from diffcl.files import make_folder
 from diffcl.geometry import Box, Geometry, extent, voxels
 from diffcl.inference.interactive.clicks import corrected
@@ -183,6 +183,7 @@ def complete(
             found, uncertainty = _with_model(scan, known, box, predictor, proposal, seed)
             if predictor.model.info.recipe.diffusion.completion == 0:
                 warnings.append(NOT_LEARNED)
+    warnings += _taken_for_absent(known, given, names, started=start is not None)
     found = corrected(
         found, voxels(scan.image), scan.image.GetSpacing(), known.classes, known.mask, uncertainty
     )
@@ -216,15 +217,46 @@ def _finished(
     )  # fmt: skip
 
 
+def _taken_for_absent(
+    known: Known, given: NDArray[np.uint8] | None, names: Mapping[str, int], *, started: bool
+) -> list[str]:
+    """A sentence where what is begun has classes in known slices that are drawn nowhere, as of the first of several.
+
+    Args:
+        known: What is known of the label.
+        given: Class values `(X, Y, Z)` of what is begun; None for nothing.
+        names: Names and values of the classes.
+        started: Whether that is a label to start from, not a proposal.
+    """
+    if given is None or not any(known.slices.values()):
+        return []
+    lost = {*np.unique(given[known.mask]).tolist()} - {*np.unique(known.classes).tolist()}
+    found = [name for name, value in names.items() if value in lost]
+    if not found:
+        return []
+    told = ", ".join(found[:LISTED]) + (" and more" if len(found) > LISTED else "")
+    are, they, them = ("is", "it is", "it") if len(found) == 1 else ("are", "they are", "them")
+    where = "in the label to start from" if started else "proposed"
+    return [
+        f"{told} {are} {where} in the drawn slices and drawn nowhere, so {they} taken for absent there; "
+        f"draw {them} too, or mark what is undecided as unknown."
+    ]
+
+
 def _without_model(scan: Scan, known: Known, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Label and uncertainty by the drawn slices alone; only values that occur cost time and memory."""
     label = np.zeros(known.mask.shape, np.uint8)
     uncertainty = np.zeros(label.shape, np.float32)
     box = _box(known.classes > 0, scan) if known.classes.any() else None
     if box is None or not any(_slices(known, box).values()):
         return label, uncertainty
-    distances = _distances(known, box, scan, max(classes, int(known.classes.max()) + 1), None)
-    label[box] = distances.label()
-    uncertainty[box] = entropy(_soft(distances))
+    values = np.unique(np.append(known.classes, np.uint8(0)))
+    numbers = np.zeros(UNKNOWN + 1, np.uint8)
+    numbers[values] = np.arange(len(values))
+    numbered = replace(known, classes=numbers[known.classes])
+    distances = _distances(numbered, box, scan, len(values), None)
+    label[box] = values[distances.label()]
+    uncertainty[box] = entropy(_soft(distances), max(classes, int(values[-1]) + 1))
     return label, uncertainty
 
 

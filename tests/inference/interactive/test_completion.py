@@ -17,9 +17,12 @@ import diffcl
 from diffcl.errors import DataError, ScanError, UsageError
 from diffcl.geometry import Geometry, difference, voxels
 from diffcl.inference import Predictor
+from diffcl.inference.interactive.completion import complete
+from diffcl.inference.interactive.known import Meaning, read_known
+from diffcl.inference.interactive.shapes import Distances, between_slices
 from diffcl.io import Scan
 from diffcl.models import Model
-from diffcl.recipe import Recipe
+from diffcl.recipe import Recipe, parse_recipe
 
 
 def partly(scan: Scan) -> sitk.Image:
@@ -278,3 +281,60 @@ def test_255_is_a_class_where_the_recipe_says_so(recipe: Recipe) -> None:
         assert again.label_array()[8, 8, 2] == 1
         assert again.warnings == [said]
     assert not diffcl.complete(scan, partly(scan), recipe=recipe).warnings
+
+
+def test_large_values_cost_no_more_than_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, asked = make_scan(GRIDS["oblique, anisotropic, odd"]), []
+
+    def watched(*given: Any) -> Distances:
+        asked.append(given[3])
+        return between_slices(*given)
+
+    monkeypatch.setattr("diffcl.inference.interactive.completion.between_slices", watched)
+    small = diffcl.complete(scan, partly(scan))
+    values = np.array([0, 7, 254], np.uint8)
+    large = diffcl.complete(scan, Geometry.of(scan.image).place(values[voxels(partly(scan))]))
+    assert asked == [3, 3]
+    np.testing.assert_array_equal(large.label_array(), values[small.label_array()])
+    assert list(large.volumes_ml) == ["class_7", "class_254"]
+    assert [*large.volumes_ml.values()] == [*small.volumes_ml.values()]
+
+
+def test_classes_that_nobody_drew_do_not_change_the_answer() -> None:
+    scan = make_scan(GRIDS["straight"])
+    alone = Geometry.of(scan.image).place((voxels(partly(scan)) > 0).astype(np.uint8) * 2)
+    labels = [{"value": value, "name": f"c{value}"} for value in range(1, 5)]
+    named = parse_recipe({"name": "many", "labels": labels}, "test")
+    found, bare = diffcl.complete(scan, alone, recipe=named), diffcl.complete(scan, alone)
+    np.testing.assert_array_equal(found.label_array(), bare.label_array())
+    doubt = bare.uncertainty_array() * np.log(3) / np.log(5)
+    np.testing.assert_allclose(found.uncertainty_array(), doubt, atol=0.006)
+
+
+def test_a_class_that_is_proposed_in_drawn_slices_and_drawn_nowhere_is_named(model: Model) -> None:
+    scan, predictor = make_scan(GRIDS["straight"]), Predictor(model)
+    both = np.zeros(scan.image.GetSize(), np.uint8)
+    both[4:10, 4:16, 4:14], both[10:16, 4:16, 4:14] = 1, 2
+    grid, names = Geometry.of(scan.image), {"head": 1, "tail": 2}
+    proposal = replace(predictor(scan), label=grid.place(both))
+    head = np.zeros_like(both)
+    head[4:10, 4:16, [6, 11]] = 1
+
+    def warned(drawn: np.ndarray, meaning: Meaning | None = None, **given: Any) -> list[str]:
+        known = read_known(grid.place(drawn), grid, "drawn", meaning=meaning)
+        found = complete(scan, known, names, predictor=predictor, proposal=proposal, **given)
+        return [warning for warning in found.warnings if "drawn nowhere" in warning]
+
+    absent = "in the drawn slices and drawn nowhere, so it is taken for absent there"
+    assert warned(head)[0].startswith(f"tail is proposed {absent}; draw it too, or mark")
+    assert warned(head, start=both)[0].startswith(f"tail is in the label to start from {absent}")
+    marked = np.full_like(both, 255)
+    marked[..., 6] = 0
+    assert warned(marked)[0].startswith(
+        "head, tail are proposed in the drawn slices and drawn nowhere, so they are"
+    )
+    whole = np.where(head.any(axis=(0, 1)), both, 0).astype(np.uint8)
+    beside = np.zeros_like(both)
+    beside[4:10, 4:16, [15, 16]] = 1
+    for drawn, meaning in ((whole, None), (head, "voxels"), (beside, None)):
+        assert not warned(drawn, meaning)
