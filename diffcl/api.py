@@ -82,7 +82,7 @@ def predict(
     Raises:
         ScanError: If the scan cannot be used.
         DataError: If the values of the scan are in another unit than those of the training.
-        UsageError: If there is no such model, or the engine cannot be used with it.
+        UsageError: If there is no such model, the engine cannot be used with it, or the networks or the seed are none.
         ModelError: If the model is damaged.
     """
     from diffcl.data.sequences import read_case
@@ -91,6 +91,7 @@ def predict(
     from diffcl.inference.results import Result
     from diffcl.models.weights import Model
 
+    _check(engine, seed, networks)
     loaded = model if isinstance(model, Model) else load_model(model)
     read = read_case(scan, loaded.info.recipe.sequences)
     prediction = Predictor(loaded, engine)(
@@ -137,7 +138,8 @@ def complete(
     Raises:
         ScanError: If the scan or a label cannot be used.
         DataError: If a label lies on another grid, holds a value that is no class, or decides nothing.
-        UsageError: If a click is none, or there is neither a model nor anything else to start from.
+        UsageError: If a click, the seed or the engine is none, or there is neither a model nor anything else to start
+            from.
         NotFoundError: If there is no class of the name of a click.
         ModelError: If the model is damaged.
     """
@@ -147,6 +149,7 @@ def complete(
     from diffcl.models.weights import Model
     from diffcl.recipe import Recipe, load_recipe
 
+    _check(engine, seed)
     loaded = model if model is None or isinstance(model, Model) else load_model(model)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
     read = read_case(scan, () if loaded is None else loaded.info.recipe.sequences)
@@ -204,7 +207,8 @@ def predict_files(
         What became of each scan, in the order in which they were done.
 
     Raises:
-        UsageError: If there is no such model, or a result cannot go where it is wanted.
+        UsageError: If there is no such model, engine or networks, the seed is none, or a result cannot go where it is
+            wanted.
         OutputError: If a folder can neither be made nor written into.
         ModelError: If the model is damaged.
     """
@@ -356,6 +360,17 @@ def evaluate(predictions: Place, labels: Place, *, recipe: Recipe | Place | None
     return evaluate_folder(Path(predictions), Path(labels), known)
 
 
+def _check(engine: object, seed: object, networks: object = "ensemble") -> None:
+    """Refuse what is no engine, seed or networks, before anything is read."""
+    from diffcl.inference.engine import engine_choice
+    from diffcl.inference.ensemble import networks_choice
+    from diffcl.inference.noise import seed_choice
+
+    engine_choice(engine)
+    seed_choice(seed)
+    networks_choice(networks)
+
+
 def usable_device(device: str) -> str:
     """The device, where this machine has it.
 
@@ -364,7 +379,7 @@ def usable_device(device: str) -> str:
     """
     import torch
 
-    if device not in {"cpu", "cuda"}:
+    if device not in ("cpu", "cuda"):
         raise UsageError(f"device {device}", "there is none of that name", "Known devices: cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda", "this machine has no usable GPU", "Use cpu")

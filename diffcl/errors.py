@@ -88,6 +88,18 @@ class GoneError(ArchiveError):
     """What is asked for is not in the archive, or not any more."""
 
 
+def short(given: object, length: int = 40) -> str:
+    """The begin of what a person gave, to be told in a sentence.
+
+    >>> short("a long story", 6), short(10**9999)
+    ('a long', 'a number without end')
+    """
+    try:
+        return str(given)[:length]
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number without end"
+
+
 LISTED = 10
 """Names listed in a sentence before it says how many more there are."""
 

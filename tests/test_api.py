@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import SimpleITK as sitk
@@ -69,6 +70,25 @@ def test_help_loads_nothing_heavy() -> None:
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     heavy = {"torch", "numpy", "SimpleITK", "monai", "pydicom", "pydantic", "nibabel"}
     assert not (heavy | {"ssl", "filelock", "cryptography"}) & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seed": 2**70}, "seed: 1180591620717411303424 is none. Give a whole number"),
+        ({"seed": -1}, "seed: -1 is none"),
+        ({"engine": "foo"}, "engine foo: there is none of that name"),
+        ({"networks": "foo"}, "networks foo: there are none of that name. Known: ensemble, cs, ds"),
+    ],
+    ids=["huge seed", "negative seed", "engine", "networks"],
+)
+def test_what_is_no_choice_is_refused_before_anything_is_read(
+    given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        diffcl.predict("nowhere.nii.gz", "no-model", **given)
+    with pytest.raises(UsageError, match=said):
+        diffcl.predict_files("nowhere.nii.gz", "no-model", tmp_path / "out", **given)
 
 
 def test_predicting_loads_nothing_of_training_or_of_other_results() -> None:

@@ -19,7 +19,13 @@ def complete(
     drawn: Annotated[
         Path, typer.Option(help="The partly drawn label map, on the grid of the scan; 255 is unknown.")
     ],
-    out: Annotated[Path, typer.Option(help="The whole label: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The whole label: `.nii.gz`, `.nii`, `.nrrd` or `.mha`; or a folder, in which it is called like the "
+            "scan."
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +44,7 @@ def complete(
         str | None, typer.Option(help="Names the classes, where there is no model: a recipe's name or file.")
     ] = None,
     uncertainty: Annotated[
-        Path | None, typer.Option(help="Write the uncertainty, 0 to 1, as an image.")
+        Path | None, typer.Option(help="Write the uncertainty, 0 to 1, as an image file, or into a folder.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the noise that DS draws; by default the model's own.")
@@ -54,8 +60,12 @@ def complete(
     """
     from diffcl.api import complete as finish
     from diffcl.api import load_model
+    from diffcl.inference.interactive.made_from import MadeFrom
+    from diffcl.io.case_files import first_of
 
     loaded = None if model is None else load_model(model, device=usable_device(device), store=store)  # type: ignore[arg-type]
+    sequences = () if loaded is None else loaded.info.recipe.sequences
+    MadeFrom(first_of(scan) if sequences else scan, sequences, (drawn,)).outputs(out, uncertainty)
     found = finish(scan, drawn, loaded, known=known, recipe=recipe, seed=seed, engine=engine)
     say(f"{found.known}.")
     for warning in found.warnings:

@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
-from diffcl.errors import ModelError, UsageError
+from diffcl.errors import ModelError, UsageError, short
 from diffcl.models.metadata import EngineName, ModelInfo
 from diffcl.models.onnx.network import FILES, load_network
 from diffcl.models.weights import Model
@@ -50,9 +50,10 @@ def choose_engine(model: Model, choice: EngineChoice = "auto") -> Engine:
 
     Raises:
         ModelError: If ONNX files are to be used and are missing or cannot be.
-        UsageError: If `onnx` or `bfloat16` is asked for and the model is not on the CPU, or `bfloat16` on one without
-            instructions for it.
+        UsageError: If there is no such engine, or `onnx` or `bfloat16` is asked for and the model is not on the CPU, or
+            `bfloat16` on one without instructions for it.
     """
+    choice = engine_choice(choice)
     on_cpu = model.device.type == "cpu"
     if choice in ("onnx", "bfloat16") and not on_cpu:
         raise UsageError(f"--engine {choice}", "computes on the CPU", "Use --engine torch on a GPU")
@@ -68,7 +69,7 @@ def choose_engine(model: Model, choice: EngineChoice = "auto") -> Engine:
     return Engine(name, model.cs, model.ds)
 
 
-def engine_choice(text: str) -> EngineChoice:
+def engine_choice(text: object) -> EngineChoice:
     """The engine of that name.
 
     Raises:
@@ -77,7 +78,7 @@ def engine_choice(text: str) -> EngineChoice:
     known = get_args(EngineChoice)
     if text not in known:
         raise UsageError(
-            f"engine {text[:80]}", "there is none of that name", f"Known engines: {', '.join(known)}"
+            f"engine {short(text, 80)}", "there is none of that name", f"Known engines: {', '.join(known)}"
         )
     return cast(EngineChoice, text)
 

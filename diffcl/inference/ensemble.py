@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
+
+from diffcl.errors import UsageError, short
 
 Networks = Literal["ensemble", "cs", "ds"]
 
 SLAB = 32
 """Voxels along X that are looked at together where a whole scan would take much memory."""
+
+
+def networks_choice(given: object) -> Networks:
+    """The networks of that name.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    known = get_args(Networks)
+    if given not in known:
+        raise UsageError(
+            f"networks {short(given, 80)}", "there are none of that name", f"Known: {', '.join(known)}"
+        )
+    return cast(Networks, given)
 
 
 @dataclass(frozen=True)

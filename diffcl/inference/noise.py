@@ -5,14 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import index
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from diffcl.errors import UsageError, short
 from diffcl.geometry import Box, moved_by
 
 PART = 1 << 22
 """Values that are drawn at once, a multiple of 16, so that they are those of one draw."""
+
+SEEDS: Final = 1 << 63
+"""Seeds are whole numbers from 0 to below this."""
+
+
+def seed_choice(given: Any) -> int | None:
+    """The seed that somebody gave; None for that of the recipe.
+
+    Raises:
+        UsageError: If it is no whole number of 0..2^63 - 1.
+    """
+    if given is None:
+        return None
+    try:
+        seed = index(given)
+    except TypeError:
+        seed = -1
+    if not 0 <= seed < SEEDS:
+        raise UsageError("seed", f"{short(given)} is none", "Give a whole number from 0 to 2^63 - 1, or none")
+    return seed
 
 
 class Noise:

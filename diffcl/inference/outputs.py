@@ -63,6 +63,7 @@ def plan(
     wanted: Outputs,
     sequences: Sequence[ImageSequence] = (),
     others: Sequence[Path] = (),
+    labels: Sequence[Path] = (),
 ) -> list[Outputs]:
     """Where the results of each scan go.
 
@@ -73,11 +74,13 @@ def plan(
         scans: The scans.
         wanted: What people named.
         sequences: Of the task, where a case has several.
-        others: Further files that no result may replace.
+        others: Further images of the scans, which no result may replace.
+        labels: Label maps that are read, likewise.
 
     Raises:
-        UsageError: If a result would replace a scan, another result or lie among the images of a series, or
-            a name ends in what cannot be written, or a structured report has no segmentation to refer to.
+        UsageError: If a result would replace a scan, a label map that is read or another result, or lie among the
+            images of a series, or a name ends in what cannot be written, or a structured report has no segmentation
+            to refer to.
         OutputError: If a folder can neither be made nor written into.
     """
     places = {
@@ -89,7 +92,7 @@ def plan(
         Outputs(**{kind: files[index] for kind, files in places.items()}) for index in range(len(scans))
     ]
     inputs = [file for scan in scans for file in present_files(scan, sequences)] if sequences else scans
-    _check_collisions([*inputs, *others], outputs)
+    _check_collisions([*inputs, *others], labels, outputs)
     for output in outputs:
         if _is_dicom(output.report) and not _is_dicom(output.label):
             raise UsageError(output.report, "a structured report refers to a DICOM segmentation",
@@ -131,13 +134,15 @@ def _suffix(scan: Path, kind: str) -> str:
     return suffix if suffix in IMAGES else IMAGES[0]
 
 
-def _check_collisions(scans: Sequence[Path], outputs: Sequence[Outputs]) -> None:
-    inputs = {scan.resolve() for scan in scans}
+def _check_collisions(scans: Sequence[Path], labels: Sequence[Path], outputs: Sequence[Outputs]) -> None:
+    inputs, read = ({path.resolve() for path in paths} for paths in (scans, labels))
     seen: set[Path] = set()
     for path in (path for output in outputs for path in output.paths()):
         place = path.resolve()
         if place in inputs:
             raise UsageError(path, "is a scan itself", "Write the result elsewhere")
+        if place in read:
+            raise UsageError(path, "is a label that is read", "Write the result elsewhere")
         if place.parent in inputs:
             raise UsageError(path, "would lie among the images of a scan", "Write the result elsewhere")
         if place in seen:

@@ -12,8 +12,9 @@ import torch
 from diffcl.data.sequences import Case, Image, read_case
 from diffcl.errors import ModelError, UsageError, failure_sentence
 from diffcl.files import remove_temporary_files
-from diffcl.inference.engine import EngineChoice
-from diffcl.inference.ensemble import Networks
+from diffcl.inference.engine import EngineChoice, engine_choice
+from diffcl.inference.ensemble import Networks, networks_choice
+from diffcl.inference.noise import seed_choice
 from diffcl.inference.outlook import Outlook
 from diffcl.inference.outputs import Outputs, folders_of, plan
 from diffcl.inference.predictor import Predictor, Report
@@ -39,6 +40,9 @@ class Settings:
         seed: Of the noise that DS starts from; None for the model's own.
         series: SeriesInstanceUID to take from a folder of several series.
         threads: That the networks may use; None for as many as there are.
+
+    Raises:
+        UsageError: If there are no such engine or networks, or the seed is none.
     """
 
     model: str
@@ -49,6 +53,11 @@ class Settings:
     seed: int | None = None
     series: str | None = None
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        engine_choice(self.engine)
+        networks_choice(self.networks)
+        seed_choice(self.seed)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,15 @@ from diffcl.data.preprocess import prepare
 from diffcl.data.restore import Restoration
 from diffcl.geometry import Geometry, extent
 from diffcl.inference.engine import EngineChoice, choose_engine
-from diffcl.inference.ensemble import Disagreement, NetworkProbabilities, Networks, most_probable
+from diffcl.inference.ensemble import (
+    Disagreement,
+    NetworkProbabilities,
+    Networks,
+    most_probable,
+    networks_choice,
+)
 from diffcl.inference.expected_error import ExpectedDice
+from diffcl.inference.noise import seed_choice
 from diffcl.inference.outlook import Outlook, Watch
 from diffcl.inference.reading import read
 from diffcl.io.scan import Scan
@@ -139,7 +146,11 @@ class Predictor:
             on_outlook: Told before most of the work in what the scan is unlike those of the training and how
                 long it will take.
             on_progress: Told how many windows are done, and of how many.
+
+        Raises:
+            UsageError: If there are no such networks, or the seed is none.
         """
+        networks, seed = networks_choice(networks), seed_choice(seed)
         model, engine, recipe, clock = self.model, self.engine, self.model.info.recipe, _Clock()
         with clock.stage("prepare"):
             prepared = prepare(scan, recipe)
@@ -235,18 +246,22 @@ def _counts(label: NDArray[Any]) -> NDArray[np.int64]:
     return np.stack([np.bincount(plane.ravel(), minlength=256) for plane in label.T])
 
 
-def entropy(probabilities: NDArray[Any]) -> NDArray[Any]:
+def entropy(probabilities: NDArray[Any], classes: int | None = None) -> NDArray[Any]:
     """Entropy of each voxel's classes over its largest possible value, `(K, X, Y, Z)` to `(X, Y, Z)`, 0..1, float32.
 
     In steps of 1/255, which is finer than it can be trusted and makes files of it small.
 
     >>> entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1)).item()
     1.0
+
+    Args:
+        probabilities: Of each class.
+        classes: How many there are, where those are left out that are nowhere.
     """
-    return entropy_steps(probabilities) / STEPS
+    return entropy_steps(probabilities, classes) / STEPS
 
 
-def entropy_steps(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
+def entropy_steps(probabilities: NDArray[Any], classes: int | None = None) -> NDArray[np.uint8]:
     """`entropy` as the number of its step, 0..255."""
     total: Tensor | None = None
     for one in torch.from_numpy(probabilities):  # class by class, which needs little memory
@@ -254,7 +269,7 @@ def entropy_steps(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
         part = safe.log().mul_(safe)
         total = part if total is None else total.add_(part)
     assert total is not None
-    steps = total.div_(-math.log(len(probabilities))).clamp_(0, 1).mul_(255).round_()
+    steps = total.div_(-math.log(classes or len(probabilities))).clamp_(0, 1).mul_(255).round_()
     found: NDArray[np.uint8] = steps.byte().numpy()
     return found
 

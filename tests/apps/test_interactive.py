@@ -214,6 +214,28 @@ def test_clicks_correct_a_label_that_comes_with_them(ask: Ask, tmp_path: Path) -
     assert (voxels(found)[:, :, :6] == given[:, :, :6]).all()
 
 
+def test_what_is_unknown_of_a_label_that_comes_with_clicks_is_as_the_model_proposes(
+    ask: Ask, app: Any, tmp_path: Path
+) -> None:
+    answer = app.infer({"model": "organ", "image": "straight"})
+    proposal = voxels(sitk.ReadImage(answer["file"]))
+    Path(answer["file"]).unlink()
+    label = np.full(proposal.shape, 3, np.uint8)
+    label[:, :, :8] = 1
+    sitk.WriteImage(Geometry.of(make_scan("straight")).place(label), tmp_path / "segments.nii.gz")
+    wanted = {
+        **SLICER_CLICKS,
+        "organ_head": [[1, 1, 1]],
+        "organ_tail": [],
+        "background": [],
+        "label_info": [{"name": "organ_head", "id": 1}, {"name": "unknown", "id": 3}],
+    }
+    found, params = answered(ask, "organ_clicks", from_slicer(wanted, tmp_path / "segments.nii.gz"), tmp_path)
+    assert (voxels(found)[:, :, :8] == 1).all()
+    assert (voxels(found)[:, :, 8:] == proposal[:, :, 8:]).all()
+    assert any("there it is as the model proposes" in warning for warning in params["warnings"])
+
+
 @pytest.mark.parametrize(
     ("model", "params", "status", "said"),
     [

@@ -9,7 +9,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import make_scan, publish_untrained
 
+import diffcl
 from diffcl.cli.main import run
+from diffcl.errors import UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.models import ModelRegistry
 
@@ -67,3 +69,61 @@ def test_an_empty_label_is_refused_and_nothing_is_written(
     assert run(words) == 1
     assert "empty.nii.gz: nothing is drawn. Draw in some slices, then ask again" in capsys.readouterr().err
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "uncertainty", "said"),
+    [
+        ("scan.nii.gz", None, "scan.nii.gz: is a scan itself. Write the result elsewhere"),
+        ("link.nii.gz", None, "link.nii.gz: is a scan itself"),
+        ("drawn.nii.gz", None, "drawn.nii.gz: is a label that is read. Write the result elsewhere"),
+        ("out.nii.gz", "scan.nii.gz", "scan.nii.gz: is a scan itself"),
+        ("out.nii.gz", "drawn.nii.gz", "drawn.nii.gz: is a label that is read"),
+        ("out.nii.gz", "out.nii.gz", "out.nii.gz: would be written twice"),
+        ("folder", "folder", "scan.nii.gz: would be written twice"),
+        (".", None, "scan.nii.gz: is a scan itself"),
+        ("out.dcm", None, "out.dcm: a finished label is not written as DICOM. Name a folder, or a file"),
+        ("out.txt", None, "out.txt: cannot hold the label"),
+        ("out.nii.gz", "out.txt", "out.txt: cannot hold the uncertainty"),
+        ("out.nii.gz", "out.dcm", "out.dcm: cannot hold the uncertainty"),
+    ],
+)
+def test_no_file_that_is_read_is_replaced_and_what_cannot_be_written_is_refused_first(
+    out: str,
+    uncertainty: str | None,
+    said: str,
+    scan: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "link.nii.gz").symlink_to(scan)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ["complete", str(scan), "--drawn", str(tmp_path / "drawn.nii.gz"), "--out", str(tmp_path / out)]
+    with monkeypatch.context() as patched:
+        patched.setattr("diffcl.api.complete", lambda *_, **__: pytest.fail("it was computed"))
+        assert (
+            run(words + ([] if uncertainty is None else ["--uncertainty", str(tmp_path / uncertainty)])) == 2
+        )
+    assert said in " ".join(capsys.readouterr().err.split())
+    found = diffcl.complete(scan, tmp_path / "drawn.nii.gz", start=tmp_path / "drawn.nii.gz")
+    with pytest.raises(UsageError, match=said.split(". ")[0].split(": ")[1]):
+        found.save(tmp_path / out, None if uncertainty is None else tmp_path / uncertainty)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_holds_the_label_by_the_name_of_its_scan(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "complete",
+        str(scan),
+        "--drawn",
+        str(tmp_path / "drawn.nii.gz"),
+        "--out",
+        str(tmp_path / "labels"),
+    ]
+    assert run([*words, "--uncertainty", str(tmp_path / "doubts")]) == 0
+    assert (tmp_path / "labels" / "scan.nii.gz").exists()
+    assert (tmp_path / "doubts" / "scan.nii.gz").exists()
+    assert "labels/scan.nii.gz" in "".join(capsys.readouterr().out.split())

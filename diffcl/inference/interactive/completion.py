@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from diffcl.data.preprocess import PreparedScan, classes_on_grid, prepare
-from diffcl.errors import UsageError
+from diffcl.errors import LISTED, UsageError
 from diffcl.files import make_folder
 from diffcl.geometry import Box, Geometry, extent, voxels
 from diffcl.inference.interactive.clicks import corrected
 from diffcl.inference.interactive.denoising import completed_probabilities
 from diffcl.inference.interactive.known import Known
+from diffcl.inference.interactive.made_from import MadeFrom
 from diffcl.inference.interactive.shapes import Distances, between_slices
+from diffcl.inference.outputs import Place
 from diffcl.inference.predictor import Prediction, Predictor, entropy
 from diffcl.io.images.write import write_image
 from diffcl.io.scan import Scan
@@ -46,6 +48,7 @@ class Completion:
         volumes_ml: Millilitres of each class by name.
         warnings: One sentence each.
         seconds: Time that it took.
+        made_from: The files that it was made from, which it does not replace.
         model: Name and version of the model; empty without one.
     """
 
@@ -55,6 +58,7 @@ class Completion:
     volumes_ml: dict[str, float]
     warnings: list[str]
     seconds: float
+    made_from: MadeFrom
     model: str = ""
 
     @property
@@ -72,23 +76,26 @@ class Completion:
         array: NDArray[np.float32] = voxels(self.uncertainty)
         return array
 
-    def save(self, label: Path | str, uncertainty: Path | str | None = None) -> list[Path]:
+    def save(self, label: Place, uncertainty: Place | None = None) -> list[Path]:
         """Write the label, and perhaps its uncertainty, each whole or not at all; folders are made.
 
         Args:
-            label: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
+            label: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder, in which it is called like the scan.
             uncertainty: Likewise.
 
+        Returns:
+            The files, in this order.
+
         Raises:
+            UsageError: If a file would replace the scan, a label that this one was made from or the other file, or its
+                name ends in what cannot be written.
             OutputError: If a file cannot be written.
         """
-        files = [(self.label, Path(label))]
-        if uncertainty is not None:
-            files.append((self.uncertainty, Path(uncertainty)))
-        for image, path in files:
+        paths = self.made_from.outputs(label, uncertainty).paths()
+        for image, path in zip((self.label, self.uncertainty), paths, strict=False):
             make_folder(path.parent)
             write_image(image, path)
-        return [path for _, path in files]
+        return paths
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class Begun:
 
     Attributes:
         known: What is known of it.
-        start: Class values `(X, Y, Z)` to start from, in place of a proposal.
+        start: Class values `(X, Y, Z)` to start from, in place of a proposal; `UNKNOWN` where the proposal is wanted.
         inside: Where the answer may differ from what it starts from `(X, Y, Z)`; everywhere by default.
     """
 
@@ -129,20 +136,37 @@ def complete(
         names: Names and values of the classes.
         predictor: Of the model.
         proposal: Its prediction of the scan, where that is there already.
-        start: Class values `(X, Y, Z)` to start from, in place of a proposal: as after earlier corrections.
+        start: Class values `(X, Y, Z)` to start from, in place of a proposal: as after earlier corrections. Where
+            they are `UNKNOWN`, the proposal counts.
         inside: Where the answer may differ from what it starts from, the proposal or nothing; everywhere by default.
         seed: Of the noise that DS draws.
 
     Raises:
-        UsageError: If without a model and a label to start from only single places are known.
+        UsageError: If without a model and a label to start from only single places are known, or without a model a
+            part of that label is unknown.
     """
     begun = perf_counter()
     warnings = list(known.warnings)
     if known.mask.all():
         return _finished(scan, known, names, known.classes, None, warnings, begun, predictor)
     uncertainty: NDArray[np.float32] | None = None
+    given: NDArray[np.uint8] | None = None
     if start is not None:
-        found = start
+        missing = start == UNKNOWN
+        count = int((missing & ~known.mask).sum())
+        unknown = f"the label to start from is unknown in {count} voxel{'s' * (count != 1)}"
+        if count and predictor is None:
+            raise UsageError(
+                scan.name, f"{unknown} (value {UNKNOWN})", "Name a model that fills it, or draw there"
+            )
+        found = np.where(missing, known.classes, start)
+        if count and predictor is not None:
+            proposal = proposal or predictor(scan, seed=seed)
+            warnings += proposal.report.warnings
+            warnings.append(f"{unknown.capitalize()}; there it is as the model proposes.")
+            found = np.where(missing, voxels(proposal.label), start)
+            uncertainty = np.where(missing, voxels(proposal.uncertainty), np.float32(0))
+        given = found
     elif predictor is None:
         if not known.slices:
             raise UsageError(scan.name, "no model, and no slice is drawn",
@@ -152,13 +176,14 @@ def complete(
         proposal = proposal or predictor(scan, seed=seed)
         warnings += proposal.report.warnings
         found, uncertainty = voxels(proposal.label), voxels(proposal.uncertainty)
+        given = found
         wanted = (known.classes > 0) | (found > 0)
         box = _box(wanted, scan) if wanted.any() else None
         if box is not None and any(_slices(known, box).values()):
             found, uncertainty = _with_model(scan, known, box, predictor, proposal, seed)
             if predictor.model.info.recipe.diffusion.completion == 0:
                 warnings.append(NOT_LEARNED)
-    given = start if start is not None else None if proposal is None else voxels(proposal.label)
+    warnings += _taken_for_absent(known, given, names, started=start is not None)
     found = corrected(
         found, voxels(scan.image), scan.image.GetSpacing(), known.classes, known.mask, uncertainty
     )
@@ -187,19 +212,51 @@ def _finished(
     info = None if predictor is None else predictor.model.info
     return Completion(
         geometry.place(label), geometry.place(doubt.astype(np.float32)), known.told, volumes, warnings,
-        round(perf_counter() - begun, 4), "" if info is None else f"{info.name} version {info.version}",
+        round(perf_counter() - begun, 4), MadeFrom(scan.path, () if info is None else info.recipe.sequences),
+        "" if info is None else f"{info.name} version {info.version}",
     )  # fmt: skip
 
 
+def _taken_for_absent(
+    known: Known, given: NDArray[np.uint8] | None, names: Mapping[str, int], *, started: bool
+) -> list[str]:
+    """A sentence where what is begun has classes in known slices that are drawn nowhere, as of the first of several.
+
+    Args:
+        known: What is known of the label.
+        given: Class values `(X, Y, Z)` of what is begun; None for nothing.
+        names: Names and values of the classes.
+        started: Whether that is a label to start from, not a proposal.
+    """
+    if given is None or not any(known.slices.values()):
+        return []
+    lost = {*np.unique(given[known.mask]).tolist()} - {*np.unique(known.classes).tolist()}
+    found = [name for name, value in names.items() if value in lost]
+    if not found:
+        return []
+    told = ", ".join(found[:LISTED]) + (" and more" if len(found) > LISTED else "")
+    are, they, them = ("is", "it is", "it") if len(found) == 1 else ("are", "they are", "them")
+    where = "in the label to start from" if started else "proposed"
+    return [
+        f"{told} {are} {where} in the drawn slices and drawn nowhere, so {they} taken for absent there; "
+        f"draw {them} too, or mark what is undecided as unknown."
+    ]
+
+
 def _without_model(scan: Scan, known: Known, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Label and uncertainty by the drawn slices alone; only values that occur cost time and memory."""
     label = np.zeros(known.mask.shape, np.uint8)
     uncertainty = np.zeros(label.shape, np.float32)
     box = _box(known.classes > 0, scan) if known.classes.any() else None
     if box is None or not any(_slices(known, box).values()):
         return label, uncertainty
-    distances = _distances(known, box, scan, max(classes, int(known.classes.max()) + 1), None)
-    label[box] = distances.label()
-    uncertainty[box] = entropy(_soft(distances))
+    values = np.unique(np.append(known.classes, np.uint8(0)))
+    numbers = np.zeros(UNKNOWN + 1, np.uint8)
+    numbers[values] = np.arange(len(values))
+    numbered = replace(known, classes=numbers[known.classes])
+    distances = _distances(numbered, box, scan, len(values), None)
+    label[box] = values[distances.label()]
+    uncertainty[box] = entropy(_soft(distances), max(classes, int(values[-1]) + 1))
     return label, uncertainty
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from diffcl.data.preprocess import to_classes
-from diffcl.errors import DataError, UsageError
-from diffcl.geometry import Geometry, difference, filled_up, voxels
+from diffcl.errors import UsageError
+from diffcl.geometry import Geometry, voxels
 from diffcl.inference.interactive.completion import Completion, complete
-from diffcl.inference.interactive.known import Meaning, read_known
-from diffcl.inference.interactive.points import read_points, together
+from diffcl.inference.interactive.known import Meaning, read_classes, read_known
+from diffcl.inference.interactive.made_from import file_of
+from diffcl.inference.interactive.points import check_clicks, read_points, together
 from diffcl.inference.predictor import Predictor
 from diffcl.io.in_memory import ImageInMemory
 from diffcl.io.read import read_label
 from diffcl.io.scan import Scan
+from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 
 Label: TypeAlias = "str | os.PathLike[str] | ImageInMemory"
@@ -38,6 +40,8 @@ def finish(
     seed: int | None = None,
 ) -> Completion:
     """The whole label of a scan; see `diffcl.api.complete`."""
+    if clicks is not None:
+        check_clicks(clicks, scan.name)
     if drawn is None and not clicks:
         raise UsageError(
             scan.name, "nothing is drawn and nothing is clicked", "Give a drawn label, or clicks"
@@ -45,31 +49,32 @@ def finish(
     recipe = recipe if predictor is None else predictor.model.info.recipe
     geometry = Geometry.of(scan.image)
     image, where = (None, scan.name) if drawn is None else _read(drawn, scan, recipe)
-    begun = None if start is None else _start(start, scan, recipe)
+    begun, remarks = (None, ()) if start is None else _start(start, scan, recipe)
     names = _names(recipe, image, begun)
     known = None if image is None else read_known(image, geometry, where, recipe=recipe, meaning=meaning)
     if clicks:
         clicked = read_points(clicks, names, geometry.size, scan.name)
         known = clicked if known is None else together(known, clicked, scan.name)
     assert known is not None
-    return complete(scan, known, names, predictor=predictor, start=begun, seed=seed)
+    found = complete(scan, known, names, predictor=predictor, start=begun, seed=seed)
+    labels = tuple(file for file in map(file_of, (drawn, start)) if file is not None)
+    warnings = list(dict.fromkeys([*found.warnings, *remarks]))
+    return replace(found, warnings=warnings, made_from=replace(found.made_from, labels=labels))
 
 
 def _read(label: Label, scan: Scan, recipe: Recipe | None) -> tuple[sitk.Image, object]:
     """A label map and its name for people."""
     where = label if isinstance(label, str | os.PathLike) else f"{scan.name}, label in memory"
-    return read_label(label, reference=scan, labels=None if recipe is None else recipe.labels), where
+    labels = None if recipe is None else recipe.labels
+    return read_label(label, reference=scan, labels=labels, sources=recipe is not None), where
 
 
-def _start(label: Label, scan: Scan, recipe: Recipe | None) -> NDArray[np.uint8]:
+def _start(label: Label, scan: Scan, recipe: Recipe | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Class values or `UNKNOWN` `(X, Y, Z)`, and what is to be said of them."""
     image, where = _read(label, scan, recipe)
-    geometry = Geometry.of(scan.image)
-    if recipe is not None:
-        return voxels(to_classes(image, geometry, recipe, where))
-    image = filled_up(image, geometry)
-    if differs := difference(Geometry.of(image), geometry):
-        raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
-    return voxels(image).astype(np.uint8)
+    classes, unknown, remarks = read_classes(image, Geometry.of(scan.image), where, recipe)
+    classes[unknown] = UNKNOWN
+    return classes, remarks
 
 
 def _names(
@@ -80,4 +85,4 @@ def _names(
         return {label.name: label.value for label in recipe.labels}
     found = [] if drawn is None else np.unique(voxels(drawn)).tolist()
     found += [] if start is None else np.unique(start).tolist()
-    return {f"class_{int(value)}": int(value) for value in sorted(set(found)) if 0 < value < 255}
+    return {f"class_{int(value)}": int(value) for value in sorted(set(found)) if 0 < value < UNKNOWN}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final, Literal, get_args
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diffcl.data.partly_drawn import plane_across, whole_slices
 from diffcl.data.preprocess import to_classes
-from diffcl.errors import DataError, UsageError
+from diffcl.errors import LISTED, DataError, UsageError, short
 from diffcl.geometry import Geometry, difference, filled_up, voxels
 from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
@@ -68,7 +68,7 @@ def read_known(
     """What a partly drawn label map decides.
 
     Args:
-        drawn: Label map on the scan's grid, or on a part of it; `UNKNOWN` is no class.
+        drawn: Label map on the scan's grid, or on a part of it; `UNKNOWN` is no class, see `read_classes`.
         scan: The grid.
         where: Named in errors.
         recipe: Names the classes; without it every value is one.
@@ -77,19 +77,54 @@ def read_known(
     Raises:
         DataError: If the label lies on another grid, holds a value that is no class, or decides nothing.
     """
-    drawn = filled_up(drawn, scan)
-    if differs := difference(Geometry.of(drawn), scan):
+    classes, unknown, remarks = read_classes(drawn, scan, where, recipe)
+    known = decided(classes, unknown, meaning or ("marked" if unknown.any() else "slices"), where, scan)
+    return replace(known, warnings=(*known.warnings, *remarks))
+
+
+def read_classes(
+    label: sitk.Image, scan: Geometry, where: object, recipe: Recipe | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], tuple[str, ...]]:
+    """Class values of a label map `(X, Y, Z)`, 0 where it is unknown, where that is, and what is to be said of it.
+
+    `UNKNOWN` is unknown, unless the recipe has it among the `sources` of a class.
+
+    Args:
+        label: On the scan's grid, or on a part of it.
+        scan: The grid.
+        where: Named in errors.
+        recipe: Names the classes; without it every value is one.
+
+    Raises:
+        DataError: If the label lies on another grid, or holds a value that is no class.
+    """
+    label = filled_up(label, scan)
+    if differs := difference(Geometry.of(label), scan):
         raise DataError(where, f"lies on another grid than its scan: {differs}", "Save it on the scan's grid")
-    values = voxels(drawn)
-    unknown = values == UNKNOWN
-    plain = scan.place(np.where(unknown, 0, values))
-    if recipe is not None:
-        classes = voxels(to_classes(plain, scan, recipe, where))
-    elif values.min() < 0 or (values[~unknown] > UNKNOWN - 1).any():
-        raise DataError(where, f"a value is not in 0..{UNKNOWN}", "Give a label map")
+    values = voxels(label)
+    if recipe is not None and any(UNKNOWN in entry.source_values for entry in recipe.labels):
+        unknown = np.zeros(values.shape, bool)
     else:
-        classes = voxels(plain).astype(np.uint8)
-    return decided(classes, unknown, meaning or ("marked" if unknown.any() else "slices"), where, scan)
+        unknown = values == UNKNOWN
+    plain = np.where(unknown, 0, values)
+    if recipe is not None:
+        classes = voxels(to_classes(scan.place(plain), scan, recipe, where))
+        return classes, unknown, _changed_values(plain, classes, recipe)
+    if plain.min() < 0 or plain.max() >= UNKNOWN:
+        raise DataError(where, f"a value is not in 0..{UNKNOWN}", "Give a label map")
+    return plain.astype(np.uint8), unknown, ()
+
+
+def _changed_values(values: NDArray[Any], classes: NDArray[np.uint8], recipe: Recipe) -> tuple[str, ...]:
+    """A sentence where the values of a label map are not those of its classes, which are answered."""
+    found = np.unique(values[values != classes]).tolist()
+    if not found:
+        return ()
+    classed = [
+        f"{one.value} for {value}" for one in recipe.labels for value in found if value in one.source_values
+    ]
+    shown = ", ".join(classed[:LISTED]) + (" and more" if len(classed) > LISTED else "")
+    return (f"The answer has the values of the classes of {recipe.name}, not those of the label: {shown}.",)
 
 
 def decided(
@@ -103,7 +138,7 @@ def decided(
     """
     if meaning not in MEANINGS:
         raise UsageError(
-            f"known {str(meaning)[:40]}", "there is none of that name", f"Known: {', '.join(MEANINGS)}"
+            f"known {short(meaning)}", "there is none of that name", f"Known: {', '.join(MEANINGS)}"
         )
     if meaning == "marked":
         mask = ~unknown

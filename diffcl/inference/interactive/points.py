@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from diffcl.errors import DataError, UsageError, unknown_name
+from diffcl.errors import DataError, UsageError, short, unknown_name
 from diffcl.inference.interactive.known import Known
 
 BACKGROUND: Final = "background"
@@ -58,9 +58,11 @@ def read_points(
 
     Raises:
         NotFoundError: If a name is none.
-        UsageError: If an index is not three whole numbers, lies outside the scan, two clicks contradict each other, or
-            there are more than `MOST`.
+        UsageError: If these are no clicks by class, an index is not three whole numbers or lies outside the scan, two
+            clicks contradict each other, or there are more than `MOST`.
     """
+    check_clicks(points, where)
+    check_clicks(points, where)
     values = {BACKGROUND: 0, **names}
     decided: dict[tuple[int, ...], str] = {}
     for name, places in points.items():
@@ -81,16 +83,34 @@ def read_points(
     return Known(classes, mask, {}, told)
 
 
+def check_clicks(points: Any, where: object) -> None:
+    """Refuse what is no mapping from names to lists; what the lists hold is looked at by `read_points`.
+
+    Args:
+        points: What somebody gave as clicks.
+        where: The scan; named in errors.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    form = f'Give them by class, as in {{"{BACKGROUND}": [[12, 40, 7]]}}'
+    if not isinstance(points, Mapping):
+        raise UsageError(f"{where}, clicks", f"{short(points)} names no class", form)
+    for name, places in points.items():
+        if not isinstance(places, Iterable) or isinstance(places, str | bytes | Mapping):
+            raise UsageError(f"{where}, clicks of {short(name)}", f"{short(places)} is no list", form)
+
+
 def _index(place: Any, size: tuple[int, ...], where: str) -> tuple[int, ...]:
     try:
         numbers = [float(number) for number in place]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = []
-    if len(numbers) != 3 or isinstance(place, str) or not all(map(float.is_integer, numbers)):
-        raise UsageError(where, f"{str(place)[:40]} is no voxel", "Give three whole numbers, as [12, 40, 7]")
+    if len(numbers) != 3 or isinstance(place, str | bytes) or not all(map(float.is_integer, numbers)):
+        raise UsageError(where, f"{short(place)} is no voxel", "Give three whole numbers, as [12, 40, 7]")
     index = tuple(map(int, numbers))
     if not all(0 <= i < count for i, count in zip(index, size, strict=True)):
-        raise UsageError(where, f"{list(index)} lies outside the scan of {' x '.join(map(str, size))} voxels",
+        raise UsageError(where, f"{short(list(index))} lies outside the scan of {' x '.join(map(str, size))} voxels",
                          "Count voxels from 0, along the axes of the file")  # fmt: skip
     return index
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,8 +16,13 @@ from untrained import GRIDS, make_scan
 import diffcl
 from diffcl.errors import DataError, ScanError, UsageError
 from diffcl.geometry import Geometry, difference, voxels
+from diffcl.inference import Predictor
+from diffcl.inference.interactive.completion import complete
+from diffcl.inference.interactive.known import Meaning, read_known
+from diffcl.inference.interactive.shapes import Distances, between_slices
 from diffcl.io import Scan
 from diffcl.models import Model
+from diffcl.recipe import Recipe, parse_recipe
 
 
 def partly(scan: Scan) -> sitk.Image:
@@ -175,3 +181,160 @@ def test_files_go_in_and_come_out(tmp_path: Path) -> None:
     assert (
         sitk.GetArrayFromImage(sitk.ReadImage(str(files[0]))) == sitk.GetArrayFromImage(found.label)
     ).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clicks": {"head": [[10**400, 1, 1]]}}, "noise, click of head: .* is no voxel"),
+        ({"clicks": {"head": None}}, "noise, clicks of head: None is no list"),
+        ({"clicks": [[1, 2, 3]]}, "noise, clicks: .* names no class"),
+        ({"clicks": np.ones((2, 3))}, "noise, clicks: .* names no class"),
+        ({"seed": 2**70}, f"seed: {2**70} is none. Give a whole number from 0"),
+        ({"seed": -1}, "seed: -1 is none"),
+        ({"seed": 1.5}, "seed: 1.5 is none"),
+        ({"engine": "foo"}, "engine foo: there is none of that name. Known engines: auto, torch"),
+        ({"engine": None}, "engine None: there is none of that name"),
+    ],
+    ids=["huge", "none", "list", "array", "huge seed", "negative seed", "half seed", "engine", "no engine"],
+)
+def test_what_is_no_argument_is_refused_before_anything_is_computed(
+    given: dict[str, Any], said: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(GRIDS["straight"])
+    monkeypatch.setattr(Predictor, "__call__", lambda *_, **__: pytest.fail("the networks were asked"))
+    with pytest.raises(UsageError, match=said) as refused:
+        diffcl.complete(scan, partly(scan), model, **given)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_file_of_a_loaded_image_is_not_replaced(tmp_path: Path) -> None:
+    scan = make_scan(GRIDS["straight"])
+    sitk.WriteImage(scan.image, tmp_path / "scan.nii.gz")
+    sitk.WriteImage(partly(scan), tmp_path / "drawn.nii.gz")
+    loaded = nib.load(tmp_path / "drawn.nii.gz")  # type: ignore[attr-defined]
+    found = diffcl.complete(nib.load(tmp_path / "scan.nii.gz"), loaded)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="is a label that is read"):
+        found.save(tmp_path / "drawn.nii.gz")
+    with pytest.raises(UsageError, match="is a scan itself"):
+        found.save(tmp_path / "scan.nii.gz")
+    in_memory = diffcl.complete(scan, partly(scan))
+    assert in_memory.save(tmp_path / "drawn.nii.gz") == [tmp_path / "drawn.nii.gz"]
+
+
+def test_unknown_voxels_of_a_label_to_start_from_are_filled_by_the_model(model: Model) -> None:
+    scan = make_scan(GRIDS["straight"])
+    proposed = Predictor(model)(scan)
+    begun = np.ones(scan.image.GetSize(), np.uint8)
+    begun[:, 8:] = 255
+    at = (12, 14, 9)
+    value = 1 if voxels(proposed.label)[at] == 2 else 2
+    clicks = {["head", "tail"][value - 1]: [list(at)]}
+    found = diffcl.complete(scan, start=Geometry.of(scan.image).place(begun), model=model, clicks=clicks)
+    whole = np.where(begun == 255, voxels(proposed.label), begun)
+    label, doubt = found.label_array(), found.uncertainty_array()
+    assert 255 not in label
+    around = begun == 255
+    around[at] = False
+    assert label[at] == value
+    assert (label[around] == value).sum() > (whole[around] == value).sum(), "the click moves an outline"
+    assert (label == whole).mean() > 0.8
+    assert (doubt[:, :8] == 0).all()
+    assert (doubt[:, 8:] > 0).any()
+    count = 24 * 12 * 18 - 1
+    said = f"The label to start from is unknown in {count} voxels; there it is as the model proposes."
+    assert said in found.warnings
+
+
+def test_unknown_voxels_of_a_label_to_start_from_need_a_model(recipe: Recipe) -> None:
+    scan = make_scan(GRIDS["straight"])
+    begun = np.ones(scan.image.GetSize(), np.uint8)
+    begun[:2, 0, 0] = 255
+    start, clicks = Geometry.of(scan.image).place(begun), {"background": [[0, 0, 0]]}
+    for named in (None, recipe):
+        with pytest.raises(
+            UsageError,
+            match=r"noise: the label to start from is unknown in 1 voxel \(value 255\)\. Name a model",
+        ):
+            diffcl.complete(scan, start=start, recipe=named, clicks=clicks)
+    both = {"background": [[0, 0, 0], [1, 0, 0]]}
+    assert 255 not in diffcl.complete(scan, start=start, clicks=both).label_array()
+
+
+def test_255_is_a_class_where_the_recipe_says_so(recipe: Recipe) -> None:
+    scan = make_scan(GRIDS["straight"])
+    head, tail = recipe.labels
+    mapped = recipe.model_copy(update={"labels": (
+        head.model_copy(update={"sources": (255,)}), tail.model_copy(update={"sources": (2, 400)}),
+    )})  # fmt: skip
+    for value in (2, 400):
+        drawn = voxels(partly(scan)).astype(np.int16)
+        drawn = np.select([drawn == 1, drawn == 2], [255, value])
+        given = Geometry.of(scan.image).place(drawn.astype(np.int16))
+        found = diffcl.complete(scan, given, recipe=mapped)
+        assert found.known == "Known are 2 axial slices (2, 5), background included"
+        np.testing.assert_array_equal(found.label_array()[..., [2, 5]], voxels(partly(scan))[..., [2, 5]])
+        told = "1 for 255" if value == 2 else "1 for 255, 2 for 400"
+        said = f"The answer has the values of the classes of organ, not those of the label: {told}."
+        assert found.warnings == [said]
+        again = diffcl.complete(scan, start=given, recipe=mapped, clicks={"tail": [[1, 1, 1]]})
+        assert again.label_array()[8, 8, 2] == 1
+        assert again.warnings == [said]
+    assert not diffcl.complete(scan, partly(scan), recipe=recipe).warnings
+
+
+def test_large_values_cost_no_more_than_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, asked = make_scan(GRIDS["oblique, anisotropic, odd"]), []
+
+    def watched(*given: Any) -> Distances:
+        asked.append(given[3])
+        return between_slices(*given)
+
+    monkeypatch.setattr("diffcl.inference.interactive.completion.between_slices", watched)
+    small = diffcl.complete(scan, partly(scan))
+    values = np.array([0, 7, 254], np.uint8)
+    large = diffcl.complete(scan, Geometry.of(scan.image).place(values[voxels(partly(scan))]))
+    assert asked == [3, 3]
+    np.testing.assert_array_equal(large.label_array(), values[small.label_array()])
+    assert list(large.volumes_ml) == ["class_7", "class_254"]
+    assert [*large.volumes_ml.values()] == [*small.volumes_ml.values()]
+
+
+def test_classes_that_nobody_drew_do_not_change_the_answer() -> None:
+    scan = make_scan(GRIDS["straight"])
+    alone = Geometry.of(scan.image).place((voxels(partly(scan)) > 0).astype(np.uint8) * 2)
+    labels = [{"value": value, "name": f"c{value}"} for value in range(1, 5)]
+    named = parse_recipe({"name": "many", "labels": labels}, "test")
+    found, bare = diffcl.complete(scan, alone, recipe=named), diffcl.complete(scan, alone)
+    np.testing.assert_array_equal(found.label_array(), bare.label_array())
+    doubt = bare.uncertainty_array() * np.log(3) / np.log(5)
+    np.testing.assert_allclose(found.uncertainty_array(), doubt, atol=0.006)
+
+
+def test_a_class_that_is_proposed_in_drawn_slices_and_drawn_nowhere_is_named(model: Model) -> None:
+    scan, predictor = make_scan(GRIDS["straight"]), Predictor(model)
+    both = np.zeros(scan.image.GetSize(), np.uint8)
+    both[4:10, 4:16, 4:14], both[10:16, 4:16, 4:14] = 1, 2
+    grid, names = Geometry.of(scan.image), {"head": 1, "tail": 2}
+    proposal = replace(predictor(scan), label=grid.place(both))
+    head = np.zeros_like(both)
+    head[4:10, 4:16, [6, 11]] = 1
+
+    def warned(drawn: np.ndarray, meaning: Meaning | None = None, **given: Any) -> list[str]:
+        known = read_known(grid.place(drawn), grid, "drawn", meaning=meaning)
+        found = complete(scan, known, names, predictor=predictor, proposal=proposal, **given)
+        return [warning for warning in found.warnings if "drawn nowhere" in warning]
+
+    absent = "in the drawn slices and drawn nowhere, so it is taken for absent there"
+    assert warned(head)[0].startswith(f"tail is proposed {absent}; draw it too, or mark")
+    assert warned(head, start=both)[0].startswith(f"tail is in the label to start from {absent}")
+    marked = np.full_like(both, 255)
+    marked[..., 6] = 0
+    assert warned(marked)[0].startswith(
+        "head, tail are proposed in the drawn slices and drawn nowhere, so they are"
+    )
+    whole = np.where(head.any(axis=(0, 1)), both, 0).astype(np.uint8)
+    beside = np.zeros_like(both)
+    beside[4:10, 4:16, [15, 16]] = 1
+    for drawn, meaning in ((whole, None), (head, "voxels"), (beside, None)):
+        assert not warned(drawn, meaning)

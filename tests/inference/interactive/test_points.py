@@ -35,6 +35,15 @@ def test_clicks_are_known_voxels() -> None:
         ({"head": [7]}, "is no voxel"),
         ({"head": [[1, 2, float("nan")]]}, "is no voxel"),
         ({"head": [[1, 2, float("inf")]]}, "is no voxel"),
+        ({"head": [[10**400, 1, 1]]}, "is no voxel"),
+        ({"head": [[10**5000, 1, 1]]}, "a number without end is no voxel"),
+        ({"head": [[1e300, 1, 1]]}, r"lies outside the scan"),
+        ({"head": [b"abc"]}, "is no voxel"),
+        ({"head": None}, "s, clicks of head: None is no list. Give them by class"),
+        ({"head": 7}, "clicks of head: 7 is no list"),
+        ({"head": "abc"}, "clicks of head: abc is no list"),
+        ([[1, 2, 3]], r"s, clicks: \[\[1, 2, 3\]\] names no class. Give them by class, as in"),
+        (7, "clicks: 7 names no class"),
         ({"head": [[-1, 2, 3]]}, "lies outside the scan of 24 x 20 x 18 voxels"),
         ({"head": [[24, 2, 3]]}, "lies outside the scan"),
         ({"head": [[1, 2, 3]], "tail": [[1, 2, 3]]}, r"voxel \[1, 2, 3\] was clicked as head and as tail"),
@@ -48,13 +57,22 @@ def test_clicks_are_known_voxels() -> None:
         "number",
         "nan",
         "infinite",
+        "beyond all numbers",
+        "beyond all words",
+        "beyond all scans",
+        "bytes",
+        "none for a list",
+        "number for a list",
+        "text for a list",
+        "list",
+        "number for all",
         "negative",
         "beyond",
         "contradiction",
         "many",
     ],
 )
-def test_what_is_no_click_is_refused(points: dict[str, Any], said: str) -> None:
+def test_what_is_no_click_is_refused(points: Any, said: str) -> None:
     with pytest.raises(DiffclError, match=said):
         read_points(points, NAMES, SIZE, "s")
 

@@ -24,6 +24,7 @@ from diffcl.inference.interactive.segments import (
 from diffcl.inference.served_models import ServedModels
 from diffcl.inference.summary import origin
 from diffcl.io import Scan
+from diffcl.labels import UNKNOWN
 from diffcl.models import ModelInfo
 from diffcl.recipe import Recipe
 from diffcl.studies.label_meaning import CHECK_HERE
@@ -163,7 +164,8 @@ class ClicksTask(FinishingTask):
         start = None
         if "drawn" in request:
             segments = segments_of(request, self._classes, scan.name)
-            start, _, _ = segments.classes(self._classes, {*self._elsewhere(), CHECK_HERE}, geometry)
+            start, unknown, _ = segments.classes(self._classes, {*self._elsewhere(), CHECK_HERE}, geometry)
+            start[unknown] = UNKNOWN
         roi = request.get("roi")
         return Begun(known, start, within(roi, geometry.size) if roi else None)
 
