@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, same_place
 
 from diffcl.geometry import Geometry, voxels
+from diffcl.inference.served_models import ServedModels
 from diffcl.resources import app_folder
 
 Ask = Callable[..., httpx.Response]
@@ -214,6 +215,17 @@ def test_clicks_correct_a_label_that_comes_with_them(ask: Ask, tmp_path: Path) -
     assert (voxels(found)[:, :, :6] == given[:, :, :6]).all()
 
 
+@pytest.fixture
+def no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the prediction fails."""
+
+    def predict(*_: Any, **__: Any) -> None:
+        raise AssertionError("the scan was computed before the request was looked at")
+
+    monkeypatch.setattr(ServedModels, "predict", predict)
+
+
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(
     ("model", "params", "status", "said"),
     [
@@ -261,6 +273,7 @@ def test_what_cannot_be_used_is_refused(
     assert said in response.json()["detail"]
 
 
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(
     ("scan", "values", "params", "status", "said"),
     [
@@ -272,8 +285,23 @@ def test_what_cannot_be_used_is_refused(
         ("straight", (1,), {"label_info": "heart"}, 400, "label_info: is no list"),
         ("straight", (1,), {"known": "all"}, 400, "option known"),
         ("straight", (4,), {"selected_label_name": "heart"}, 404, "class heart: there is none of that name"),
+        ("straight", (1,), {"selected_label_name": "heart"}, 404, "class heart: there is none of that name"),
+        ("straight", (1,), {"plane": "sagittal"}, 422, "no sagittal slice is drawn"),
+        ("straight", (1,), {"roi": [1, 2]}, 400, "roi: [1, 2] is no box"),
     ],
-    ids=["grid", "empty", "value", "name", "no segments", "no list", "option", "chosen"],
+    ids=[
+        "grid",
+        "empty",
+        "value",
+        "name",
+        "no segments",
+        "no list",
+        "option",
+        "chosen scribbles",
+        "chosen",
+        "plane",
+        "box",
+    ],
 )
 def test_segments_that_cannot_be_used_are_refused(
     scan: str,

@@ -10,6 +10,7 @@ from diffcl.errors import DataError, UsageError
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference.interactive.known import decided, read_known
 from diffcl.inference.interactive.planes import Plane, drawn_slices
+from diffcl.inference.interactive.segments import Choice, Segments, read_segments
 from diffcl.phantom import make_phantom, phantom_grid
 from diffcl.recipe import Recipe
 
@@ -203,3 +204,75 @@ def test_single_voxels_are_no_slice(places: list[tuple[int, int, int]]) -> None:
     assert "the drawn voxels alone are known" in known.warnings[0]
     with pytest.raises(DataError, match="no slice is drawn: none holds a square of 2 x 2 drawn voxels"):
         read_known(GRID.place(label), GRID, "label", meaning="slices")
+
+
+NAMES = {"organ_head": 1, "organ_tail": 2}
+
+
+def segments(label: np.ndarray, *names: str) -> Segments:
+    """Segments of these names, with the values 1, 2, ..."""
+    listed = [{"name": name, "id": value} for value, name in enumerate(names, start=1)]
+    return Segments(GRID.place(label), listed, "", "scan")
+
+
+def proposed() -> np.ndarray:
+    """A proposal in the slices 3 to 12."""
+    label = np.zeros(GRID.size, np.uint8)
+    label[4:12, 5:13, 3:13] = 1
+    return label
+
+
+@pytest.mark.parametrize(
+    "planes",
+    [
+        [(2, 6), (2, 7), (2, 8)],
+        [(2, i) for i in range(3, 8)],
+        [(2, 3), (2, 5), (2, 7), (2, 9), (2, 12), (0, 6), (0, 7), (0, 8)],
+    ],
+    ids=["three neighbours", "the first half", "a block in another plane"],
+)
+def test_drawn_slices_beyond_which_the_proposal_goes_on_are_finished(planes: list[tuple[int, int]]) -> None:
+    found = read_segments(segments(drawn(*planes), "organ_head"), NAMES, GRID, "slices")
+    assert 2 in found.known(proposed()).slices
+
+
+def test_slices_in_which_all_is_drawn_that_is_proposed_are_refused() -> None:
+    found = read_segments(segments(proposed(), "organ_head"), NAMES, GRID, "slices", plane="axial")
+    with pytest.raises(
+        DataError, match=r"drawn and proposed is known, so none is left .*or set known to touched"
+    ):
+        found.known(proposed())
+    with pytest.raises(DataError, match=r"every slice of what is drawn is known.*named unknown$"):
+        found.known()
+
+
+@pytest.mark.parametrize("choice", [None, "slices", "voxels"])
+def test_a_single_drawn_voxel_is_known_by_itself_or_refused(choice: Choice | None) -> None:
+    label = np.zeros(GRID.size, np.uint8)
+    label[5, 6, 7] = 1
+    if choice == "slices":
+        with pytest.raises(DataError, match="no slice is drawn"):
+            read_segments(segments(label, "organ_head"), NAMES, GRID, choice)
+        return
+    known = read_segments(segments(label, "organ_head"), NAMES, GRID, choice).known(proposed())
+    assert (known.told, known.mask.sum()) == ("Known is the drawn voxel", 1)
+
+
+@pytest.mark.parametrize("name", ["Unknown ", "UNKNOWN", "unknown (organ)", "Unknown (heart)"])
+def test_names_mean_what_they_mean_in_a_submitted_label(name: str) -> None:
+    label = drawn((2, 6))
+    label[:, :, 8:] = 2
+    sent = segments(label, " Organ_Head", name)
+    known = read_segments(sent, NAMES, GRID, "slices", task="organ", elsewhere={"liver"}).known(proposed())
+    assert (known.mask == (label != 2)).all()
+    assert (known.classes == (label == 1)).all()
+
+
+def test_a_segment_unknown_slices_says_slices_and_its_voxels_are_empty() -> None:
+    label = drawn((2, 6), (2, 10))
+    label[1, 1, 8] = 2
+    known = read_segments(segments(label, "organ_head", "Unknown_Slices"), NAMES, GRID, "voxels").known(
+        proposed()
+    )
+    assert known.slices == {2: (6, 10)}
+    assert not known.mask[1, 1, 8]
