@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, same_place
 
 from diffcl.geometry import Geometry, voxels
+from diffcl.inference import Prediction
 from diffcl.inference.served_models import ServedModels
 from diffcl.resources import app_folder
 
@@ -320,10 +322,18 @@ def test_segments_that_cannot_be_used_are_refused(
     assert said in response.json()["detail"]
 
 
-def test_a_proposal_as_it_came_is_refused_with_what_to_do(ask: Ask, tmp_path: Path) -> None:
+def test_a_proposal_as_it_came_is_refused_with_what_to_do(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = make_scan("straight")
     label = np.zeros(image.GetSize(), np.uint8)
     label[4:9, 5:11, 3:12] = 1
+    predict = ServedModels.predict
+
+    def proposed(*given: Any, **options: Any) -> Prediction:
+        return replace(predict(*given, **options), label=Geometry.of(image).place(label))
+
+    monkeypatch.setattr(ServedModels, "predict", proposed)
     sitk.WriteImage(Geometry.of(image).place(label), tmp_path / "segments.nii.gz")
     response = ask("POST", "/infer/organ_complete?image=straight",
                    **from_slicer(SCRIBBLES, tmp_path / "segments.nii.gz"))  # fmt: skip

@@ -65,7 +65,8 @@ def has_slices(classes: NDArray[Any], axes: Iterable[int] = range(3)) -> bool:
 
 def slices_with_squares(drawn: NDArray[np.bool_], axis: int) -> list[int]:
     """The slices across an axis of `(X, Y, Z)` with a square of 2 x 2 drawn voxels."""
-    return _across(_squares(drawn, axis, 2), axis).nonzero()[0].tolist()
+    found: list[int] = _across(_squares(drawn, axis, 2), axis).nonzero()[0].tolist()
+    return found
 
 
 def drawn_slices(classes: NDArray[Any], axes: Iterable[int] = range(3)) -> list[Slices]:
