@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffcl.inference.ensemble import Networks
     from diffcl.inference.interactive.completion import Completion
     from diffcl.inference.interactive.known import Meaning
+    from diffcl.inference.interactive.planes import Plane
     from diffcl.inference.outlook import Outlook
     from diffcl.inference.pipeline import Outcome
     from diffcl.inference.results import Result
@@ -113,6 +114,7 @@ def complete(
     clicks: Mapping[str, Iterable[Sequence[int]]] | None = None,
     start: Place | ImageInMemory | None = None,
     known: Meaning | None = None,
+    plane: Plane | None = None,
     recipe: Recipe | Place | None = None,
     seed: int | None = None,
     engine: EngineChoice = "auto",
@@ -131,6 +133,7 @@ def complete(
         start: A label map to start from, in place of the proposal of the model; likewise.
         known: What of `drawn` is known: `slices`, those in which something is drawn, background included; `voxels`, the
             drawn ones alone; `marked`, all but those of value 255. By default `marked` where there are such voxels.
+        plane: In which the slices are drawn: `axial`, `coronal` or `sagittal`; found by default.
         recipe: Names the classes, where there is no model; otherwise every value is a class.
         seed: Of the noise that DS draws; by default the model's own.
         engine: What computes the networks.
@@ -138,8 +141,8 @@ def complete(
     Raises:
         ScanError: If the scan or a label cannot be used.
         DataError: If a label lies on another grid, holds a value that is no class, or decides nothing.
-        UsageError: If a click, the seed or the engine is none, or there is neither a model nor anything else to start
-            from.
+        UsageError: If a click, the seed or the engine is none, no slices of the scan lie in the plane, or there is
+            neither a model nor anything else to start from.
         NotFoundError: If there is no class of the name of a click.
         ModelError: If the model is damaged.
     """
@@ -154,7 +157,17 @@ def complete(
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
     read = read_case(scan, () if loaded is None else loaded.info.recipe.sequences)
     predictor = None if loaded is None else Predictor(loaded, engine)
-    return finish(read, drawn, predictor, clicks=clicks, start=start, meaning=known, recipe=named, seed=seed)
+    return finish(
+        read,
+        drawn,
+        predictor,
+        clicks=clicks,
+        start=start,
+        meaning=known,
+        plane=plane,
+        recipe=named,
+        seed=seed,
+    )
 
 
 def predict_files(

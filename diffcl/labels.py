@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Annotated, Final, Literal
 
@@ -36,6 +36,9 @@ MOST_SOURCE: Final = 2**32 - 1
 
 UNKNOWN_NAME: Final = "unknown"
 """Name of the segment that stands for voxels that nobody has decided."""
+
+UNKNOWN_SLICES: Final = "unknown_slices"
+"""Name of a segment that says that only slices are known in which something is drawn; it is never part of a label."""
 
 UNDECIDED: Final = -100
 """Class of a voxel that nobody has decided, as networks learn it: PyTorch's own value for what carries no weight."""
@@ -137,3 +140,28 @@ def name_in_task(name: str, task: str) -> str:
     'liver (abdomen)'
     """
     return f"{name} ({task})"
+
+
+def plain(name: str) -> str:
+    """A name as names are compared: without case, and without blanks around it."""
+    return name.strip().casefold()
+
+
+def meant_by_names(names: Mapping[int, str], classes: Mapping[str, int], task: str) -> dict[int, int]:
+    """The class value in a task of every value of a map whose name it knows, and `UNKNOWN` of what is unknown.
+
+    A name with the task behind it, see `name_in_task`, says that the same name alone is that of another task.
+
+    >>> meant_by_names({1: "Head ", 2: "UNKNOWN", 3: "liver"}, {"head": 4}, "organ")
+    {1: 4, 2: 255}
+
+    Args:
+        names: The name of each value.
+        classes: The value of each class of the task by name.
+        task: Name of the task.
+    """
+    known = {UNKNOWN_NAME: UNKNOWN, **{plain(name): value for name, value in classes.items()}}
+    told = {plain(name_in_task(name, task)): value for name, value in known.items()}
+    sure = {value: told[plain(name)] for value, name in names.items() if plain(name) in told}
+    alone = {value: known[plain(name)] for value, name in names.items() if plain(name) in known}
+    return {value: meant for value, meant in alone.items() if meant not in sure.values()} | sure

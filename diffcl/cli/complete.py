@@ -40,6 +40,12 @@ def complete(
             "or all but the voxels of value 255. By default the last where there are such voxels, otherwise the first."
         ),
     ] = None,
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        typer.Option(
+            help="In which the slices are drawn; by default the one across which the label ends abruptly."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Names the classes, where there is no model: a recipe's name or file.")
     ] = None,
@@ -66,7 +72,7 @@ def complete(
     loaded = None if model is None else load_model(model, device=usable_device(device), store=store)  # type: ignore[arg-type]
     sequences = () if loaded is None else loaded.info.recipe.sequences
     MadeFrom(first_of(scan) if sequences else scan, sequences, (drawn,)).outputs(out, uncertainty)
-    found = finish(scan, drawn, loaded, known=known, recipe=recipe, seed=seed, engine=engine)
+    found = finish(scan, drawn, loaded, known=known, plane=plane, recipe=recipe, seed=seed, engine=engine)
     say(f"{found.known}.")
     for warning in found.warnings:
         warn(warning, style="yellow")

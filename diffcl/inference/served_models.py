@@ -179,7 +179,7 @@ class ServedModels:
         name: str | None,
         path: Path,
         names: Mapping[str, int],
-        decide: Callable[[Scan, Prediction | None], Begun],
+        decide: Callable[[Scan], Callable[[Prediction | None], Begun]],
         *,
         networks: Networks = "ensemble",
         seed: int | None = None,
@@ -192,19 +192,21 @@ class ServedModels:
             name: Of the model; None for interpolation between drawn slices.
             path: The scan.
             names: Names and values of the classes.
-            decide: From the scan and its prediction to what is known, and perhaps a label to start from.
+            decide: From the scan to what tells, by its prediction, what is known and perhaps a label to start from. It
+                refuses all that can be refused without the prediction, which takes long.
             networks: Who is asked for the prediction.
             seed: Of the noise; the recipe's by default.
 
         Raises:
-            DiffclError: As `predict`, and whatever `decide` raises.
+            DiffclError: As `predict`, and whatever `decide`, or what it gives, raises.
         """
         sequences = () if name is None else self.info(name).recipe.sequences
         scan = read_case(path, sequences)
+        begun_by = decide(scan)
         prediction = None
         if name is not None:
             prediction = self.predict(name, path, networks=networks, seed=seed)
-        begun = decide(scan, prediction)
+        begun = begun_by(prediction)
         predictor = None if name is None else self._predictor(name)[1]
         with self._computing:
             return complete(

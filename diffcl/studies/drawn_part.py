@@ -16,13 +16,13 @@ from diffcl.data.partly_drawn import drawn_in_words, holds_a_class, is_partly_dr
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry
 from diffcl.inference.interactive.known import Known, decided
-from diffcl.labels import UNKNOWN, UNKNOWN_NAME
+from diffcl.labels import UNKNOWN, UNKNOWN_NAME, UNKNOWN_SLICES, plain
+
+PLANE: Final = "plane"
+"""Among the params of a submission by slices: in which they are drawn, see `Plane`."""
 
 KNOWN: Final = "known"
 """Among the params of a submission: `all` of the label by default, or `slices`, those in which something is drawn."""
-
-UNKNOWN_SLICES: Final = "unknown_slices"
-"""Name of an empty segment that says the latter, for viewers that send no params; it is never part of a label."""
 
 
 def says_slices(info: Mapping[str, Any], names: Iterable[str], where: str) -> bool:
@@ -39,18 +39,25 @@ def says_slices(info: Mapping[str, Any], names: Iterable[str], where: str) -> bo
     told = info.get(KNOWN, "all")
     if told not in ("all", "slices"):
         raise DataError(where, f"{KNOWN} is {str(told)[:40]!r}", "Say all or slices")
-    return told == "slices" or any(name.strip().casefold() == UNKNOWN_SLICES for name in names)
+    return told == "slices" or any(plain(name) == UNKNOWN_SLICES for name in names)
 
 
-def drawn_slices(labels: Sequence[NDArray[Any]], where: str, scan: Geometry) -> Known:
+def drawn_slices(labels: Sequence[NDArray[Any]], where: str, scan: Geometry, plane: Any = None) -> Known:
     """The slices in which something is drawn, in any of the labels `(X, Y, Z)` of several tasks.
 
+    Args:
+        labels: Of each task.
+        where: Named in errors.
+        scan: The grid.
+        plane: What the param `PLANE` says; found by default.
+
     Raises:
-        DataError: If nothing is drawn.
+        DataError: If nothing is drawn, or no slice.
+        UsageError: If there is no such plane.
     """
     unknown = np.logical_and.reduce([label == UNKNOWN for label in labels])
     drawn = np.logical_or.reduce([(label > 0) & (label != UNKNOWN) for label in labels])
-    return decided(drawn.astype(np.uint8), unknown, "slices", where, scan)
+    return decided(drawn.astype(np.uint8), unknown, "slices", where, scan, plane or None)
 
 
 def mark_unknown(label: NDArray[Any], known: Known | None, where: str, scan: Geometry) -> str:

@@ -17,9 +17,9 @@ from diffcl.data.resample import resample
 from diffcl.errors import DataError
 from diffcl.geometry import Geometry, difference, filled_up, same_grid, voxels
 from diffcl.io.read import read_label
-from diffcl.labels import UNKNOWN
+from diffcl.labels import UNKNOWN, UNKNOWN_SLICES, plain
 from diffcl.recipe import Recipe
-from diffcl.studies.drawn_part import UNKNOWN_SLICES, drawn_slices, listed, mark_unknown, says_slices
+from diffcl.studies.drawn_part import PLANE, drawn_slices, listed, mark_unknown, says_slices
 from diffcl.studies.label_meaning import (
     CHECK_HERE,
     Names,
@@ -27,7 +27,6 @@ from diffcl.studies.label_meaning import (
     classes_of_task,
     listed_names,
     parts_of_names,
-    plain,
     segment_names,
     task_of_values,
 )
@@ -133,7 +132,7 @@ def check_label(
         remarks.append(f"The segment {CHECK_HERE} was left out.")
         if len(parts) == 1:
             labels[0][marked] = _instead_of_marks(labels[0], marked, scan.spacing, parts[0].task, proposal)
-    known = drawn_slices(labels, where, scan) if by_slices else None
+    known = drawn_slices(labels, where, scan, info.get(PLANE)) if by_slices else None
     found = []
     for part, of_task in zip(parts, labels, strict=True):
         told = list(remarks)

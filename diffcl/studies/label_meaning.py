@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from diffcl.errors import DataError
 from diffcl.io.formats import is_segmentation
 from diffcl.io.images.segmentation import segments_of
-from diffcl.labels import UNKNOWN, UNKNOWN_NAME, name_in_task
+from diffcl.labels import UNKNOWN, meant_by_names
 from diffcl.recipe import Recipe
 
 Names = Mapping[int, str]
@@ -62,7 +62,7 @@ def task_of_values(
     Raises:
         DataError: If no task has all of these values.
     """
-    fitting = [task for task in tasks if set(present) <= set(_values(task).values())]
+    fitting = [task for task in tasks if set(present) <= _values(task)]
     if not fitting:
         known = [f"{entry.value} {entry.name}" for task in tasks for entry in task.labels]
         what = f"values {', '.join(map(str, present))} are not classes of a task"
@@ -132,26 +132,14 @@ def listed_names(listed: Any, present: Sequence[int], where: str) -> Names:
     return dict(zip(indices, names, strict=True))
 
 
-def plain(name: str) -> str:
-    """A name as names are compared: without case, and without blanks around it."""
-    return name.strip().casefold()
-
-
 def _meaning(names: Names, task: Recipe) -> dict[int, int]:
-    """The class value in a task of every value whose name it knows.
-
-    A name with the task behind it, see `name_in_task`, says that the same name alone is that of another task.
-    """
-    classes = _values(task)
-    told = {plain(name_in_task(name, task.name)): value for name, value in classes.items()}
-    sure = {value: told[plain(name)] for value, name in names.items() if plain(name) in told}
-    alone = {value: classes[plain(name)] for value, name in names.items() if plain(name) in classes}
-    return {value: meant for value, meant in alone.items() if meant not in sure.values()} | sure
+    """The class value in a task of every value whose name it knows."""
+    return meant_by_names(names, {entry.name: entry.value for entry in task.labels}, task.name)
 
 
-def _values(task: Recipe) -> dict[str, int]:
-    """The value of each class of a task by its plain name, and that of what is unknown."""
-    return {UNKNOWN_NAME: UNKNOWN, **{plain(entry.name): entry.value for entry in task.labels}}
+def _values(task: Recipe) -> set[int]:
+    """The values of the classes of a task, and that of what is unknown."""
+    return {UNKNOWN, *(entry.value for entry in task.labels)}
 
 
 def classes_of_task(task: Recipe | None) -> list[dict[str, Any]]:

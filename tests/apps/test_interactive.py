@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import SimpleITK as sitk
 from synthetic import ORGAN_TOML, make_scan, same_place
 
 from diffcl.geometry import Geometry, voxels
+from diffcl.inference import Prediction
+from diffcl.inference.served_models import ServedModels
 from diffcl.resources import app_folder
 
 Ask = Callable[..., httpx.Response]
@@ -236,6 +239,17 @@ def test_what_is_unknown_of_a_label_that_comes_with_clicks_is_as_the_model_propo
     assert any("there it is as the model proposes" in warning for warning in params["warnings"])
 
 
+@pytest.fixture
+def no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the prediction fails."""
+
+    def predict(*_: Any, **__: Any) -> None:
+        raise AssertionError("the scan was computed before the request was looked at")
+
+    monkeypatch.setattr(ServedModels, "predict", predict)
+
+
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(
     ("model", "params", "status", "said"),
     [
@@ -283,6 +297,7 @@ def test_what_cannot_be_used_is_refused(
     assert said in response.json()["detail"]
 
 
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(
     ("scan", "values", "params", "status", "said"),
     [
@@ -294,8 +309,23 @@ def test_what_cannot_be_used_is_refused(
         ("straight", (1,), {"label_info": "heart"}, 400, "label_info: is no list"),
         ("straight", (1,), {"known": "all"}, 400, "option known"),
         ("straight", (4,), {"selected_label_name": "heart"}, 404, "class heart: there is none of that name"),
+        ("straight", (1,), {"selected_label_name": "heart"}, 404, "class heart: there is none of that name"),
+        ("straight", (1,), {"plane": "sagittal"}, 422, "no sagittal slice is drawn"),
+        ("straight", (1,), {"roi": [1, 2]}, 400, "roi: [1, 2] is no box"),
     ],
-    ids=["grid", "empty", "value", "name", "no segments", "no list", "option", "chosen"],
+    ids=[
+        "grid",
+        "empty",
+        "value",
+        "name",
+        "no segments",
+        "no list",
+        "option",
+        "chosen scribbles",
+        "chosen",
+        "plane",
+        "box",
+    ],
 )
 def test_segments_that_cannot_be_used_are_refused(
     scan: str,
@@ -314,10 +344,18 @@ def test_segments_that_cannot_be_used_are_refused(
     assert said in response.json()["detail"]
 
 
-def test_a_proposal_as_it_came_is_refused_with_what_to_do(ask: Ask, tmp_path: Path) -> None:
+def test_a_proposal_as_it_came_is_refused_with_what_to_do(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = make_scan("straight")
     label = np.zeros(image.GetSize(), np.uint8)
     label[4:9, 5:11, 3:12] = 1
+    predict = ServedModels.predict
+
+    def proposed(*given: Any, **options: Any) -> Prediction:
+        return replace(predict(*given, **options), label=Geometry.of(image).place(label))
+
+    monkeypatch.setattr(ServedModels, "predict", proposed)
     sitk.WriteImage(Geometry.of(image).place(label), tmp_path / "segments.nii.gz")
     response = ask("POST", "/infer/organ_complete?image=straight",
                    **from_slicer(SCRIBBLES, tmp_path / "segments.nii.gz"))  # fmt: skip

@@ -161,9 +161,15 @@ def test_segments_of_two_tasks_share_what_is_unknown(opened: FolderStudies, subm
         (np.full_like(drawn(), 1), ("unknown",), {}, "nothing is drawn beside what is unknown"),
         (np.where(drawn() > 0, UNKNOWN, 0), (), {}, "nothing is drawn beside what is unknown"),
         (np.zeros_like(drawn()), NAMES[:2], {"known": "slices"}, "nothing is drawn"),
+        (
+            np.eye(17, 21, dtype=np.uint8)[..., None] * drawn(elsewhere=0).clip(0, 1),
+            NAMES[:2],
+            {"known": "slices"},
+            "no slice is drawn",
+        ),
         (drawn(), NAMES, {"known": "some"}, r"known is 'some'\. Say all or slices"),
     ],
-    ids=["all unknown", "a mask of 255", "no slice", "another word"],
+    ids=["all unknown", "a mask of 255", "no slice", "single voxels", "another word"],
 )
 def test_what_says_nothing_is_refused_and_nothing_is_lost(
     values: NDArray[np.uint8], names: tuple[str, ...], said: dict[str, str], told: str,

@@ -16,6 +16,7 @@ from diffcl.geometry import Geometry, voxels
 from diffcl.inference.interactive.completion import Completion, complete
 from diffcl.inference.interactive.known import Meaning, read_classes, read_known
 from diffcl.inference.interactive.made_from import file_of
+from diffcl.inference.interactive.planes import Plane
 from diffcl.inference.interactive.points import check_clicks, read_points, together
 from diffcl.inference.predictor import Predictor
 from diffcl.io.in_memory import ImageInMemory
@@ -36,6 +37,7 @@ def finish(
     clicks: Mapping[str, Iterable[Sequence[int]]] | None = None,
     start: Label | None = None,
     meaning: Meaning | None = None,
+    plane: Plane | None = None,
     recipe: Recipe | None = None,
     seed: int | None = None,
 ) -> Completion:
@@ -51,7 +53,11 @@ def finish(
     image, where = (None, scan.name) if drawn is None else _read(drawn, scan, recipe)
     begun, remarks = (None, ()) if start is None else _start(start, scan, recipe)
     names = _names(recipe, image, begun)
-    known = None if image is None else read_known(image, geometry, where, recipe=recipe, meaning=meaning)
+    known = None
+    if image is not None:
+        known = read_known(image, geometry, where, recipe=recipe, meaning=meaning, plane=plane)
+    elif plane is not None:
+        raise UsageError(f"plane {plane}", "nothing is drawn", "Give a drawn label, or no plane")
     if clicks:
         clicked = read_points(clicks, names, geometry.size, scan.name)
         known = clicked if known is None else together(known, clicked, scan.name)

@@ -11,18 +11,18 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from diffcl.data.partly_drawn import plane_across, whole_slices
+from diffcl.data.partly_drawn import whole_slices
 from diffcl.data.preprocess import to_classes
 from diffcl.errors import LISTED, DataError, UsageError, short
 from diffcl.geometry import Geometry, difference, filled_up, voxels
+from diffcl.inference.interactive.planes import Plane, axes_of, drawn_slices, has_slices, in_words
 from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 
 Meaning = Literal["slices", "voxels", "marked"]
 """What a partly drawn label decides.
 
-- `slices`: every slice in which something is drawn, its background too. The slices are those of the planes which hold
-  all that is drawn with the fewest slices.
+- `slices`: every slice in which something is drawn, its background too; see `diffcl.inference.interactive.planes`.
 - `voxels`: the drawn voxels alone.
 - `marked`: all but the voxels of value `UNKNOWN`.
 """
@@ -64,6 +64,7 @@ def read_known(
     *,
     recipe: Recipe | None = None,
     meaning: Meaning | None = None,
+    plane: Plane | None = None,
 ) -> Known:
     """What a partly drawn label map decides.
 
@@ -72,13 +73,18 @@ def read_known(
         scan: The grid.
         where: Named in errors.
         recipe: Names the classes; without it every value is one.
-        meaning: By default `marked` where the label holds `UNKNOWN`, otherwise `slices`.
+        meaning: By default `marked` where the label holds `UNKNOWN`, otherwise `slices`, or `voxels` where no slice is
+            drawn.
+        plane: In which it is drawn; found by default.
 
     Raises:
         DataError: If the label lies on another grid, holds a value that is no class, or decides nothing.
+        UsageError: If there is no such meaning, or a plane is said where nothing is known by slices.
     """
     classes, unknown, remarks = read_classes(drawn, scan, where, recipe)
-    known = decided(classes, unknown, meaning or ("marked" if unknown.any() else "slices"), where, scan)
+    if meaning is None and unknown.any():
+        meaning = "marked"
+    known = decided(classes, unknown, meaning, where, scan, plane)
     return replace(known, warnings=(*known.warnings, *remarks))
 
 
@@ -128,17 +134,35 @@ def _changed_values(values: NDArray[Any], classes: NDArray[np.uint8], recipe: Re
 
 
 def decided(
-    classes: NDArray[np.uint8], unknown: NDArray[np.bool_], meaning: Meaning, where: object, scan: Geometry
+    classes: NDArray[np.uint8],
+    unknown: NDArray[np.bool_],
+    meaning: Meaning | None,
+    where: object,
+    scan: Geometry,
+    plane: Plane | None = None,
 ) -> Known:
     """What class values `(X, Y, Z)` decide; see `read_known`.
 
+    Args:
+        classes: Class values; 0 where `unknown`.
+        unknown: Voxels that are said to be unknown.
+        meaning: By default `slices`, or `voxels` where no slice is drawn.
+        where: Named in errors.
+        scan: The grid.
+        plane: In which the slices are drawn; found by default.
+
     Raises:
-        DataError: If they decide nothing.
-        UsageError: If there is no such meaning.
+        DataError: If they decide nothing, or no slice is drawn where slices are meant.
+        UsageError: If there is no such meaning or plane, or a plane is said where nothing is known by slices.
     """
-    if meaning not in MEANINGS:
+    if meaning not in (None, *MEANINGS):
         raise UsageError(
             f"known {short(meaning)}", "there is none of that name", f"Known: {', '.join(MEANINGS)}"
+        )
+    axes = range(3) if plane is None else axes_of(plane, scan)
+    if plane is not None and meaning in ("voxels", "marked"):
+        raise UsageError(
+            f"plane {plane}", f"it has no meaning where known is {meaning}", "Leave one of them out"
         )
     if meaning == "marked":
         mask = ~unknown
@@ -151,63 +175,43 @@ def decided(
     if not classes.any():
         raise DataError(where, "nothing is drawn", "Draw in some slices, then ask again")
     if meaning == "voxels":
-        mask = classes > 0
-        return Known(classes, mask, {}, f"Known are the {int(mask.sum())} drawn voxels")
-    slices = drawn_slices(classes)
+        return _voxels(classes)
+    if not has_slices(classes, axes):
+        if meaning is None and plane is None:
+            return _voxels(
+                classes, "No slice holds a square of 2 x 2 drawn voxels, so the drawn voxels alone are known."
+            )
+        shown = "" if plane is None else f" {plane}"
+        raise DataError(where, f"no{shown} slice is drawn: none holds a square of 2 x 2 drawn voxels",
+                        "Draw whole outlines in some slices, or say that known is voxels")  # fmt: skip
+    slices, *others = drawn_slices(classes, axes)
     mask = (classes > 0) & ~unknown
     for axis, found in slices.items():
         np.moveaxis(mask, axis, 0)[list(found)] = True
     mask &= ~unknown
-    return Known(np.where(mask, classes, 0), mask, slices, _in_words(slices, scan),
-                 crossing_remarks(classes, slices))  # fmt: skip
+    return Known(
+        np.where(mask, classes, 0),
+        mask,
+        slices,
+        f"Known are {in_words(slices, scan)}, background included",
+        (*(_doubt(other, scan) for other in others[:1]), *crossing_remarks(classes, slices)),
+    )
 
 
-def drawn_slices(classes: NDArray[Any]) -> dict[int, tuple[int, ...]]:
-    """Of each axis, the slices across it in which something is drawn: the fewest that hold all that is drawn.
-
-    A slice counts where a square of 2 x 2 voxels of it is drawn, so that a slice which a drawn one only crosses does
-    not; where no such square is anywhere, any voxel counts.
-
-    >>> label = np.zeros((9, 9, 9)); label[2:7, 2:7, [1, 4, 7]] = 1
-    >>> drawn_slices(label)
-    {2: (1, 4, 7)}
-    """
-    drawn = classes != 0
-    squares = {axis: _squares(drawn, axis) for axis in range(3)}
-    slices = {axis: np.flatnonzero(_any_across(found, axis)).tolist() for axis, found in squares.items()}
-    wanted = np.logical_or.reduce(list(squares.values()))
-    if not wanted.any():
-        wanted = drawn
-        slices = {axis: np.flatnonzero(_any_across(drawn, axis)).tolist() for axis in range(3)}
-    best: dict[int, tuple[int, ...]] = {}
-    for count in (1, 2, 3):
-        for axes in combinations([axis for axis in range(3) if slices[axis]], count):
-            left = wanted.copy()
-            for axis in axes:
-                np.moveaxis(left, axis, 0)[slices[axis]] = False
-            chosen = {axis: tuple(slices[axis]) for axis in axes}
-            if not left.any() and (not best or _total(chosen) < _total(best)):
-                best = chosen
-    return best
+def _voxels(classes: NDArray[np.uint8], *warnings: str) -> Known:
+    """The drawn voxels of class values `(X, Y, Z)` alone."""
+    mask = classes > 0
+    count = int(mask.sum())
+    told = "Known is the drawn voxel" if count == 1 else f"Known are the {count} drawn voxels"
+    return Known(classes, mask, {}, told, warnings)
 
 
-def _total(slices: Mapping[int, Sequence[int]]) -> int:
-    return sum(map(len, slices.values()))
-
-
-def _any_across(drawn: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = drawn.any(axis=tuple(a for a in range(3) if a != axis))
-    return found
-
-
-def _squares(drawn: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Voxels that belong to a drawn square of 2 x 2 across an axis."""
-    stack = np.moveaxis(drawn, axis, 0)
-    corner = stack[:, :-1, :-1] & stack[:, 1:, :-1] & stack[:, :-1, 1:] & stack[:, 1:, 1:]
-    found = np.zeros_like(stack)
-    for x, y in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        found[:, x : x + corner.shape[1], y : y + corner.shape[2]] |= corner
-    return np.moveaxis(found, 0, axis)
+def _doubt(other: Mapping[int, Sequence[int]], scan: Geometry) -> str:
+    """A sentence on other slices that what is drawn could be."""
+    return (
+        f"What is drawn could also be {in_words(other, scan)}: if it is, say the plane, or mark what is unknown "
+        "(known = marked, or a segment unknown)."
+    )
 
 
 def crossing_remarks(classes: NDArray[Any], slices: Mapping[int, Sequence[int]]) -> tuple[str, ...]:
@@ -231,13 +235,3 @@ def crossing_remarks(classes: NDArray[Any], slices: Mapping[int, Sequence[int]])
             f"Slices of two planes disagree in {odd} voxels where they cross; the voxels stay as they are drawn.",
         )
     return ()
-
-
-def _in_words(slices: Mapping[int, Sequence[int]], scan: Geometry) -> str:
-    """The known slices, counted from 0 as the file has them, and their plane."""
-    parts = []
-    for axis, found in slices.items():
-        plane = plane_across(axis, scan)
-        shown = ", ".join(map(str, found[:12])) + (" and more" if len(found) > 12 else "")
-        parts.append(f"{len(found)} {plane} slice{'s' * (len(found) > 1)} ({shown})")
-    return "Known are " + " and ".join(parts) + ", background included"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,9 +15,11 @@ from diffcl.errors import UsageError, named, unknown_name
 from diffcl.geometry import Geometry, voxels
 from diffcl.inference import Prediction
 from diffcl.inference.interactive.completion import Begun, Completion
+from diffcl.inference.interactive.planes import Plane
 from diffcl.inference.interactive.points import clicks_of, read_points
 from diffcl.inference.interactive.segments import (
     CHOICES,
+    Choice,
     read_segments,
     segments_of,
     within,
@@ -42,11 +45,14 @@ class CompletionOptions(InferOptions):
     """What a client may ask of a completion.
 
     Attributes:
-        known: What of the segments is known, see `diffcl.inference.interactive.segments.Choice`.
+        known: What of the segments is known, see `diffcl.inference.interactive.segments.Choice`; by default slices, or
+            the drawn voxels where no slice is drawn.
+        plane: In which the slices are drawn; `any` lets it be found.
         selected_label_name: The class that is wanted alone, as value 1; Slicer's *Scribbles* shows no other.
     """
 
-    known: Literal["slices", "voxels", "touched"] = "slices"
+    known: Choice | None = None
+    plane: Literal["any", Plane] = "any"
     selected_label_name: str = ""
 
 
@@ -91,8 +97,8 @@ class FinishingTask(InferTask):
         """Whether the task is offered: always."""
         return True
 
-    def decide(self, request: dict[str, Any], scan: Scan, prediction: Prediction | None) -> Begun:
-        """What the request says of the label."""
+    def decide(self, request: dict[str, Any], scan: Scan) -> Callable[[Prediction | None], Begun]:
+        """What the request says of the label; all that can be refused without the prediction is refused before."""
         raise NotImplementedError
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -156,7 +162,7 @@ class ClicksTask(FinishingTask):
     def purpose(self, model: ModelInfo | None) -> str:  # noqa: ARG002, D102
         return "Corrects the outline around your clicks"
 
-    def decide(self, request: dict[str, Any], scan: Scan, prediction: Prediction | None) -> Begun:  # noqa: ARG002
+    def decide(self, request: dict[str, Any], scan: Scan) -> Callable[[Prediction | None], Begun]:
         """Clicks on the proposal, or on the label that came with the request."""
         geometry = Geometry.of(scan.image)
         clicks = clicks_of(request, self._classes, {*self._elsewhere(), *CompletionOptions.model_fields})
@@ -164,10 +170,13 @@ class ClicksTask(FinishingTask):
         start = None
         if "drawn" in request:
             segments = segments_of(request, self._classes, scan.name)
-            start, unknown, _ = segments.classes(self._classes, {*self._elsewhere(), CHECK_HERE}, geometry)
+            start, unknown, _ = segments.classes(
+                self._classes, self.recipe.name, {*self._elsewhere(), CHECK_HERE}, geometry
+            )
             start[unknown] = UNKNOWN
         roi = request.get("roi")
-        return Begun(known, start, within(roi, geometry.size) if roi else None)
+        begun = Begun(known, start, within(roi, geometry.size) if roi else None)
+        return lambda _: begun
 
 
 class CompleteTask(FinishingTask):
@@ -185,32 +194,39 @@ class CompleteTask(FinishingTask):
 
     def options(self) -> dict[str, Any]:  # noqa: D102
         choices = [choice for choice in CHOICES if self._model is not None or choice != "touched"]
-        return {**super().options(), "known": choices}
+        return {**super().options(), "known": choices, "plane": ["any", *get_args(Plane)]}
 
-    def decide(self, request: dict[str, Any], scan: Scan, prediction: Prediction | None) -> Begun:
+    def decide(self, request: dict[str, Any], scan: Scan) -> Callable[[Prediction | None], Begun]:
         """What the segments of the request say is known."""
         geometry, options = Geometry.of(scan.image), check_options(CompletionOptions, request)
+        chosen = options.selected_label_name
+        if chosen and chosen not in self._classes:
+            raise unknown_name("class", chosen, self._classes)
         if "drawn" not in request:
             raise UsageError(scan.name, "no segments came with the request", "Send the file of them as label")
-        known, classes = read_segments(
+        drawn = read_segments(
             segments_of(request, self._classes, scan.name),
             self._classes,
             geometry,
             options.known,
+            task=self.recipe.name,
             elsewhere={*self._elsewhere(), CHECK_HERE},
-            proposal=None if prediction is None else voxels(prediction.label),
+            plane=None if options.plane == "any" else options.plane,
+            model=self._model is not None,
         )
         roi = request.get("roi")
-        if not roi:
-            return Begun(known)
-        return Begun(known, inside=within(roi, geometry.size) | (classes > 0) & known.mask)
+        box = within(roi, geometry.size) if roi else None
+
+        def begun(prediction: Prediction | None) -> Begun:
+            known = drawn.known(None if prediction is None else voxels(prediction.label))
+            return Begun(known, inside=None if box is None else box | (drawn.classes > 0) & known.mask)
+
+        return begun
 
     def answer(self, found: Completion, options: CompletionOptions) -> tuple[sitk.Image, dict[str, int]]:
         """The chosen class alone, as value 1, or all of them."""
         chosen = options.selected_label_name
         if not chosen:
             return super().answer(found, options)
-        if chosen not in self._classes:
-            raise unknown_name("class", chosen, self._classes)
         alone = (voxels(found.label) == self._classes[chosen]).astype(np.uint8)
         return Geometry.of(found.label).place(alone), {chosen: 1}
