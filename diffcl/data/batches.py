@@ -142,7 +142,8 @@ class Batches:
             chosen = self._choose(self._unlabelled, training.unlabelled_crops, random)
             plain = [self._draw(scan, random)[0] for scan in chosen]
         empty = torch.zeros(0, self._recipe.channels, *self._recipe.grid.crop)
-        mixes = random.random() < training.mix
+        alone = training.mix if training.start_mix is None else training.start_mix
+        mixes = random.random() < (alone if supervised else training.mix)
         givers = 1 if mixes and supervised and count == 1 else 0
         for scan in self._choose(self._labelled, givers, random) if givers else ():
             crops.append(self._draw(scan, random))

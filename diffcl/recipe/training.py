@@ -56,6 +56,8 @@ class Training(Section):
         labelled_crops: Labelled crops of a step with unlabelled ones.
         unlabelled_crops: Unlabelled crops a step.
         mix: Probability that a step pastes boxes of labelled and unlabelled crops into each other.
+        start_mix: The same of a step without unlabelled crops, in which labelled crops take boxes of each other, and a
+            single one that of a crop which is not learned from; by default as likely.
         mixed_sides: How many crops of a mixed pair a step learns from: both, or one of them by chance, for half
             the work.
         mixed_weight: Weight of the losses against pseudo-labels in a step that mixes crops; in others it is 1.
@@ -85,6 +87,7 @@ class Training(Section):
     labelled_crops: Crops = 2
     unlabelled_crops: Crops = 2
     mix: Share = 0.0
+    start_mix: Share | None = None
     mixed_sides: Literal[1, 2] = 2
     mixed_weight: Share = 0.5
     optimiser: Literal["adamw", "sgd", "muon"] = "muon"

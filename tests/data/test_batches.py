@@ -128,8 +128,10 @@ def test_a_single_labelled_crop_has_another_to_take_its_box_from(recipe: Recipe)
     assert alone.boxes is not None
     assert len(alone.boxes) == 2
     assert (beside.givers, len(beside.labelled), len(beside.unlabelled)) == (0, 1, 1)
-    unmixed = batches(recipe.changed(training={**one, "mix": 0.0}))(3)
-    assert (unmixed.givers, len(unmixed.labelled), unmixed.boxes) == (0, 1, None)
+    for still in ({"mix": 0.0}, {"start_mix": 0.0}):
+        unmixed = batches(recipe.changed(training={**one, **still}))(3)
+        assert (unmixed.givers, len(unmixed.labelled), unmixed.boxes) == (0, 1, None)
+    assert batches(recipe.changed(training={**one, "start_mix": 0.0}))(6).boxes is not None
 
 
 def test_fewer_scans_than_crops_are_used_twice(recipe: Recipe) -> None:
