@@ -71,6 +71,7 @@ def learn_bcp(one: Experiment, peers: Path, minutes: float, work: Path) -> Learn
         grid={"crop": [-(-side // GRAIN) * GRAIN for side in recipe.grid.crop]},
         training={
             "steps": PLACES, "supervised_start": round(FIRST_PART * PLACES), "coarse_start": 0.0, "mix": 0.0,
+            "start_mix": 0.0,
             "start_crops": 2, "labelled_crops": 2, "unlabelled_crops": 2,
         },
     )  # fmt: skip

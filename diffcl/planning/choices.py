@@ -346,6 +346,9 @@ def _training(book: _Book, minutes: float | None) -> None:
     unlearned = "A class that the networks have not learned they would teach as background."
     small = "More and smaller steps learn more in the same time."
     several = len(recipe.labels) > 1
+    pasted = (0.8, "Pasted into each other, a few labelled scans are more like the others.")
+    if math.prod(recipe.grid.crop) <= FINE_CROP:
+        pasted = (0.0, "A small crop holds little beside the organ, and teaches more as it is.")
     crops = [
         getattr(recipe.training, f"{kind}_crops")
         for kind in ("labelled", "unlabelled")
@@ -359,6 +362,7 @@ def _training(book: _Book, minutes: float | None) -> None:
         ("training", "least_start"): (least, f"{unlearned[:-1]}; half of a short run at most."),
         ("training", "coarse_start"): (coarse, told),
         ("training", "mix"): (0.8, "Crops pasted into each other teach more than crops alone."),
+        ("training", "start_mix"): pasted,
         ("training", "mixed_sides"): (1, "Half the work of a mixed step."),
         ("training", "class_balanced"): (
             several,

@@ -51,6 +51,7 @@ def test_a_plan_fits_the_scans_and_the_time(one: ScanFacts) -> None:
         assert planned <= limit
     assert math.prod(grid.crop) <= 1.15 * CROP_VOXELS
     assert made.diffusion.sampling_steps == 1
+    assert made.training.start_mix == (0.0 if one is CUBE else 0.8)
     assert made.training.start_crops == made.training.labelled_crops == made.training.unlabelled_crops == 1
     for network in (made.cs, made.ds):
         assert math.prod(network.level_strides[0]) in (4, 8)
