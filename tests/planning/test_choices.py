@@ -237,6 +237,17 @@ def said(choices: list[Choice], field: str) -> str:
     return next(one.reason for one in choices if f"{one.section}.{one.field}" == field)
 
 
+def test_labelled_crops_of_many_classes_are_not_pasted_into_each_other() -> None:
+    few, many = (
+        plan(
+            task(count), BODY.model_copy(update={"classes": dict(enumerate([one_class()] * count, start=1))})
+        )
+        for count in (3, 13)
+    )
+    assert (few.training.start_mix, many.training.start_mix) == (0.8, 0.0)
+    assert few.training.mix == many.training.mix == 0.8
+
+
 @pytest.mark.parametrize("extent", [(700.0, 12.0, 12.0), (16.0, 560.0, 16.0), (1200.0, 100.0, 6.0)])
 def test_no_side_of_a_plan_is_longer_than_a_recipe_may_say(extent: Triple) -> None:
     one = scan((1.0, 1.0, 1.0), extent, one_class(thickness=5.0))
