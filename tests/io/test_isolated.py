@@ -117,8 +117,9 @@ def test_a_child_that_was_killed_while_it_waited_is_replaced(
 ) -> None:
     write_image(image, tmp_path / "p08.nii")
     reader.scan(tmp_path / "p08.nii")
-    os.kill(reader.processes[0], signal.SIGKILL)
-    time.sleep(0.2)
+    child = reader.processes[0]
+    os.kill(child, signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it is over, and whoever started it may see that
     assert reader.scan(tmp_path / "p08.nii").name == "p08"
 
 
