@@ -22,7 +22,6 @@ from diffcl.data.traits import TRAITS, traits
 from diffcl.geometry import voxels
 from diffcl.io import read_label
 from diffcl.io.case_files import case_files
-from diffcl.labels import UNKNOWN
 from diffcl.recipe import Recipe
 
 
@@ -116,9 +115,11 @@ def _prepared(
         arrays["label"] = label.numpy().astype(np.uint8)
         classes = voxels(to_classes(drawn, prepared.original, recipe, case.label, partly=True))
         notes["gaps"] = with_gaps(classes, prepared.original)
-        notes["lost"] = sorted(
-            {*np.unique(classes).tolist()} - {*np.unique(arrays["label"]).tolist()} - {0, UNKNOWN}
-        )
+        notes["lost"] = [
+            entry.value
+            for entry in recipe.labels
+            if not (arrays["label"] == entry.value).any() and (classes == entry.value).any()
+        ]
         if is_partly_drawn(arrays["label"]):
             notes["drawn"] = drawn_in_words(classes, prepared.original)
     return arrays, notes

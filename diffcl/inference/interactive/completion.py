@@ -230,8 +230,11 @@ def _taken_for_absent(
     """
     if given is None or not any(known.slices.values()):
         return []
-    lost = {*np.unique(given[known.mask]).tolist()} - {*np.unique(known.classes).tolist()}
-    found = [name for name, value in names.items() if value in lost]
+    found = [
+        name
+        for name, value in names.items()
+        if not (known.classes == value).any() and (known.mask & (given == value)).any()
+    ]
     if not found:
         return []
     told = ", ".join(found[:LISTED]) + (" and more" if len(found) > LISTED else "")
@@ -250,7 +253,7 @@ def _without_model(scan: Scan, known: Known, classes: int) -> tuple[NDArray[np.u
     box = _box(known.classes > 0, scan) if known.classes.any() else None
     if box is None or not any(_slices(known, box).values()):
         return label, uncertainty
-    values = np.unique(np.append(known.classes, np.uint8(0)))
+    values = np.append(np.uint8(0), np.unique(known.classes[known.classes > 0]))
     numbers = np.zeros(UNKNOWN + 1, np.uint8)
     numbers[values] = np.arange(len(values))
     numbered = replace(known, classes=numbers[known.classes])

@@ -62,7 +62,6 @@ def read_points(
             clicks contradict each other, or there are more than `MOST`.
     """
     check_clicks(points, where)
-    check_clicks(points, where)
     values = {BACKGROUND: 0, **names}
     decided: dict[tuple[int, ...], str] = {}
     for name, places in points.items():

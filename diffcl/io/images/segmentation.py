@@ -20,7 +20,7 @@ from diffcl.errors import ScanError
 from diffcl.geometry import Geometry, voxels
 from diffcl.io.images.nrrd import read_nrrd
 from diffcl.io.images.nrrd_header import NrrdHeader, read_header
-from diffcl.labels import UNKNOWN, UNKNOWN_NAME, LabelClass
+from diffcl.labels import UNKNOWN, LabelClass, meant_by_names
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def segments_of(path: Path) -> tuple[Segment, ...]:
 def by_names(path: Path, label: sitk.Image, labels: Sequence[LabelClass]) -> sitk.Image:
     """The label map of a `.seg.nrrd` file with the values of the classes that its segments are named after.
 
-    A segment of the name `UNKNOWN_NAME` has the value `UNKNOWN`. Where no segment has the name of a class, values stay.
+    Names mean what they mean in a submitted label, see `meant_by_names`. Where no segment is named after a class,
+    values stay.
 
     Args:
         path: The file.
@@ -80,21 +81,21 @@ def by_names(path: Path, label: sitk.Image, labels: Sequence[LabelClass]) -> sit
     Raises:
         ScanError: If some segments are named after classes and others are not.
     """
-    values = {one.name.casefold(): one.value for one in labels}
     segments = [one for one in segments_of(path) if one.value <= UNKNOWN]
-    meant = {one.value: values.get(one.name.casefold()) for one in segments}
-    if not any(meant.values()):
+    listed = {one.value: one.name for one in segments}
+    meant = meant_by_names(listed, {one.name: one.value for one in labels}, "")
+    if not {*meant.values()} - {UNKNOWN}:
         return label
     array = voxels(label)
     table = np.arange(UNKNOWN + 1, dtype=np.uint8)
     for one in segments:
-        found = UNKNOWN if one.name.casefold() == UNKNOWN_NAME else meant[one.value]
-        if found is None and (array == one.value).any():
+        found = meant.get(one.value, 0)
+        if not found and (array == one.value).any():
             raise ScanError(
                 path, f"segment {one.name[:40]} is no class of this task",
                 f"Name it one of: {', '.join(entry.name for entry in labels)}",
             )  # fmt: skip
-        table[one.value] = found or 0
+        table[one.value] = found
     return Geometry.of(label).place(table[array])
 
 
